@@ -1,0 +1,157 @@
+//! Problem documents (RFC 7807) with the types of RFC 8555 §6.7.
+
+use serde::{Deserialize, Serialize};
+
+use super::identifier::Identifier;
+
+/// The error types of RFC 8555 §6.7, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProblemType {
+    #[serde(rename = "urn:ietf:params:acme:error:accountDoesNotExist")]
+    AccountDoesNotExist,
+    #[serde(rename = "urn:ietf:params:acme:error:alreadyRevoked")]
+    AlreadyRevoked,
+    #[serde(rename = "urn:ietf:params:acme:error:badCSR")]
+    BadCsr,
+    #[serde(rename = "urn:ietf:params:acme:error:badNonce")]
+    BadNonce,
+    #[serde(rename = "urn:ietf:params:acme:error:badPublicKey")]
+    BadPublicKey,
+    #[serde(rename = "urn:ietf:params:acme:error:badRevocationReason")]
+    BadRevocationReason,
+    #[serde(rename = "urn:ietf:params:acme:error:badSignatureAlgorithm")]
+    BadSignatureAlgorithm,
+    #[serde(rename = "urn:ietf:params:acme:error:caa")]
+    Caa,
+    #[serde(rename = "urn:ietf:params:acme:error:compound")]
+    Compound,
+    #[serde(rename = "urn:ietf:params:acme:error:connection")]
+    Connection,
+    #[serde(rename = "urn:ietf:params:acme:error:dns")]
+    Dns,
+    #[serde(rename = "urn:ietf:params:acme:error:externalAccountRequired")]
+    ExternalAccountRequired,
+    #[serde(rename = "urn:ietf:params:acme:error:incorrectResponse")]
+    IncorrectResponse,
+    #[serde(rename = "urn:ietf:params:acme:error:invalidContact")]
+    InvalidContact,
+    #[serde(rename = "urn:ietf:params:acme:error:malformed")]
+    Malformed,
+    #[serde(rename = "urn:ietf:params:acme:error:orderNotReady")]
+    OrderNotReady,
+    #[serde(rename = "urn:ietf:params:acme:error:rateLimited")]
+    RateLimited,
+    #[serde(rename = "urn:ietf:params:acme:error:rejectedIdentifier")]
+    RejectedIdentifier,
+    #[serde(rename = "urn:ietf:params:acme:error:serverInternal")]
+    ServerInternal,
+    #[serde(rename = "urn:ietf:params:acme:error:tls")]
+    Tls,
+    #[serde(rename = "urn:ietf:params:acme:error:unauthorized")]
+    Unauthorized,
+    #[serde(rename = "urn:ietf:params:acme:error:unsupportedContact")]
+    UnsupportedContact,
+    #[serde(rename = "urn:ietf:params:acme:error:unsupportedIdentifier")]
+    UnsupportedIdentifier,
+    #[serde(rename = "urn:ietf:params:acme:error:userActionRequired")]
+    UserActionRequired,
+}
+
+impl ProblemType {
+    /// The HTTP status this type is answered with unless the problem says otherwise.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Unauthorized
+            | Self::OrderNotReady
+            | Self::Caa
+            | Self::ExternalAccountRequired
+            | Self::UserActionRequired => 403,
+            Self::RateLimited => 429,
+            Self::ServerInternal => 500,
+            _ => 400,
+        }
+    }
+}
+
+/// A refusal, as the client reads it and as the database keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    pub kind: ProblemType,
+    /// A sentence for a person: what was wrong, and what would be right.
+    pub detail: String,
+    pub status: u16,
+    /// The algorithms that would have been accepted (RFC 8555 §6.2), with `badSignatureAlgorithm`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub algorithms: Vec<String>,
+    /// One entry for each identifier at fault (RFC 8555 §6.7.1).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subproblems: Vec<Subproblem>,
+}
+
+/// A problem with one identifier (RFC 8555 §6.7.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subproblem {
+    #[serde(rename = "type")]
+    pub kind: ProblemType,
+    pub detail: String,
+    /// As the client wrote it: what was refused may have no normal form.
+    pub identifier: SubproblemIdentifier,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubproblemIdentifier {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub value: String,
+}
+
+impl Problem {
+    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            status: kind.status(),
+            algorithms: Vec::new(),
+            subproblems: Vec::new(),
+        }
+    }
+
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(ProblemType::Malformed, detail)
+    }
+
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    /// One problem for several refused identifiers: itself where there is one, else `compound`
+    /// unless all are of one type (RFC 8555 §6.7.1).
+    pub fn from_subproblems(mut subproblems: Vec<Subproblem>) -> Option<Self> {
+        let kind = subproblems.first()?.kind;
+        if subproblems.len() == 1 {
+            let only = subproblems.remove(0);
+            return Some(Self { subproblems: vec![only.clone()], ..Self::new(kind, only.detail) });
+        }
+        let kind = if subproblems.iter().all(|sub| sub.kind == kind) {
+            kind
+        } else {
+            ProblemType::Compound
+        };
+        let detail =
+            format!("{} identifiers were refused; see the subproblems", subproblems.len());
+        Some(Self { subproblems, ..Self::new(kind, detail) })
+    }
+
+    /// The same problem, said of `identifier` (RFC 8555 §6.7.1).
+    pub fn about(&self, identifier: &Identifier) -> Subproblem {
+        Subproblem {
+            kind: self.kind,
+            detail: self.detail.clone(),
+            identifier: SubproblemIdentifier {
+                kind: identifier.kind().to_owned(),
+                value: identifier.to_string(),
+            },
+        }
+    }
+}
