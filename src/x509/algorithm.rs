@@ -89,8 +89,13 @@ impl PublicKey {
                 Err(_) => parsed.algorithm.oid.to_string(),
             })
         })?;
-        // One key has one encoding: compressed points and odd parameters would make a second.
-        if key.public_key_to_der().ok().as_deref() != Some(spki) {
+        // One key has one encoding: a compressed point or spelled-out curve would make a second.
+        let is_ec = parsed.algorithm.oid == rfc5912::ID_EC_PUBLIC_KEY;
+        let plain_point = parsed.subject_public_key.raw_bytes().first() == Some(&4);
+        let named_curve = parsed.algorithm.parameters_oid().is_ok();
+        if (is_ec && !(plain_point && named_curve))
+            || key.public_key_to_der().ok().as_deref() != Some(spki)
+        {
             return Err(KeyError::Malformed);
         }
         Ok(Self { spki: spki.to_vec(), key_type, key })
