@@ -92,7 +92,11 @@ impl PublicKey {
         // One key has one encoding: a compressed point or spelled-out curve would make a second.
         let is_ec = parsed.algorithm.oid == rfc5912::ID_EC_PUBLIC_KEY;
         let plain_point = parsed.subject_public_key.raw_bytes().first() == Some(&4);
-        let named_curve = parsed.algorithm.parameters_oid().is_ok();
+        let named_curve = parsed
+            .algorithm
+            .parameters
+            .as_ref()
+            .is_some_and(|curve| der::Tagged::tag(curve) == der::Tag::ObjectIdentifier);
         if (is_ec && !(plain_point && named_curve))
             || key.public_key_to_der().ok().as_deref() != Some(spki)
         {
