@@ -7,36 +7,36 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time, in milliseconds since the Unix epoch, as the database stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+pub(crate) struct Timestamp(i64);
 
 impl Timestamp {
-    pub const fn from_unix_ms(ms: i64) -> Self {
+    pub(crate) const fn from_unix_ms(ms: i64) -> Self {
         Self(ms)
     }
 
-    pub const fn from_unix_s(s: i64) -> Self {
+    pub(crate) const fn from_unix_s(s: i64) -> Self {
         Self(s.saturating_mul(1000))
     }
 
-    pub const fn unix_ms(self) -> i64 {
+    pub(crate) const fn unix_ms(self) -> i64 {
         self.0
     }
 
     /// Whole seconds, rounded towards the past.
-    pub const fn unix_s(self) -> i64 {
+    pub(crate) const fn unix_s(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    pub fn plus(self, span: Duration) -> Self {
+    pub(crate) fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span_ms(span)))
     }
 
-    pub fn minus(self, span: Duration) -> Self {
+    pub(crate) fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(span_ms(span)))
     }
 
     /// The time from `earlier` to `self`; zero where `earlier` is not earlier.
-    pub fn since(self, earlier: Self) -> Duration {
+    pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
@@ -63,7 +63,7 @@ impl serde::Serialize for Timestamp {
 
 /// Where "now" comes from.
 #[derive(Clone, Debug, Default)]
-pub enum Clock {
+pub(crate) enum Clock {
     #[default]
     System,
     /// Stands still until a test moves it.
@@ -72,12 +72,12 @@ pub enum Clock {
 
 impl Clock {
     #[cfg(test)]
-    pub fn fake(now: Timestamp) -> Self {
+    pub(crate) fn fake(now: Timestamp) -> Self {
         Self::Fake(Arc::new(AtomicI64::new(now.0)))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         match self {
             Self::System => {
                 Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, span_ms))
@@ -88,7 +88,7 @@ impl Clock {
 
     /// Moves a fake clock forward; the system's clock stays as it is.
     #[cfg(test)]
-    pub fn advance(&self, span: Duration) {
+    pub(crate) fn advance(&self, span: Duration) {
         if let Self::Fake(ms) = self {
             ms.fetch_add(span_ms(span), Ordering::SeqCst);
         }

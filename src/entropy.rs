@@ -5,28 +5,28 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The source of everything that must be unguessable: OpenSSL's generator.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Entropy;
+pub(crate) struct Entropy;
 
 /// The system had no randomness to give; nothing may be issued until it has.
 #[derive(Debug, thiserror::Error)]
 #[error("the system's random generator failed: {0}")]
-pub struct NoEntropy(#[from] openssl::error::ErrorStack);
+pub(crate) struct NoEntropy(#[from] openssl::error::ErrorStack);
 
 impl Entropy {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that draws randomness")]
-    pub fn bytes<const N: usize>(self) -> Result<[u8; N], NoEntropy> {
+    pub(crate) fn bytes<const N: usize>(self) -> Result<[u8; N], NoEntropy> {
         let mut bytes = [0; N];
         openssl::rand::rand_bytes(&mut bytes)?;
         Ok(bytes)
     }
 
     /// The id of a resource in a URL: 128 bits, so that knowing one helps guess no other.
-    pub fn id(self) -> Result<String, NoEntropy> {
+    pub(crate) fn id(self) -> Result<String, NoEntropy> {
         Ok(URL_SAFE_NO_PAD.encode(self.bytes::<16>()?))
     }
 
     /// A challenge token (RFC 8555 §8: at least 128 bits; these have 256).
-    pub fn token(self) -> Result<String, NoEntropy> {
+    pub(crate) fn token(self) -> Result<String, NoEntropy> {
         Ok(URL_SAFE_NO_PAD.encode(self.bytes::<32>()?))
     }
 }

@@ -11,7 +11,7 @@ const MAX_LABEL: usize = 63;
 /// A name that may be ordered, in normal form: lower case, A-labels, no final dot. Two are equal
 /// exactly where they mean the same name. The only ways to make one check the whole form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Identifier {
+pub(crate) struct Identifier {
     /// Without the `*.` of a wildcard.
     base: String,
     wildcard: bool,
@@ -19,7 +19,7 @@ pub struct Identifier {
 
 impl Identifier {
     /// Reads an identifier object's `type` and `value`.
-    pub fn parse(kind: &str, value: &str) -> Result<Self, Problem> {
+    pub(crate) fn parse(kind: &str, value: &str) -> Result<Self, Problem> {
         match kind {
             "dns" => Self::dns(value),
             other => Err(Problem::new(
@@ -33,7 +33,7 @@ impl Identifier {
     }
 
     /// Reads a DNS name, possibly with a `*.` in front.
-    pub fn dns(value: &str) -> Result<Self, Problem> {
+    pub(crate) fn dns(value: &str) -> Result<Self, Problem> {
         let refused = |why: &str| {
             Problem::new(ProblemType::RejectedIdentifier, format!("{:?} {why}", shorten(value)))
         };
@@ -66,16 +66,16 @@ impl Identifier {
     }
 
     /// The identifier's `type`.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         "dns"
     }
 
-    pub fn is_wildcard(&self) -> bool {
+    pub(crate) fn is_wildcard(&self) -> bool {
         self.wildcard
     }
 
     /// The name to prove control of: without the `*.` (RFC 8555 §7.1.4).
-    pub fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         &self.base
     }
 }

@@ -1,7 +1,13 @@
 //! RFC 8555's objects and their states: values in, values out; no IO, no clock, no randomness.
+//!
+//! Facts are stored once; a status is always computed from them by a pure function, so that it
+//! moves only along the arrows of RFC 8555 §7.1.6 and no two places can disagree about it.
 
-
-
-pub mod identifier;
-
-pub mod problem;
+pub(crate) mod account;
+pub(crate) mod authorization;
+pub(crate) mod challenge;
+pub(crate) mod identifier;
+pub(crate) mod key_authorization;
+pub(crate) mod nonce;
+pub(crate) mod order;
+pub(crate) mod problem;

@@ -6,7 +6,7 @@ use super::identifier::Identifier;
 
 /// The error types of RFC 8555 §6.7, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ProblemType {
+pub(crate) enum ProblemType {
     #[serde(rename = "urn:ietf:params:acme:error:accountDoesNotExist")]
     AccountDoesNotExist,
     #[serde(rename = "urn:ietf:params:acme:error:alreadyRevoked")]
@@ -59,7 +59,7 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// The HTTP status this type is answered with unless the problem says otherwise.
-    pub const fn status(self) -> u16 {
+    pub(crate) const fn status(self) -> u16 {
         match self {
             Self::Unauthorized
             | Self::OrderNotReady
@@ -75,39 +75,39 @@ impl ProblemType {
 
 /// A refusal, as the client reads it and as the database keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub(crate) struct Problem {
     #[serde(rename = "type")]
-    pub kind: ProblemType,
+    pub(crate) kind: ProblemType,
     /// A sentence for a person: what was wrong, and what would be right.
-    pub detail: String,
-    pub status: u16,
+    pub(crate) detail: String,
+    pub(crate) status: u16,
     /// The algorithms that would have been accepted (RFC 8555 §6.2), with `badSignatureAlgorithm`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub algorithms: Vec<String>,
+    pub(crate) algorithms: Vec<String>,
     /// One entry for each identifier at fault (RFC 8555 §6.7.1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub subproblems: Vec<Subproblem>,
+    pub(crate) subproblems: Vec<Subproblem>,
 }
 
 /// A problem with one identifier (RFC 8555 §6.7.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subproblem {
+pub(crate) struct Subproblem {
     #[serde(rename = "type")]
-    pub kind: ProblemType,
-    pub detail: String,
+    pub(crate) kind: ProblemType,
+    pub(crate) detail: String,
     /// As the client wrote it: what was refused may have no normal form.
-    pub identifier: SubproblemIdentifier,
+    pub(crate) identifier: SubproblemIdentifier,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubproblemIdentifier {
+pub(crate) struct SubproblemIdentifier {
     #[serde(rename = "type")]
-    pub kind: String,
-    pub value: String,
+    pub(crate) kind: String,
+    pub(crate) value: String,
 }
 
 impl Problem {
-    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
         Self {
             kind,
             detail: detail.into(),
@@ -117,17 +117,17 @@ impl Problem {
         }
     }
 
-    pub fn malformed(detail: impl Into<String>) -> Self {
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(ProblemType::Malformed, detail)
     }
 
-    pub fn with_status(self, status: u16) -> Self {
+    pub(crate) fn with_status(self, status: u16) -> Self {
         Self { status, ..self }
     }
 
     /// One problem for several refused identifiers: itself where there is one, else `compound`
     /// unless all are of one type (RFC 8555 §6.7.1).
-    pub fn from_subproblems(mut subproblems: Vec<Subproblem>) -> Option<Self> {
+    pub(crate) fn from_subproblems(mut subproblems: Vec<Subproblem>) -> Option<Self> {
         let kind = subproblems.first()?.kind;
         if subproblems.len() == 1 {
             let only = subproblems.remove(0);
@@ -144,7 +144,7 @@ impl Problem {
     }
 
     /// The same problem, said of `identifier` (RFC 8555 §6.7.1).
-    pub fn about(&self, identifier: &Identifier) -> Subproblem {
+    pub(crate) fn about(&self, identifier: &Identifier) -> Subproblem {
         Subproblem {
             kind: self.kind,
             detail: self.detail.clone(),

@@ -14,7 +14,7 @@ use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 /// What kind of key an SPKI holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyType {
+pub(crate) enum KeyType {
     /// With the length of the modulus in bits.
     Rsa(u32),
     EcP256,
@@ -37,7 +37,7 @@ impl fmt::Display for KeyType {
 
 /// A public key that could be read, as the DER of its SubjectPublicKeyInfo.
 #[derive(Clone)]
-pub struct PublicKey {
+pub(crate) struct PublicKey {
     spki: Vec<u8>,
     key_type: KeyType,
     key: PKey<Public>,
@@ -59,7 +59,7 @@ impl fmt::Debug for PublicKey {
 
 /// Why an SPKI is of no use here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     #[error("the public key is not a well-formed SubjectPublicKeyInfo")]
     Malformed,
     #[error("keys of algorithm {0} are not supported")]
@@ -68,7 +68,7 @@ pub enum KeyError {
 
 impl PublicKey {
     /// Reads the DER of a SubjectPublicKeyInfo, which must be exactly as DER demands.
-    pub fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
+    pub(crate) fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
         let parsed = SubjectPublicKeyInfoOwned::from_der(spki).map_err(|_| KeyError::Malformed)?;
         let key = PKey::public_key_from_der(spki).map_err(|_| {
             // OpenSSL knows more algorithms than kipuka: what it cannot read is either broken or
@@ -106,32 +106,32 @@ impl PublicKey {
     }
 
     /// The DER of the SubjectPublicKeyInfo.
-    pub fn spki(&self) -> &[u8] {
+    pub(crate) fn spki(&self) -> &[u8] {
         &self.spki
     }
 
-    pub fn key_type(&self) -> KeyType {
+    pub(crate) fn key_type(&self) -> KeyType {
         self.key_type
     }
 
     /// OpenSSL's form of the key.
-    pub fn pkey(&self) -> &PKey<Public> {
+    pub(crate) fn pkey(&self) -> &PKey<Public> {
         &self.key
     }
 
     /// The key identifier of RFC 5280 §4.2.1.2 method 1: SHA-1 of the subjectPublicKey bits.
-    pub fn key_identifier(&self) -> [u8; 20] {
+    pub(crate) fn key_identifier(&self) -> [u8; 20] {
         // The SPKI was parsed when this value was made; its bits are there.
         let parsed = SubjectPublicKeyInfoOwned::from_der(&self.spki);
         openssl::sha::sha1(parsed.as_ref().map_or(&[][..], |spki| spki.subject_public_key.raw_bytes()))
     }
 
-    pub fn key_identifier_hex(&self) -> String {
+    pub(crate) fn key_identifier_hex(&self) -> String {
         self.key_identifier().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Whether `signature` is this key's signature of `message`.
-    pub fn verify(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
         if !algorithm.fits(self.key_type) {
             return false;
         }
@@ -164,7 +164,7 @@ fn key_type(key: &PKey<Public>) -> Option<KeyType> {
 
 /// How a CA key signs certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignatureAlgorithm {
+pub(crate) enum SignatureAlgorithm {
     /// RSASSA-PKCS1-v1_5 (RFC 4055 §5).
     RsaSha256,
     RsaSha384,
@@ -176,7 +176,7 @@ pub enum SignatureAlgorithm {
 
 impl SignatureAlgorithm {
     /// What a CA key signs with where nothing else is asked: the digest as strong as the key.
-    pub fn default_for(key_type: KeyType) -> Option<Self> {
+    pub(crate) fn default_for(key_type: KeyType) -> Option<Self> {
         match key_type {
             KeyType::Rsa(_) => Some(Self::RsaSha256),
             KeyType::EcP256 => Some(Self::EcdsaSha256),
@@ -186,7 +186,7 @@ impl SignatureAlgorithm {
     }
 
     /// Whether a key of this type can sign so.
-    pub fn fits(self, key_type: KeyType) -> bool {
+    pub(crate) fn fits(self, key_type: KeyType) -> bool {
         match self {
             Self::RsaSha256 | Self::RsaSha384 | Self::RsaSha512 => {
                 matches!(key_type, KeyType::Rsa(_))
@@ -198,7 +198,7 @@ impl SignatureAlgorithm {
     }
 
     /// The digest that OpenSSL names for it.
-    pub fn digest(self) -> MessageDigest {
+    pub(crate) fn digest(self) -> MessageDigest {
         match self {
             Self::RsaSha256 | Self::EcdsaSha256 => MessageDigest::sha256(),
             Self::RsaSha384 | Self::EcdsaSha384 => MessageDigest::sha384(),
@@ -208,7 +208,7 @@ impl SignatureAlgorithm {
 
     /// The AlgorithmIdentifier of a certificate signed so: NULL parameters for RSA (RFC 4055 §5),
     /// none for ECDSA (RFC 5758 §3.2).
-    pub fn identifier(self) -> AlgorithmIdentifierOwned {
+    pub(crate) fn identifier(self) -> AlgorithmIdentifierOwned {
         let (oid, null) = match self {
             Self::RsaSha256 => (rfc5912::SHA_256_WITH_RSA_ENCRYPTION, true),
             Self::RsaSha384 => (rfc5912::SHA_384_WITH_RSA_ENCRYPTION, true),
@@ -220,7 +220,7 @@ impl SignatureAlgorithm {
     }
 
     /// The DER of [`Self::identifier`].
-    pub fn identifier_der(self) -> Result<Vec<u8>, der::Error> {
+    pub(crate) fn identifier_der(self) -> Result<Vec<u8>, der::Error> {
         self.identifier().to_der()
     }
 }

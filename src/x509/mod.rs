@@ -1,3 +1,3 @@
 //! RFC 5280: bytes in, bytes out.
 
-pub mod algorithm;
+pub(crate) mod algorithm;

@@ -1,0 +1,134 @@
+//! Authorizations (RFC 8555 §7.1.4).
+
+use super::challenge::{Challenge, ChallengeResult};
+use super::identifier::Identifier;
+use super::problem::Problem;
+use crate::clock::Timestamp;
+
+/// What is known of an authorization: an account's right to a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Authorization {
+    pub(crate) id: String,
+    pub(crate) ca: String,
+    pub(crate) account_id: String,
+    /// With its wildcard, where the order asked for one.
+    pub(crate) identifier: Identifier,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) deactivated_at: Option<Timestamp>,
+    /// The challenge whose result decided it; written once, together with that result, so that
+    /// of two challenges that end at the same time exactly one decides.
+    pub(crate) concluded_by: Option<String>,
+    /// At least the one that `concluded_by` names.
+    pub(crate) challenges: Vec<Challenge>,
+}
+
+/// The status of an authorization (RFC 8555 §7.1.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AuthorizationStatus<'a> {
+    Pending,
+    Valid,
+    /// By a failed challenge, whose problem this is, or because nothing came before it expired.
+    Invalid { problem: Option<&'a Problem> },
+    Deactivated,
+    Expired,
+}
+
+impl AuthorizationStatus<'_> {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Valid => "valid",
+            Self::Invalid { .. } => "invalid",
+            Self::Deactivated => "deactivated",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl Authorization {
+    /// The challenge that decided this authorization.
+    pub(crate) fn concluding_challenge(&self) -> Option<&Challenge> {
+        let id = self.concluded_by.as_deref()?;
+        self.challenges.iter().find(|challenge| challenge.id == id)
+    }
+
+    pub(crate) fn status(&self, now: Timestamp) -> AuthorizationStatus<'_> {
+        let result = self.concluding_challenge().and_then(|challenge| challenge.result.as_ref());
+        let expired = self.expires_at <= now;
+        match result {
+            Some(ChallengeResult::Failed { problem }) => {
+                AuthorizationStatus::Invalid { problem: Some(problem) }
+            }
+            _ if self.deactivated_at.is_some() => AuthorizationStatus::Deactivated,
+            Some(ChallengeResult::Proved { .. }) if expired => AuthorizationStatus::Expired,
+            Some(ChallengeResult::Proved { .. }) => AuthorizationStatus::Valid,
+            None if expired => AuthorizationStatus::Invalid { problem: None },
+            None => AuthorizationStatus::Pending,
+        }
+    }
+
+    /// The challenges a client may see: once decided, only the one that decided (RFC 8555 §7.1.4).
+    pub(crate) fn visible_challenges(&self) -> Vec<&Challenge> {
+        match self.concluding_challenge() {
+            Some(challenge) => vec![challenge],
+            None => self.challenges.iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::challenge::ChallengeType;
+    use crate::acme::problem::ProblemType;
+
+    const NOW: Timestamp = Timestamp::from_unix_s(1_000);
+    const PAST: Timestamp = Timestamp::from_unix_s(999);
+    const FUTURE: Timestamp = Timestamp::from_unix_s(1_001);
+
+    fn status_of(
+        result: Option<ChallengeResult>,
+        expires_at: Timestamp,
+        deactivated: bool,
+    ) -> &'static str {
+        Authorization {
+            id: "authz".to_owned(),
+            ca: "ca".to_owned(),
+            account_id: "account".to_owned(),
+            identifier: Identifier::dns("a.test").unwrap(),
+            expires_at,
+            deactivated_at: deactivated.then_some(PAST),
+            concluded_by: result.is_some().then(|| "challenge".to_owned()),
+            challenges: vec![Challenge {
+                id: "challenge".to_owned(),
+                kind: ChallengeType::Http01,
+                token: "token".to_owned(),
+                begun_at: Some(PAST),
+                result,
+            }],
+        }
+        .status(NOW)
+        .as_str()
+    }
+
+    #[test]
+    fn the_status_follows_from_the_facts() {
+        let proved = Some(ChallengeResult::Proved { at: PAST });
+        let failed = Some(ChallengeResult::Failed {
+            problem: Problem::new(ProblemType::Connection, "refused"),
+        });
+        for (result, expires_at, deactivated, expected) in [
+            (None, FUTURE, false, "pending"),
+            (None, NOW, false, "invalid"),
+            (None, FUTURE, true, "deactivated"),
+            (proved.clone(), FUTURE, false, "valid"),
+            (proved.clone(), NOW, false, "expired"),
+            (proved, FUTURE, true, "deactivated"),
+            (failed.clone(), FUTURE, false, "invalid"),
+            (failed.clone(), PAST, false, "invalid"),
+            (failed, FUTURE, true, "invalid"),
+        ] {
+            assert_eq!(status_of(result.clone(), expires_at, deactivated), expected, "{result:?}");
+        }
+    }
+}
