@@ -9,3 +9,6 @@ mod entropy;
 // rules: values in, values out; no async, no IO, no clock, no randomness
 mod acme;
 mod x509;
+
+// ports: one kind of IO each
+mod store;

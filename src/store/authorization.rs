@@ -1,0 +1,195 @@
+//! Authorizations and their challenges (RFC 8555 §7.1.4, §7.1.5).
+
+use super::db::{Done, Row, Statement, values};
+use super::work::{self, Lease, WorkKind};
+use super::{Store, StoreError};
+use crate::acme::authorization::Authorization;
+use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
+use crate::acme::identifier::Identifier;
+use crate::clock::Timestamp;
+
+/// SELECT of authorizations, a row for each challenge, from this on.
+macro_rules! select_authorizations {
+    ($rest:literal) => {
+        concat!(
+            "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, a.deactivated_at, ",
+            "a.concluded_by, c.id, c.type, c.token, c.begun_at, c.validated_at, c.error",
+            $rest
+        )
+    };
+}
+pub(super) use select_authorizations;
+
+/// The number of columns that [`select_authorizations`] names.
+pub(super) const COLUMNS: usize = 13;
+
+/// What a worker needs to validate a challenge.
+#[derive(Debug)]
+pub(crate) struct ToValidate {
+    pub(crate) authorization: Authorization,
+    /// Of the account key (RFC 8555 §8.1).
+    pub(crate) account_thumbprint: String,
+    pub(crate) account_deactivated: bool,
+}
+
+impl Store {
+    /// The authorization with this id and CA, with all its challenges.
+    pub(crate) async fn authorization(
+        &self,
+        ca: &str,
+        id: &str,
+    ) -> Result<Option<Authorization>, StoreError> {
+        let select = select_authorizations!(
+            " FROM authorizations a JOIN challenges c ON c.authorization_id = a.id \
+             WHERE a.ca = $1 AND a.id = $2 ORDER BY c.type"
+        );
+        one(&self.db.read(select, values![ca, id]).await?)
+    }
+
+    /// The authorization that the challenge with this id belongs to.
+    pub(crate) async fn authorization_of_challenge(
+        &self,
+        ca: &str,
+        challenge_id: &str,
+    ) -> Result<Option<Authorization>, StoreError> {
+        let select = select_authorizations!(
+            " FROM authorizations a JOIN challenges c ON c.authorization_id = a.id \
+             WHERE a.ca = $1 AND a.id = (SELECT authorization_id FROM challenges WHERE id = $2) \
+             ORDER BY c.type"
+        );
+        one(&self.db.read(select, values![ca, challenge_id]).await?)
+    }
+
+    /// What is needed to validate the challenge with this id.
+    pub(crate) async fn to_validate(
+        &self,
+        challenge_id: &str,
+    ) -> Result<Option<ToValidate>, StoreError> {
+        let select = select_authorizations!(
+            ", u.thumbprint, u.deactivated_at FROM challenges c \
+             JOIN authorizations a ON a.id = c.authorization_id \
+             JOIN accounts u ON u.id = a.account_id WHERE c.id = $1"
+        );
+        let rows = self.db.read(select, values![challenge_id]).await?;
+        let (Some(authorization), Some(row)) = (one(&rows)?, rows.first()) else { return Ok(None) };
+        Ok(Some(ToValidate {
+            authorization,
+            account_thumbprint: row.text(COLUMNS)?,
+            account_deactivated: row.optional_time(COLUMNS + 1)?.is_some(),
+        }))
+    }
+
+    /// Notes that the client is ready, and that the challenge is to be validated. `false` where it
+    /// was noted before or the authorization is decided.
+    pub(crate) async fn begin_challenge(
+        &self,
+        challenge_id: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let update = "UPDATE challenges SET begun_at = $2 WHERE id = $1 AND begun_at IS NULL \
+                      AND EXISTS (SELECT 1 FROM authorizations a WHERE a.id = authorization_id \
+                      AND a.concluded_by IS NULL AND a.deactivated_at IS NULL)";
+        let done = self.db.transact(vec![
+            Statement::required(update, values![challenge_id, now]),
+            work::enqueue(WorkKind::Validation, challenge_id, now),
+        ]);
+        let begun = done.await? == Done::Committed;
+        if begun {
+            self.wakeups.work_is_due(WorkKind::Validation);
+        }
+        Ok(begun)
+    }
+
+    /// Writes how the validation ended: the challenge's result and, in the same instant, that it
+    /// decided the authorization. `false` where the lease was lost or another challenge decided
+    /// first; then nothing is written.
+    pub(crate) async fn conclude_challenge(
+        &self,
+        lease: &Lease,
+        result: &ChallengeResult,
+        evidence: Option<String>,
+    ) -> Result<bool, StoreError> {
+        let challenge_id = lease.subject.as_str();
+        let (validated_at, error) = match result {
+            ChallengeResult::Proved { at } => (Some(*at), None),
+            ChallengeResult::Failed { problem } => (None, Some(super::json(problem))),
+        };
+        let conclude = "UPDATE authorizations SET concluded_by = $1 \
+                        WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
+                        AND concluded_by IS NULL AND deactivated_at IS NULL";
+        let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4 \
+                     WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
+        let done = self.db.transact(vec![
+            lease.settle(),
+            Statement::required(conclude, values![challenge_id]),
+            Statement::required(write, values![challenge_id, validated_at, error, evidence]),
+        ]);
+        let concluded = done.await? == Done::Committed;
+        if concluded {
+            self.wakeups.work_is_settled(WorkKind::Validation, challenge_id);
+        }
+        Ok(concluded)
+    }
+
+    /// Deactivates an authorization for good (RFC 8555 §7.5.2).
+    pub(crate) async fn deactivate_authorization(
+        &self,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let update =
+            "UPDATE authorizations SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
+        self.db.transact(vec![Statement::new(update, values![id, now])]).await.map(drop)
+    }
+}
+
+fn one(rows: &[Row]) -> Result<Option<Authorization>, StoreError> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let mut authorization = authorization_of(first)?;
+    for row in &rows[1..] {
+        authorization.challenges.extend(challenge_of(row)?);
+    }
+    Ok(Some(authorization))
+}
+
+/// Reads what [`select_authorizations`] names, with the row's challenge.
+pub(super) fn authorization_of(row: &Row) -> Result<Authorization, StoreError> {
+    let id = row.text(0)?;
+    let Ok(identifier) = Identifier::dns(&row.text(3)?) else {
+        return Err(StoreError::Corrupt { table: "authorizations", id });
+    };
+    Ok(Authorization {
+        id,
+        ca: row.text(1)?,
+        account_id: row.text(2)?,
+        identifier,
+        expires_at: row.time(4)?,
+        deactivated_at: row.optional_time(5)?,
+        concluded_by: row.optional_text(6)?,
+        challenges: challenge_of(row)?.into_iter().collect(),
+    })
+}
+
+/// Reads a challenge; `None` where the join found none.
+fn challenge_of(row: &Row) -> Result<Option<Challenge>, StoreError> {
+    let Some(id) = row.optional_text(7)? else { return Ok(None) };
+    let corrupt = |id: &str| StoreError::Corrupt { table: "challenges", id: id.to_owned() };
+    let kind =
+        ChallengeType::from_name(&row.text(8)?).ok_or_else(|| corrupt(&id))?;
+    let result = match (row.optional_time(11)?, row.optional_text(12)?) {
+        (None, None) => None,
+        (Some(at), None) => Some(ChallengeResult::Proved { at }),
+        (None, Some(error)) => {
+            let problem = serde_json::from_str(&error).map_err(|_| corrupt(&id))?;
+            Some(ChallengeResult::Failed { problem })
+        }
+        (Some(_), Some(_)) => return Err(corrupt(&id)),
+    };
+    Ok(Some(Challenge {
+        kind,
+        token: row.text(9)?,
+        begun_at: row.optional_time(10)?,
+        result,
+        id,
+    }))
+}

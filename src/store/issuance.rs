@@ -1,0 +1,159 @@
+//! The exactly-once seam: a certificate is planned before it is signed, and completed once.
+//!
+//! Killed after `plan`, the work is on the list and the next claim signs the planned bytes. Killed
+//! after the signature, the same bytes are signed again: the same serial, the same certificate in
+//! every respect but, for ECDSA, the signature's random part; only one is ever stored or shown.
+
+use super::db::{Done, Statement, values};
+use super::work::{self, Lease, WorkKind};
+use super::{Store, StoreError};
+use crate::acme::identifier::Identifier;
+use crate::acme::problem::Problem;
+use crate::clock::Timestamp;
+
+/// A certificate to be signed for an order.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) order_id: String,
+    pub(crate) ca: String,
+    pub(crate) account_id: String,
+    pub(crate) csr: Vec<u8>,
+    pub(crate) certificate_id: String,
+    /// From [`Store::keep_issuer`].
+    pub(crate) issuer_id: String,
+    /// In lower-case hex.
+    pub(crate) serial: String,
+    /// The DER of the TBSCertificate.
+    pub(crate) tbs: Vec<u8>,
+    pub(crate) now: Timestamp,
+}
+
+/// A planned certificate, as a worker finds it.
+#[derive(Debug)]
+pub(crate) struct PlannedCertificate {
+    pub(crate) ca: String,
+    pub(crate) account_id: String,
+    pub(crate) issuer_id: String,
+    pub(crate) serial: String,
+    pub(crate) tbs: Vec<u8>,
+    pub(crate) csr: Vec<u8>,
+    pub(crate) planned_at: Timestamp,
+    pub(crate) identifiers: Vec<Identifier>,
+}
+
+impl Store {
+    /// Accepts a CSR and plans its certificate. `false` where somebody was first, or where the
+    /// account or an authorization was deactivated meanwhile; then nothing is written.
+    pub(crate) async fn plan_issuance(&self, plan: Plan) -> Result<bool, StoreError> {
+        let accept = "UPDATE orders SET processing_since = $2, csr = $3 WHERE id = $1 \
+             AND processing_since IS NULL AND error IS NULL \
+             AND EXISTS (SELECT 1 FROM accounts u WHERE u.id = orders.account_id \
+             AND u.deactivated_at IS NULL) \
+             AND NOT EXISTS (SELECT 1 FROM order_authorizations p \
+             JOIN authorizations a ON a.id = p.authorization_id \
+             LEFT JOIN challenges c ON c.id = a.concluded_by \
+             WHERE p.order_id = orders.id AND (a.deactivated_at IS NOT NULL \
+             OR c.validated_at IS NULL))";
+        let keep = "INSERT INTO certificates (id, ca, account_id, order_id, issuer_id, serial, \
+                    tbs, planned_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let order_id = plan.order_id.as_str();
+        let done = self.db.transact(vec![
+            Statement::required(accept, values![order_id, plan.now, plan.csr]),
+            Statement::new(
+                keep,
+                values![
+                    plan.certificate_id,
+                    plan.ca,
+                    plan.account_id,
+                    order_id,
+                    plan.issuer_id,
+                    plan.serial,
+                    plan.tbs,
+                    plan.now,
+                ],
+            ),
+            work::enqueue(WorkKind::Issuance, order_id, plan.now),
+        ]);
+        let planned = done.await? == Done::Committed;
+        if planned {
+            self.wakeups.work_is_due(WorkKind::Issuance);
+        }
+        Ok(planned)
+    }
+
+    /// The certificate that is planned for an order.
+    pub(crate) async fn planned_certificate(
+        &self,
+        order_id: &str,
+    ) -> Result<Option<PlannedCertificate>, StoreError> {
+        let select = "SELECT c.ca, c.account_id, c.issuer_id, c.serial, c.tbs, o.csr, \
+                      c.planned_at, a.identifier FROM certificates c \
+                      JOIN orders o ON o.id = c.order_id \
+                      JOIN order_authorizations p ON p.order_id = o.id \
+                      JOIN authorizations a ON a.id = p.authorization_id \
+                      WHERE c.order_id = $1 ORDER BY p.position";
+        let rows = self.db.read(select, values![order_id]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let corrupt = |_| StoreError::Corrupt { table: "orders", id: order_id.to_owned() };
+        let mut identifiers = Vec::with_capacity(rows.len());
+        for row in &rows {
+            identifiers.push(Identifier::dns(&row.text(7)?).map_err(corrupt)?);
+        }
+        Ok(Some(PlannedCertificate {
+            ca: row.text(0)?,
+            account_id: row.text(1)?,
+            issuer_id: row.text(2)?,
+            serial: row.text(3)?,
+            tbs: row.blob(4)?,
+            csr: row.blob(5)?,
+            planned_at: row.time(6)?,
+            identifiers,
+        }))
+    }
+
+    /// Stores the signed certificate; from here on the order is `valid`. `false` where the lease
+    /// was lost; then nothing is written and the certificate must be forgotten.
+    pub(crate) async fn complete_issuance(
+        &self,
+        lease: Lease,
+        certificate: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let order_id = lease.subject.as_str();
+        let keep = "UPDATE certificates SET certificate = $2, issued_at = $3 \
+                    WHERE order_id = $1 AND certificate IS NULL";
+        let finish = "UPDATE orders SET certificate_id = \
+                      (SELECT c.id FROM certificates c WHERE c.order_id = $1) \
+                      WHERE id = $1 AND certificate_id IS NULL AND error IS NULL";
+        let done = self.db.transact(vec![
+            lease.settle(),
+            Statement::required(keep, values![order_id, certificate, now]),
+            Statement::required(finish, values![order_id]),
+        ]);
+        let completed = done.await? == Done::Committed;
+        if completed {
+            self.wakeups.work_is_settled(WorkKind::Issuance, order_id);
+        }
+        Ok(completed)
+    }
+
+    /// Gives an order up: it is `invalid` from here on. `false` where the lease was lost.
+    pub(crate) async fn fail_issuance(
+        &self,
+        lease: Lease,
+        problem: &Problem,
+    ) -> Result<bool, StoreError> {
+        let order_id = lease.subject.as_str();
+        let fail = "UPDATE orders SET error = $2 \
+                    WHERE id = $1 AND certificate_id IS NULL AND error IS NULL";
+        let done = self.db.transact(vec![
+            lease.settle(),
+            Statement::required(fail, values![order_id, super::json(problem)]),
+        ]);
+        let failed = done.await? == Done::Committed;
+        if failed {
+            self.wakeups.work_is_settled(WorkKind::Issuance, order_id);
+        }
+        Ok(failed)
+    }
+}

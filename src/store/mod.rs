@@ -1,0 +1,109 @@
+//! What kipuka remembers: the only SQL in the program. One method is one transaction.
+
+mod account;
+mod authorization;
+mod certificate;
+mod db;
+mod issuance;
+mod migrate;
+mod nonce;
+mod order;
+mod shared_key;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub(crate) use account::Registered;
+pub(crate) use issuance::{Plan, PlannedCertificate};
+pub(crate) use order::NewAuthorization;
+pub(crate) use order::NewOrder;
+pub(crate) use work::{Lease, WorkKind};
+
+use db::Db;
+
+/// The database, with the wake-up calls for those who wait for what is written to it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    db: Db,
+    wakeups: work::Wakeups,
+}
+
+/// Why the store could not do as asked, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// May work later: the database is away, full or busy.
+    #[error("the database failed: {0}")]
+    Database(#[source] sqlx::Error),
+    /// As [`Self::Database`], said by SQLite's writer to all whose commit failed together.
+    #[error("the database did not commit: {0}")]
+    Group(String),
+    /// The row is there already.
+    #[error("the row exists already: {0}")]
+    Conflict(#[source] sqlx::Error),
+    #[error("the database was closed")]
+    Closed,
+    /// A row says what cannot be; a person must look.
+    #[error("the row {id} of {table} holds what cannot be")]
+    Corrupt { table: &'static str, id: String },
+    #[error("the database URL cannot be read: {0}")]
+    Url(#[source] sqlx::Error),
+    #[error("the schema cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    NoEntropy(#[from] crate::entropy::NoEntropy),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) if database.is_unique_violation() => {
+                Self::Conflict(error)
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// The state of the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SchemaStatus {
+    /// The newest step this program knows.
+    pub(crate) newest: i64,
+    /// The newest step the database has had; `None` where it has had none.
+    pub(crate) applied: Option<i64>,
+}
+
+impl Store {
+    /// Opens the database at `url` without touching its schema; SQLite's file is made where it is
+    /// missing.
+    pub(crate) async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        Ok(Self { db: Db::open(url, max_connections).await?, wakeups: work::Wakeups::default() })
+    }
+
+    /// Brings the schema up to date; several instances may do so at once.
+    pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
+        self.db.migrate().await
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        self.db.read("SELECT 1", Vec::new()).await.map(drop)
+    }
+
+    /// How far the schema has come.
+    pub(crate) async fn schema_status(&self) -> Result<SchemaStatus, StoreError> {
+        let sql = "SELECT MAX(version) FROM _sqlx_migrations";
+        let applied = match self.db.read(sql, Vec::new()).await {
+            Ok(rows) => rows.first().map(|row| row.optional_int(0)).transpose()?.flatten(),
+            // No such table: nothing was applied yet.
+            Err(StoreError::Database(sqlx::Error::Database(_))) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(SchemaStatus { newest: migrate::newest(), applied })
+    }
+}
+
+/// A problem as the database keeps it.
+fn json(problem: &crate::acme::problem::Problem) -> String {
+    serde_json::to_string(problem).expect("strings, numbers and string keys are what JSON can hold")
+}

@@ -1,0 +1,22 @@
+//! Spent nonces (RFC 8555 §6.5).
+
+use super::db::{Done, Statement, values};
+use super::{Store, StoreError};
+use crate::acme::nonce::Nonce;
+use crate::clock::Timestamp;
+
+impl Store {
+    /// Spends a nonce; `false` where it was spent before, by any instance.
+    pub(crate) async fn spend_nonce(&self, nonce: Nonce) -> Result<bool, StoreError> {
+        let insert = "INSERT INTO spent_nonces (id, expires_at) VALUES ($1, $2) \
+                      ON CONFLICT (id) DO NOTHING";
+        let statement = Statement::required(insert, values![nonce.id, nonce.expires_at]);
+        Ok(self.db.transact(vec![statement]).await? == Done::Committed)
+    }
+
+    /// Forgets spent nonces that have expired: their expiry is reason enough to refuse them.
+    pub(crate) async fn forget_nonces(&self, now: Timestamp) -> Result<(), StoreError> {
+        let delete = "DELETE FROM spent_nonces WHERE expires_at <= $1";
+        self.db.transact(vec![Statement::new(delete, values![now])]).await.map(drop)
+    }
+}

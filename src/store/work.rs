@@ -1,0 +1,209 @@
+//! Work that outlives the process: claimed under a lease, settled once.
+//!
+//! Killed between claim and settlement, the lease lapses and the next claim takes the work again.
+//! Whoever lost a lease can no longer settle: its token is not the one in the row.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::db::{Statement, values};
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::entropy::Entropy;
+
+/// How often a waiter looks for a settlement by another instance.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is to be done; the subject is the id of what it is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum WorkKind {
+    /// Of a challenge.
+    Validation,
+    /// Of an order.
+    Issuance,
+}
+
+impl WorkKind {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Issuance => "issuance",
+        }
+    }
+}
+
+/// The right to settle one piece of work, for one attempt; consumed by settling it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(super) kind: WorkKind,
+    pub(super) subject: String,
+    token: String,
+    attempt: u32,
+}
+
+impl Lease {
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// 1 for the first.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Takes the work off the list; undoes the transaction where the lease was lost.
+    pub(super) fn settle(&self) -> Statement {
+        let delete = "DELETE FROM work WHERE kind = $1 AND subject = $2 AND lease = $3";
+        Statement::required(
+            delete,
+            values![self.kind.as_str(), self.subject.as_str(), self.token.as_str()],
+        )
+    }
+}
+
+/// Puts work on the list, due now.
+pub(super) fn enqueue(kind: WorkKind, subject: &str, now: Timestamp) -> Statement {
+    let insert = "INSERT INTO work (kind, subject, due_at, attempts) VALUES ($1, $2, $3, 0)";
+    Statement::new(insert, values![kind.as_str(), subject, now])
+}
+
+/// Calls for those who wait, within this process. Across processes there is the look at the table.
+#[derive(Clone, Default)]
+pub(super) struct Wakeups {
+    due: Arc<[Notify; 2]>,
+    settled: Arc<Mutex<HashMap<(WorkKind, String), (Arc<Notify>, usize)>>>,
+}
+
+impl Wakeups {
+    fn due(&self, kind: WorkKind) -> &Notify {
+        &self.due[match kind {
+            WorkKind::Validation => 0,
+            WorkKind::Issuance => 1,
+        }]
+    }
+
+    pub(super) fn work_is_due(&self, kind: WorkKind) {
+        self.due(kind).notify_one();
+    }
+
+    pub(super) fn work_is_settled(&self, kind: WorkKind, subject: &str) {
+        let waiting = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((notify, _)) = waiting.get(&(kind, subject.to_owned())) {
+            notify.notify_waiters();
+        }
+    }
+}
+
+/// Somebody who waits for a piece of work to be settled; made before the work is put on the list,
+/// so that no settlement is missed.
+pub(crate) struct Waiter {
+    store: Store,
+    key: (WorkKind, String),
+    notify: Arc<Notify>,
+}
+
+impl Waiter {
+    /// Waits until the work is settled, but no longer than `hold`.
+    pub(crate) async fn wait(self, hold: Duration) -> Result<(), StoreError> {
+        let end = Instant::now() + hold;
+        loop {
+            let notified = self.notify.notified();
+            if !self.store.work_exists(self.key.0, &self.key.1).await? || Instant::now() >= end {
+                return Ok(());
+            }
+            let _ = tokio::time::timeout_at(end.min(Instant::now() + LOOK), notified).await;
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut waiting =
+            self.store.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = waiting.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Claims up to `limit` pieces of work that are due, each until `lease` has passed.
+    pub(crate) async fn claim(
+        &self,
+        kind: WorkKind,
+        now: Timestamp,
+        lease: Duration,
+        limit: i64,
+        entropy: Entropy,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let update = self.db.pick(
+            "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
+             WHERE kind = $3 AND subject IN (SELECT subject FROM work \
+             WHERE kind = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5) \
+             RETURNING subject, attempts",
+            "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
+             WHERE kind = $3 AND subject IN (SELECT subject FROM work \
+             WHERE kind = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED) \
+             RETURNING subject, attempts",
+        );
+        let token = entropy.id()?;
+        let values = values![token.as_str(), now.plus(lease), kind.as_str(), now, limit];
+        let rows = self.db.change(update, values).await?;
+        rows.iter()
+            .map(|row| {
+                let attempt = u32::try_from(row.int(1)?).unwrap_or(u32::MAX);
+                Ok(Lease { kind, subject: row.text(0)?, token: token.clone(), attempt })
+            })
+            .collect()
+    }
+
+    /// When the next piece of work is due, if there is any.
+    pub(crate) async fn next_due(&self, kind: WorkKind) -> Result<Option<Timestamp>, StoreError> {
+        let select = "SELECT MIN(due_at) FROM work WHERE kind = $1";
+        let rows = self.db.read(select, values![kind.as_str()]).await?;
+        rows.first().map(|row| row.optional_time(0)).transpose().map(Option::flatten)
+    }
+
+    /// Returns when work was put on the list by this process, or after `at_most`.
+    pub(crate) async fn work_or_timeout(&self, kind: WorkKind, at_most: Duration) {
+        let _ = tokio::time::timeout(at_most, self.wakeups.due(kind).notified()).await;
+    }
+
+    /// Gives the work back, to be claimed again from `due_at` on.
+    pub(crate) async fn postpone(&self, lease: Lease, due_at: Timestamp) -> Result<(), StoreError> {
+        let update = "UPDATE work SET due_at = $4, lease = NULL \
+                      WHERE kind = $1 AND subject = $2 AND lease = $3";
+        let values =
+            values![lease.kind.as_str(), lease.subject.as_str(), lease.token.as_str(), due_at];
+        self.db.transact(vec![Statement::new(update, values)]).await?;
+        Ok(())
+    }
+
+    /// Drops work that has become pointless.
+    pub(crate) async fn discard(&self, lease: Lease) -> Result<(), StoreError> {
+        self.db.transact(vec![lease.settle()]).await?;
+        self.wakeups.work_is_settled(lease.kind, &lease.subject);
+        Ok(())
+    }
+
+    /// A waiter for this piece of work.
+    pub(crate) fn waiter(&self, kind: WorkKind, subject: &str) -> Waiter {
+        let key = (kind, subject.to_owned());
+        let mut waiting = self.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let (notify, count) = waiting.entry(key.clone()).or_default();
+        *count += 1;
+        Waiter { store: self.clone(), key, notify: Arc::clone(notify) }
+    }
+
+    async fn work_exists(&self, kind: WorkKind, subject: &str) -> Result<bool, StoreError> {
+        let select = "SELECT 1 FROM work WHERE kind = $1 AND subject = $2";
+        Ok(!self.db.read(select, values![kind.as_str(), subject]).await?.is_empty())
+    }
+}
