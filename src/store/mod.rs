@@ -15,8 +15,7 @@ mod work;
 
 pub(crate) use account::Registered;
 pub(crate) use issuance::{Plan, PlannedCertificate};
-pub(crate) use order::NewAuthorization;
-pub(crate) use order::NewOrder;
+pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor, OrdersPage};
 pub(crate) use work::{Lease, WorkKind};
 
 use db::Db;

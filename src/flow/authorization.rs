@@ -1,0 +1,25 @@
+//! An authorization is given up (RFC 8555 §7.5.2).
+
+use super::{Context, Error};
+use crate::acme::authorization::{Authorization, AuthorizationStatus};
+use crate::acme::problem::Problem;
+
+/// Deactivates an authorization that is pending or valid.
+pub(crate) async fn deactivate_authorization(
+    context: &Context,
+    mut authorization: Authorization,
+) -> Result<Authorization, Error> {
+    let now = context.clock.now();
+    match authorization.status(now) {
+        AuthorizationStatus::Pending | AuthorizationStatus::Valid => {
+            context.store.deactivate_authorization(&authorization.id, now).await?;
+            authorization.deactivated_at = Some(now);
+            Ok(authorization)
+        }
+        AuthorizationStatus::Deactivated => Ok(authorization),
+        other => {
+            let detail = format!("the authorization is {} and stays so", other.as_str());
+            Err(Problem::malformed(detail).into())
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The client says that a challenge is ready (RFC 8555 §7.5.1).
+
+use super::{Context, Error, not_found};
+use crate::acme::authorization::{Authorization, AuthorizationStatus};
+use crate::acme::problem::Problem;
+use crate::store::WorkKind;
+
+/// Queues the validation, unless that was done before, and returns the authorization as it stands
+/// when the result is there or has been waited for long enough.
+pub(crate) async fn begin_challenge(
+    context: &Context,
+    authorization: Authorization,
+    challenge_id: &str,
+) -> Result<Authorization, Error> {
+    let now = context.clock.now();
+    let challenge =
+        authorization.challenges.iter().find(|challenge| challenge.id == challenge_id);
+    let Some(challenge) = challenge else { return Err(not_found("challenge")) };
+    // Said again of a challenge that is under way or done: the answer is its state, no error.
+    if challenge.begun_at.is_some() {
+        return Ok(authorization);
+    }
+    match authorization.status(now) {
+        AuthorizationStatus::Pending => {}
+        AuthorizationStatus::Valid => return Ok(authorization),
+        other => {
+            let detail = format!("the authorization is {}; place a new order", other.as_str());
+            return Err(Problem::malformed(detail).into());
+        }
+    }
+    let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
+    context.store.begin_challenge(challenge_id, now).await?;
+    waiter.wait(context.limits.hold).await?;
+    context
+        .store
+        .authorization(&authorization.ca, &authorization.id)
+        .await?
+        .ok_or_else(|| not_found("challenge"))
+}

@@ -1,0 +1,122 @@
+//! A CSR is accepted and its certificate planned (RFC 8555 §7.4).
+
+use std::collections::BTreeSet;
+
+use super::{Context, Error, not_found};
+use crate::acme::account::Account;
+use crate::acme::identifier::Identifier;
+use crate::acme::order::{Order, OrderStatus};
+use crate::acme::problem::{Problem, ProblemType};
+use crate::ca::Authority;
+use crate::jose::jwk::Jwk;
+use crate::store::{Plan, WorkKind};
+use crate::x509::csr::CertificateRequest;
+
+/// Returns the order as it stands when the certificate is there or has been waited for long enough.
+/// The same CSR may be sent again at any time after it was accepted; nothing happens twice.
+pub(crate) async fn finalize(
+    context: &Context,
+    authority: &Authority,
+    account: &Account,
+    order_id: &str,
+    csr: &[u8],
+) -> Result<Order, Error> {
+    let find = || async {
+        let order = context.store.order(&authority.id, order_id).await?;
+        order.filter(|order| order.account_id == account.id).ok_or_else(|| not_found("order"))
+    };
+    let order = find().await?;
+    // Before the plan, so that no settlement is missed.
+    let waiter = context.store.waiter(WorkKind::Issuance, order_id);
+    match order.status(context.clock.now()) {
+        OrderStatus::Ready => plan(context, authority, account, &order, csr).await?,
+        OrderStatus::Processing | OrderStatus::Valid { .. } => {
+            if context.store.order_csr(order_id).await?.as_deref() != Some(csr) {
+                return Err(not_ready(&order, context, "and has another CSR already"));
+            }
+        }
+        OrderStatus::Pending => {
+            return Err(not_ready(&order, context, "until all its authorizations are valid"));
+        }
+        OrderStatus::Invalid { .. } => {
+            return Err(not_ready(&order, context, "and stays so; place a new order"));
+        }
+    }
+    waiter.wait(context.limits.hold).await?;
+    find().await
+}
+
+fn not_ready(order: &Order, context: &Context, why: &str) -> Error {
+    let status = order.status(context.clock.now());
+    let detail = format!("the order is {} {why}", status.as_str());
+    Problem::new(ProblemType::OrderNotReady, detail).into()
+}
+
+async fn plan(
+    context: &Context,
+    authority: &Authority,
+    account: &Account,
+    order: &Order,
+    csr: &[u8],
+) -> Result<(), Error> {
+    let bad_csr = |detail: String| Error::from(Problem::new(ProblemType::BadCsr, detail));
+    let request = CertificateRequest::from_der(csr).map_err(|error| bad_csr(error.to_string()))?;
+    let ordered: BTreeSet<Identifier> = order.identifiers().cloned().collect();
+    check_names(&request, &ordered)?;
+    // RFC 8555 §11.1 keeps the two keys apart: one that signs requests and one in a certificate.
+    let account_spki = Jwk::from_canonical_json(&account.jwk).map(|jwk| jwk.spki());
+    if account_spki.is_ok_and(|spki| spki == request.public_key().spki()) {
+        return Err(bad_csr("the CSR's key is the account key; use a key of its own".to_owned()));
+    }
+    let now = context.clock.now();
+    let prepared = authority
+        .prepare(&ordered, request.public_key(), now, context.entropy)
+        .map_err(|error| Error::Failed(error.to_string()))?;
+    let planned = context.store.plan_issuance(Plan {
+        order_id: order.id.clone(),
+        ca: authority.id.clone(),
+        account_id: account.id.clone(),
+        csr: csr.to_vec(),
+        certificate_id: context.entropy.id()?,
+        issuer_id: authority.issuer_id.clone(),
+        serial: prepared.serial,
+        tbs: prepared.tbs.der().to_vec(),
+        now,
+    });
+    if !planned.await? && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {
+        let detail = "the order changed meanwhile; read it again";
+        return Err(Problem::new(ProblemType::OrderNotReady, detail).into());
+    }
+    Ok(())
+}
+
+/// The CSR's names must be the order's, each and no other (RFC 8555 §7.4), in any case; a common
+/// name is not needed, but must be one of them.
+fn check_names(
+    request: &CertificateRequest,
+    ordered: &BTreeSet<Identifier>,
+) -> Result<(), Problem> {
+    let bad_csr = |detail: String| Problem::new(ProblemType::BadCsr, detail);
+    let mut asked = BTreeSet::new();
+    for name in request.dns_names().iter().chain(request.common_names()) {
+        let identifier = Identifier::dns(name).map_err(|problem| {
+            bad_csr(format!("the CSR asks for a name no order can have: {}", problem.detail))
+        })?;
+        asked.insert(identifier);
+    }
+    let list = |names: Vec<&Identifier>| {
+        names.iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let extra: Vec<_> = asked.difference(ordered).collect();
+    if !extra.is_empty() {
+        return Err(bad_csr(format!("the order does not have these names of the CSR: {}", list(extra))));
+    }
+    let missing: Vec<_> = ordered.difference(&asked).collect();
+    if !missing.is_empty() {
+        return Err(bad_csr(format!(
+            "the CSR lacks these names of the order: {}",
+            list(missing)
+        )));
+    }
+    Ok(())
+}

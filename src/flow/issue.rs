@@ -1,0 +1,95 @@
+//! One leased plan becomes a certificate, or is put off.
+//!
+//! The only place that has anything signed for a client, so a restart goes on exactly here.
+
+use std::time::Duration;
+
+use super::{Context, Error};
+use crate::acme::problem::{Problem, ProblemType};
+use crate::ca::SignFailure;
+use crate::store::{Lease, PlannedCertificate};
+use crate::x509::csr::CertificateRequest;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a plan is worth signing: after that the certificate's dates are stale and so, perhaps,
+/// is what the authorizations proved.
+const PLAN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> {
+    let order_id = lease.subject().to_owned();
+    let Some(plan) = context.store.planned_certificate(&order_id).await? else {
+        return Ok(context.store.discard(lease).await?);
+    };
+    if context.clock.now().since(plan.planned_at) > PLAN_LIFETIME {
+        let detail = "the certificate could not be signed for a day; place a new order";
+        return give_up(context, lease, &plan, detail).await;
+    }
+    let authorities = context.authorities.load_full();
+    let Some(authority) = authorities.get(&plan.ca) else {
+        // The CA was taken out of the configuration; it may come back.
+        return put_off(context, lease, &plan, "its CA is not configured").await;
+    };
+    let request = match CertificateRequest::from_der(&plan.csr) {
+        Ok(request) => request,
+        Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
+    };
+    let linted = match authority.lint(&plan.tbs, &plan.identifiers, request.public_key()) {
+        Ok(linted) => linted,
+        // What was planned no longer fits the CA: its certificate changed in between.
+        Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
+    };
+    let certificate = match authority.sign(linted).await {
+        Ok(certificate) => certificate,
+        Err(SignFailure::Unavailable(error)) => {
+            return put_off(context, lease, &plan, &error).await;
+        }
+        Err(SignFailure::Wrong(error)) => {
+            tracing::error!(ca.id = plan.ca, order.id = order_id, error, "a signature was wrong");
+            return put_off(context, lease, &plan, &error).await;
+        }
+    };
+    let completed =
+        context.store.complete_issuance(lease, certificate, context.clock.now()).await?;
+    tracing::info!(
+        ca.id = plan.ca,
+        account.id = plan.account_id,
+        order.id = order_id,
+        serial = plan.serial,
+        completed,
+        "certificate issued"
+    );
+    Ok(())
+}
+
+async fn put_off(
+    context: &Context,
+    lease: Lease,
+    plan: &PlannedCertificate,
+    why: &str,
+) -> Result<(), Error> {
+    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(lease.attempt().min(16) - 1));
+    let pause = doubled.min(LONGEST_PAUSE);
+    tracing::warn!(
+        ca.id = plan.ca,
+        order.id = lease.subject(),
+        attempt = lease.attempt(),
+        retry_after_s = pause.as_secs(),
+        why,
+        "issuance put off"
+    );
+    Ok(context.store.postpone(lease, context.clock.now().plus(pause)).await?)
+}
+
+async fn give_up(
+    context: &Context,
+    lease: Lease,
+    plan: &PlannedCertificate,
+    why: &str,
+) -> Result<(), Error> {
+    tracing::error!(ca.id = plan.ca, order.id = lease.subject(), why, "issuance given up");
+    let detail = "the certificate could not be issued; place a new order";
+    let problem = Problem::new(ProblemType::ServerInternal, detail);
+    context.store.fail_issuance(lease, &problem).await?;
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! One file for each thing that happens; the only place where store, signer and validation meet.
+
+mod account;
+mod authorization;
+mod challenge;
+mod finalize;
+mod issue;
+mod new_account;
+mod new_order;
+mod validate;
+
+pub(crate) use account::{deactivate_account, update_account};
+pub(crate) use authorization::deactivate_authorization;
+pub(crate) use challenge::begin_challenge;
+pub(crate) use finalize::finalize;
+pub(crate) use issue::issue;
+pub(crate) use new_account::{NewAccount, new_account};
+pub(crate) use new_order::new_order;
+pub(crate) use validate::validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::acme::problem::Problem;
+use crate::ca::Authorities;
+use crate::clock::Clock;
+use crate::entropy::{Entropy, NoEntropy};
+use crate::store::{Store, StoreError};
+use crate::validation::Validator;
+
+/// What every flow works with.
+pub(crate) struct Context {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    /// Swapped as a whole on reload.
+    pub(crate) authorities: ArcSwap<Authorities>,
+    pub(crate) validator: ArcSwap<Validator>,
+    pub(crate) limits: Limits,
+}
+
+/// How long things may take and live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long an answer is held back while a result is about to come.
+    pub(crate) hold: Duration,
+    /// How long an order and its authorizations live.
+    pub(crate) order_lifetime: Duration,
+    /// How often a validation is tried that got no answer.
+    pub(crate) validation_attempts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_secs(4),
+            order_lifetime: Duration::from_secs(7 * 24 * 3600),
+            validation_attempts: 4,
+        }
+    }
+}
+
+/// Why a flow did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The client asked for what it cannot have; said to it as it is.
+    #[error("refused: {}", .0.detail)]
+    Refused(Box<Problem>),
+    /// Something needed is away and may come back; the client should try again.
+    #[error(transparent)]
+    Unavailable(StoreError),
+    /// Something is broken; a person must look.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(Box::new(problem))
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(_) | StoreError::Group(_) | StoreError::Closed => {
+                Self::Unavailable(error)
+            }
+            broken => Self::Failed(broken.to_string()),
+        }
+    }
+}
+
+impl From<NoEntropy> for Error {
+    fn from(error: NoEntropy) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// A resource that is not there, or not this account's; which of the two is not said.
+pub(crate) fn not_found(what: &str) -> Error {
+    Problem::malformed(format!("there is no such {what} for this account")).with_status(404).into()
+}
+
+/// Shared by everything that runs.
+pub(crate) type SharedContext = Arc<Context>;

@@ -1,0 +1,91 @@
+//! Claim, run, settle: the loop that every kind of work goes through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::flow::{Error, SharedContext};
+use crate::store::{Lease, StoreError, WorkKind};
+
+/// How long to sleep at most: another instance may have put work on the list.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How long to leave a database alone that just failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How a kind of work is done.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) kind: WorkKind,
+    /// Longer than one attempt can take: after this, another worker may take the work.
+    pub(super) lease: Duration,
+    pub(super) at_once: usize,
+}
+
+/// Runs `work` for each piece of work until `stop` turns true.
+pub(super) async fn run<F>(
+    context: SharedContext,
+    mut stop: watch::Receiver<bool>,
+    terms: Terms,
+    work: impl Fn(SharedContext, Lease) -> F,
+) where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(terms.at_once));
+    let mut running = JoinSet::new();
+    while !*stop.borrow() {
+        while running.try_join_next().is_some() {}
+        let round = async {
+            let Ok(first) = Arc::clone(&places).acquire_owned().await else { return None };
+            drop(first);
+            match claim(&context, terms, places.available_permits()).await {
+                Ok(leases) => Some(leases),
+                Err(error) => {
+                    tracing::error!(work = terms.kind.as_str(), %error, "work cannot be claimed");
+                    tokio::time::sleep(PAUSE).await;
+                    None
+                }
+            }
+        };
+        let leases = tokio::select! {
+            leases = round => leases,
+            _ = stop.changed() => break,
+        };
+        for lease in leases.into_iter().flatten() {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let subject = lease.subject().to_owned();
+            let done = work(Arc::clone(&context), lease);
+            running.spawn(async move {
+                if let Err(error) = done.await {
+                    // The lease lapses, and the work is claimed again.
+                    let kind = terms.kind.as_str();
+                    tracing::error!(work = kind, subject, %error, "work failed");
+                }
+                drop(place);
+            });
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Claims what is due; sleeps until something is.
+async fn claim(
+    context: &SharedContext,
+    terms: Terms,
+    places: usize,
+) -> Result<Vec<Lease>, StoreError> {
+    let store = &context.store;
+    let now = context.clock.now();
+    match store.next_due(terms.kind).await? {
+        Some(due) if due <= now => {
+            let limit = i64::try_from(places.max(1)).unwrap_or(1);
+            store.claim(terms.kind, now, terms.lease, limit, context.entropy).await
+        }
+        due => {
+            let sleep = due.map_or(LONGEST_SLEEP, |due| due.since(now).min(LONGEST_SLEEP));
+            store.work_or_timeout(terms.kind, sleep).await;
+            Ok(Vec::new())
+        }
+    }
+}
