@@ -36,24 +36,30 @@ pub(super) async fn run<F>(
     let mut running = JoinSet::new();
     while !*stop.borrow() {
         while running.try_join_next().is_some() {}
-        let round = async {
-            let Ok(first) = Arc::clone(&places).acquire_owned().await else { return None };
-            drop(first);
-            match claim(&context, terms, places.available_permits()).await {
-                Ok(leases) => Some(leases),
-                Err(error) => {
-                    tracing::error!(work = terms.kind.as_str(), %error, "work cannot be claimed");
-                    tokio::time::sleep(PAUSE).await;
-                    None
+        // A place is free first, so that nothing is claimed that would have to wait under its lease.
+        let Ok(first) = Arc::clone(&places).acquire_owned().await else { break };
+        let leases = match claim(&context, terms, places.available_permits() + 1).await {
+            Ok(Claimed::Leases(leases)) => leases,
+            Ok(Claimed::NothingFor(sleep)) => {
+                drop(first);
+                tokio::select! {
+                    () = context.store.work_or_timeout(terms.kind, sleep) => {}
+                    _ = stop.changed() => {}
                 }
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(work = terms.kind.as_str(), %error, "work cannot be claimed");
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
         };
-        let leases = tokio::select! {
-            leases = round => leases,
-            _ = stop.changed() => break,
-        };
-        for lease in leases.into_iter().flatten() {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let mut first = Some(first);
+        for lease in leases {
+            let place = match first.take() {
+                Some(place) => Ok(place),
+                None => Arc::clone(&places).acquire_owned().await,
+            };
             let subject = lease.subject().to_owned();
             let done = work(Arc::clone(&context), lease);
             running.spawn(async move {
@@ -69,23 +75,28 @@ pub(super) async fn run<F>(
     while running.join_next().await.is_some() {}
 }
 
-/// Claims what is due; sleeps until something is.
+/// What a look at the list came to.
+enum Claimed {
+    Leases(Vec<Lease>),
+    /// Nothing is due for this long, unless new work comes.
+    NothingFor(Duration),
+}
+
 async fn claim(
     context: &SharedContext,
     terms: Terms,
     places: usize,
-) -> Result<Vec<Lease>, StoreError> {
+) -> Result<Claimed, StoreError> {
     let store = &context.store;
     let now = context.clock.now();
     match store.next_due(terms.kind).await? {
         Some(due) if due <= now => {
-            let limit = i64::try_from(places.max(1)).unwrap_or(1);
-            store.claim(terms.kind, now, terms.lease, limit, context.entropy).await
+            let limit = i64::try_from(places).unwrap_or(i64::MAX);
+            let leases = store.claim(terms.kind, now, terms.lease, limit, context.entropy).await?;
+            Ok(Claimed::Leases(leases))
         }
-        due => {
-            let sleep = due.map_or(LONGEST_SLEEP, |due| due.since(now).min(LONGEST_SLEEP));
-            store.work_or_timeout(terms.kind, sleep).await;
-            Ok(Vec::new())
-        }
+        due => Ok(Claimed::NothingFor(
+            due.map_or(LONGEST_SLEEP, |due| due.since(now).min(LONGEST_SLEEP)),
+        )),
     }
 }

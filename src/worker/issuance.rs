@@ -10,7 +10,7 @@ use crate::store::WorkKind;
 
 /// The signer's deadline is well under this; more at once than a token has sessions keeps it busy.
 const TERMS: Terms =
-    Terms { kind: WorkKind::Issuance, lease: Duration::from_secs(60), at_once: 64 };
+    Terms { kind: WorkKind::Issuance, lease: Duration::from_secs(20), at_once: 64 };
 
 pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
     let issue = |context: SharedContext, lease| async move { flow::issue(&context, lease).await };

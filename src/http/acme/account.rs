@@ -1,0 +1,124 @@
+//! Accounts and their lists of orders (RFC 8555 §7.1.2, §7.3.2, §7.3.6).
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Acme;
+use super::links::Links;
+use super::problem::AcmeError;
+use super::reply::Reply;
+use super::request::{AcmeRequest, AsGet, Object};
+use crate::acme::account::Account;
+use crate::acme::problem::{Problem, ProblemType};
+use crate::clock::Timestamp;
+use crate::flow;
+use crate::store::OrdersCursor;
+
+/// Orders on one page of the list.
+const PAGE: usize = 100;
+
+/// An account as its owner sees it (RFC 8555 §7.1.2).
+pub(super) fn account_object(links: &Links, account: &Account) -> Value {
+    let mut object = json!({
+        "status": account.status().as_str(),
+        "contact": account.contact,
+        "orders": links.orders(&account.id),
+    });
+    if account.terms_agreed_at.is_some() {
+        object["termsOfServiceAgreed"] = json!(true);
+    }
+    object
+}
+
+/// The members a client may change; all others are ignored.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Changes {
+    contact: Option<Vec<String>>,
+    #[serde(default)]
+    terms_of_service_agreed: bool,
+    status: Option<String>,
+}
+
+pub(super) async fn account(
+    State(acme): State<Arc<Acme>>,
+    Path((_, id)): Path<(String, String)>,
+    request: AcmeRequest<Option<Object<Changes>>>,
+) -> Result<Reply, AcmeError> {
+    let links = &request.resource.links;
+    let account = own(request.account, &id)?;
+    let account = match request.payload {
+        None => account,
+        Some(Object(changes)) => match changes.status.as_deref() {
+            None | Some("valid") => {
+                let agreed = changes.terms_of_service_agreed;
+                flow::update_account(&acme.context, account, changes.contact, agreed).await?
+            }
+            Some("deactivated") => flow::deactivate_account(&acme.context, account).await?,
+            Some(other) => {
+                let detail = format!("an account cannot become {other:?}, only \"deactivated\"");
+                return Err(Problem::malformed(detail).into());
+            }
+        },
+    };
+    Ok(Reply::ok(account_object(links, &account)).location(links.account(&account.id)))
+}
+
+/// Where a page of the list begins.
+#[derive(Debug, Deserialize)]
+pub(super) struct PageQuery {
+    cursor: Option<String>,
+}
+
+pub(super) async fn orders(
+    State(acme): State<Arc<Acme>>,
+    Path((_, id)): Path<(String, String)>,
+    Query(query): Query<PageQuery>,
+    request: AcmeRequest<AsGet>,
+) -> Result<Reply, AcmeError> {
+    let links = &request.resource.links;
+    let account = own(request.account, &id)?;
+    let before = match query.cursor {
+        None => None,
+        Some(text) => Some(read_cursor(&text).ok_or_else(|| {
+            Problem::malformed("the cursor is not one that this list gave out")
+        })?),
+    };
+    let now = acme.context.clock.now();
+    let page = acme.context.store.orders_of(&account.id, now, before, PAGE).await?;
+    let urls: Vec<_> = page.ids.iter().map(|id| links.order(id)).collect();
+    let reply = Reply::ok(json!({ "orders": urls }));
+    Ok(match page.next {
+        None => reply,
+        Some(next) => {
+            let url = format!("{}?cursor={}", links.orders(&account.id), write_cursor(&next));
+            reply.header(header::LINK, links.relation("next", &url))
+        }
+    })
+}
+
+/// The account may be read and changed only by itself.
+fn own(account: Account, id: &str) -> Result<Account, Problem> {
+    if account.id == id {
+        return Ok(account);
+    }
+    let detail = "the request is signed by another account";
+    Err(Problem::new(ProblemType::Unauthorized, detail))
+}
+
+fn write_cursor(cursor: &OrdersCursor) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", cursor.created_at.unix_ms(), cursor.id))
+}
+
+fn read_cursor(text: &str) -> Option<OrdersCursor> {
+    let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+    let (created_at, id) = decoded.split_once('.')?;
+    let created_at = Timestamp::from_unix_ms(created_at.parse().ok()?);
+    Some(OrdersCursor { created_at, id: id.to_owned() })
+}

@@ -1,0 +1,29 @@
+//! The directory (RFC 8555 §7.1.1): it names what works, and nothing else.
+
+use axum::Extension;
+use serde_json::{Map, Value, json};
+
+use super::reply::Reply;
+use super::resource::Resource;
+
+pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply {
+    let links = &resource.links;
+    let mut meta = Map::new();
+    let configured = &resource.authority.meta;
+    if let Some(terms) = &configured.terms_of_service {
+        meta.insert("termsOfService".to_owned(), json!(terms));
+    }
+    if let Some(website) = &configured.website {
+        meta.insert("website".to_owned(), json!(website));
+    }
+    if !configured.caa_identities.is_empty() {
+        meta.insert("caaIdentities".to_owned(), json!(configured.caa_identities));
+    }
+    Reply::ok(json!({
+        "newNonce": links.new_nonce(),
+        "newAccount": links.new_account(),
+        "newOrder": links.new_order(),
+        // Always an object: clients were seen to stumble where it is missing.
+        "meta": Value::Object(meta),
+    }))
+}

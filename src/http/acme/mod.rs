@@ -1,0 +1,63 @@
+//! ACME over HTTP: this listing is the directory object (RFC 8555 §7.1).
+
+mod account;
+mod authorization;
+mod certificate;
+mod challenge;
+mod directory;
+mod finalize;
+mod links;
+mod new_account;
+mod new_nonce;
+mod new_order;
+mod order;
+mod problem;
+mod reply;
+mod request;
+mod resource;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+
+use crate::acme::nonce::NonceKey;
+use crate::flow::SharedContext;
+
+pub(crate) use request::Verifiers;
+
+/// The largest request: a CSR of 100 long names under an RSA-8192 key, in base64url twice, fits.
+const MAX_BODY: usize = 128 * 1024;
+
+/// What every handler works with.
+pub(crate) struct Acme {
+    pub(crate) context: SharedContext,
+    pub(crate) nonces: NonceKey,
+    pub(crate) verifiers: Verifiers,
+    /// The base of every URL handed out; the request's `Host` where it is not configured.
+    pub(crate) external_url: Option<String>,
+}
+
+/// The routes of every CA.
+pub(crate) fn router(acme: Arc<Acme>) -> Router {
+    let routes = Router::new()
+        .route("/directory", get(directory::directory))
+        .route("/new-nonce", get(new_nonce::new_nonce))
+        .route("/new-account", post(new_account::new_account))
+        .route("/account/{id}", post(account::account))
+        .route("/account/{id}/orders", post(account::orders))
+        .route("/new-order", post(new_order::new_order))
+        .route("/order/{id}", post(order::order))
+        .route("/order/{id}/finalize", post(finalize::finalize))
+        .route("/authz/{id}", post(authorization::authorization))
+        .route("/chall/{id}", post(challenge::challenge))
+        .route("/cert/{id}", post(certificate::certificate))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(problem::no_such_resource)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&acme), resource::resource))
+        .with_state(acme);
+    Router::new().nest("/acme/{ca}", routes)
+}

@@ -1,0 +1,243 @@
+//! An authenticated request (RFC 8555 §6.2 to §6.5).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::problem::AcmeError;
+use super::resource::Resource;
+use super::{Acme, MAX_BODY};
+use crate::acme::account::{Account, AccountStatus};
+use crate::acme::problem::{Problem, ProblemType};
+use crate::flow::Error;
+use crate::jose::jwk::Jwk;
+use crate::jose::jws::{self, Jws, JwsError, KeyReference};
+use crate::jose::verify::{Algorithm, Verifier};
+
+/// Verifiers kept at most; each is a key of some hundred bytes.
+const MAX_VERIFIERS: usize = 10_000;
+
+/// What the body of a request holds.
+pub(super) trait Payload: Sized {
+    fn read(bytes: &[u8]) -> Result<Self, Problem>;
+}
+
+/// Nothing: a POST-as-GET (RFC 8555 §6.3).
+#[derive(Debug)]
+pub(super) struct AsGet;
+
+impl Payload for AsGet {
+    fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() {
+            return Ok(Self);
+        }
+        Err(Problem::malformed("this resource is only read: the payload must be empty (POST-as-GET)"))
+    }
+}
+
+/// A JSON object.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<T: DeserializeOwned> Payload for Object<T> {
+    fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() {
+            return Err(Problem::malformed("the payload is empty where an object is wanted"));
+        }
+        serde_json::from_slice(bytes)
+            .map(Self)
+            .map_err(|error| Problem::malformed(format!("the payload cannot be read: {error}")))
+    }
+}
+
+/// A JSON object, or nothing.
+impl<T: DeserializeOwned> Payload for Option<Object<T>> {
+    fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() { Ok(None) } else { Object::read(bytes).map(Some) }
+    }
+}
+
+/// A request signed by an account: exists only where the signature, the URL, the nonce and the
+/// account are right.
+pub(super) struct AcmeRequest<P> {
+    pub(super) resource: Resource,
+    pub(super) account: Account,
+    pub(super) payload: P,
+    _private: (),
+}
+
+/// As [`AcmeRequest`], but signed by a key that need not have an account (RFC 8555 §7.3).
+pub(super) struct KeyRequest<P> {
+    pub(super) resource: Resource,
+    pub(super) key: Jwk,
+    pub(super) payload: P,
+    _private: (),
+}
+
+impl<P: Payload> FromRequest<Arc<Acme>> for AcmeRequest<P> {
+    type Rejection = AcmeError;
+
+    async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
+        let Received { resource, jws } = receive(request, acme).await?;
+        let KeyReference::Kid(kid) = jws.key() else {
+            return Err(Problem::malformed("sign this request with \"kid\", the account's URL").into());
+        };
+        let account = find_account(acme, &resource, kid).await?;
+        let key = Jwk::from_canonical_json(&account.jwk)
+            .map_err(|error| Error::Failed(format!("account {}: {error}", account.id)))?;
+        let jws = authenticate(acme, &resource, &key, jws).await?;
+        let payload = P::read(jws.payload())?;
+        Ok(Self { resource, account, payload, _private: () })
+    }
+}
+
+impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
+    type Rejection = AcmeError;
+
+    async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
+        let Received { resource, jws } = receive(request, acme).await?;
+        let KeyReference::Jwk(key) = jws.key() else {
+            return Err(Problem::malformed("sign this request with \"jwk\", the account's key").into());
+        };
+        let key = key.clone();
+        let jws = authenticate(acme, &resource, &key, jws).await?;
+        let payload = P::read(jws.payload())?;
+        Ok(Self { resource, key, payload, _private: () })
+    }
+}
+
+/// A well-formed request, of which nothing is proved yet.
+struct Received {
+    resource: Resource,
+    jws: Jws,
+}
+
+async fn receive(request: Request, acme: &Arc<Acme>) -> Result<Received, AcmeError> {
+    let Some(resource) = request.extensions().get::<Resource>().cloned() else {
+        return Err(Error::Failed("a route without its CA".to_owned()).into());
+    };
+    check_content_type(request.headers())?;
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    // Nested routers see the path without its prefix; the original is what the client asked for.
+    let original = request.extensions().get::<axum::extract::OriginalUri>();
+    let target =
+        original.and_then(|uri| uri.0.path_and_query()).map_or(target, |target| target.as_str());
+    let url = resource.links.absolute(target);
+    let body = Bytes::from_request(request, acme).await.map_err(|error| {
+        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let detail = format!("the request is longer than {MAX_BODY} bytes");
+            return Problem::malformed(detail).with_status(413);
+        }
+        Problem::malformed("the request's body could not be read")
+    })?;
+    let jws = jws::parse(&body).map_err(|error| problem_of(&error))?;
+    if jws.url() != url {
+        let detail = format!("the JWS is for the URL {:?}, but was sent to {url:?}", jws.url());
+        return Err(Problem::new(ProblemType::Unauthorized, detail).into());
+    }
+    Ok(Received { resource, jws })
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = given.and_then(|value| value.split(';').next()).unwrap_or("").trim();
+    if essence.eq_ignore_ascii_case("application/jose+json") {
+        return Ok(());
+    }
+    let detail = "the Content-Type must be application/jose+json (RFC 8555 §6.2)";
+    Err(Problem::malformed(detail).with_status(415))
+}
+
+/// The problem type that RFC 8555 gives to a JWS that cannot be accepted.
+fn problem_of(error: &JwsError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        JwsError::UnsupportedAlgorithm { .. } => {
+            let algorithms = Algorithm::ALL.iter().map(|algorithm| algorithm.as_str().to_owned());
+            let problem = Problem::new(ProblemType::BadSignatureAlgorithm, detail);
+            Problem { algorithms: algorithms.collect(), ..problem }
+        }
+        JwsError::BadKey(_) => Problem::new(ProblemType::BadPublicKey, detail),
+        JwsError::BadNonce => Problem::new(ProblemType::BadNonce, detail),
+        _ => Problem::malformed(detail),
+    }
+}
+
+async fn find_account(
+    acme: &Acme,
+    resource: &Resource,
+    kid: &str,
+) -> Result<Account, AcmeError> {
+    let unknown = || {
+        let detail = "the \"kid\" is not the URL of an account of this CA";
+        AcmeError::from(Problem::new(ProblemType::AccountDoesNotExist, detail))
+    };
+    let id = resource.links.account_id(kid).ok_or_else(unknown)?;
+    let account = acme.context.store.account(&resource.authority.id, id).await?;
+    let account = account.ok_or_else(unknown)?;
+    match account.status() {
+        AccountStatus::Valid => Ok(account),
+        AccountStatus::Deactivated => {
+            Err(Problem::new(ProblemType::Unauthorized, "the account was deactivated").into())
+        }
+    }
+}
+
+/// Checks nonce and signature; the nonce is spent only once everything else is right, so that
+/// nobody without a key can make the database write.
+async fn authenticate(
+    acme: &Acme,
+    resource: &Resource,
+    key: &Jwk,
+    jws: Jws,
+) -> Result<Jws, AcmeError> {
+    let bad_nonce = |detail: &str| AcmeError::from(Problem::new(ProblemType::BadNonce, detail));
+    let Some(nonce) = jws.nonce() else { return Err(bad_nonce("the JWS has no nonce")) };
+    let Some(nonce) =
+        acme.nonces.open(&resource.authority.id, acme.context.clock.now(), nonce)
+    else {
+        return Err(bad_nonce("the nonce is not one of this CA's, or has expired"));
+    };
+    let verifier = acme.verifiers.of(key, jws.algorithm()).map_err(|error| problem_of(&error))?;
+    let (valid, jws) = if jws.algorithm().is_slow() {
+        // About a millisecond each: too long for a thread that serves connections.
+        tokio::task::spawn_blocking(move || (verifier.verify(&jws), jws))
+            .await
+            .map_err(|error| Error::Failed(error.to_string()))?
+    } else {
+        (verifier.verify(&jws), jws)
+    };
+    if !valid {
+        let detail = "the JWS's signature is not the key's";
+        return Err(Problem::new(ProblemType::Unauthorized, detail).into());
+    }
+    if !acme.context.store.spend_nonce(nonce).await? {
+        return Err(bad_nonce("the nonce was used before"));
+    }
+    Ok(jws)
+}
+
+/// The verifiers of keys that were seen lately: to make one costs more than to use it.
+#[derive(Default)]
+pub(crate) struct Verifiers(Mutex<HashMap<(String, Algorithm), Arc<Verifier>>>);
+
+impl Verifiers {
+    fn of(&self, key: &Jwk, algorithm: Algorithm) -> Result<Arc<Verifier>, JwsError> {
+        let name = (key.thumbprint(), algorithm);
+        let kept = |verifiers: &HashMap<_, Arc<Verifier>>| verifiers.get(&name).cloned();
+        if let Some(verifier) = kept(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(verifier);
+        }
+        let verifier = Arc::new(Verifier::new(key, algorithm)?);
+        let mut verifiers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if verifiers.len() >= MAX_VERIFIERS {
+            verifiers.clear();
+        }
+        verifiers.insert(name, Arc::clone(&verifier));
+        Ok(verifier)
+    }
+}
