@@ -1,0 +1,56 @@
+//! A `[[ca]]`: its certificate, its key, and what it puts into the certificates it issues.
+
+mod ceremony;
+mod issue;
+
+pub(crate) use ceremony::{CeremonyError, NewCa, create_ca};
+pub(crate) use issue::{IssueError, Prepared, SignFailure};
+
+use std::sync::Arc;
+
+use crate::signer::Signer;
+use crate::x509::chain::Chain;
+use crate::x509::profile::Profile;
+
+/// A CA that can issue.
+pub(crate) struct Authority {
+    /// The path segment that selects it.
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) chain: Chain,
+    /// The id under which the store keeps the chain.
+    pub(crate) issuer_id: String,
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) profile: Profile,
+    pub(crate) meta: Meta,
+}
+
+/// What the directory tells of a CA (RFC 8555 §7.1.1).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meta {
+    pub(crate) terms_of_service: Option<String>,
+    pub(crate) website: Option<String>,
+    pub(crate) caa_identities: Vec<String>,
+}
+
+/// Every CA of this process, in the order of the configuration; swapped as a whole on reload.
+#[derive(Default)]
+pub(crate) struct Authorities(Vec<Arc<Authority>>);
+
+impl Authorities {
+    pub(crate) fn new(authorities: Vec<Arc<Authority>>) -> Self {
+        Self(authorities)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Authority>> {
+        self.iter().find(|authority| authority.id == id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        self.0.iter()
+    }
+
+    pub(crate) fn first(&self) -> Option<&Arc<Authority>> {
+        self.0.first()
+    }
+}
