@@ -4,12 +4,13 @@ CREATE TABLE issuers (
   chain TEXT NOT NULL
 );
 
--- Certificates: a row exists, with serial and TBS, before anything is signed. One for each order.
+-- Certificates: a row exists, with serial and TBS, before anything is signed. One for each order;
+-- none has kipuka's own certificate for its own server, which nobody ordered.
 CREATE TABLE certificates (
   id          TEXT   NOT NULL PRIMARY KEY,
   ca          TEXT   NOT NULL,
-  account_id  TEXT   NOT NULL REFERENCES accounts (id),
-  order_id    TEXT   NOT NULL UNIQUE REFERENCES orders (id),
+  account_id  TEXT   REFERENCES accounts (id),
+  order_id    TEXT   UNIQUE REFERENCES orders (id),
   issuer_id   TEXT   NOT NULL REFERENCES issuers (id),
   serial      TEXT   NOT NULL,
   tbs         BYTEA   NOT NULL,

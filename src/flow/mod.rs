@@ -7,6 +7,7 @@ mod finalize;
 mod issue;
 mod new_account;
 mod new_order;
+mod own_certificate;
 mod validate;
 
 pub(crate) use account::{deactivate_account, update_account};
@@ -16,6 +17,7 @@ pub(crate) use finalize::finalize;
 pub(crate) use issue::issue;
 pub(crate) use new_account::{NewAccount, new_account};
 pub(crate) use new_order::new_order;
+pub(crate) use own_certificate::{OwnCertificate, own_certificate};
 pub(crate) use validate::validate;
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use super::db::{Statement, values};
 use super::{Store, StoreError};
+use crate::clock::Timestamp;
 
 /// An issued certificate with its chain.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +33,8 @@ impl Store {
     ) -> Result<Option<IssuedCertificate>, StoreError> {
         let select = "SELECT c.account_id, c.certificate, i.chain FROM certificates c \
                       JOIN issuers i ON i.id = c.issuer_id \
-                      WHERE c.ca = $1 AND c.id = $2 AND c.certificate IS NOT NULL";
+                      WHERE c.ca = $1 AND c.id = $2 AND c.certificate IS NOT NULL \
+                      AND c.account_id IS NOT NULL";
         let rows = self.db.read(select, values![ca, id]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         Ok(Some(IssuedCertificate {
@@ -41,4 +43,41 @@ impl Store {
             chain: row.text(2)?,
         }))
     }
+
+    /// Keeps the plan of a certificate that nobody ordered: kipuka's own.
+    pub(crate) async fn plan_own_certificate(&self, plan: OwnPlan<'_>) -> Result<(), StoreError> {
+        let insert = "INSERT INTO certificates (id, ca, issuer_id, serial, tbs, planned_at) \
+                      VALUES ($1, $2, $3, $4, $5, $6)";
+        let values =
+            values![plan.id, plan.ca, plan.issuer_id, plan.serial, plan.tbs, plan.now];
+        self.db.transact(vec![Statement::new(insert, values)]).await.map(drop)
+    }
+
+    /// Keeps the signed certificate of such a plan.
+    pub(crate) async fn complete_own_certificate(
+        &self,
+        id: &str,
+        certificate: &[u8],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE certificates SET certificate = $2, issued_at = $3 \
+                      WHERE id = $1 AND order_id IS NULL AND certificate IS NULL";
+        self.db
+            .transact(vec![Statement::new(update, values![id, certificate, now])])
+            .await
+            .map(drop)
+    }
+}
+
+/// The plan of a certificate that nobody ordered.
+#[derive(Debug)]
+pub(crate) struct OwnPlan<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) ca: &'a str,
+    pub(crate) issuer_id: &'a str,
+    /// In lower-case hex.
+    pub(crate) serial: &'a str,
+    /// The DER of the TBSCertificate.
+    pub(crate) tbs: &'a [u8],
+    pub(crate) now: Timestamp,
 }

@@ -14,6 +14,7 @@ mod tests;
 mod work;
 
 pub(crate) use account::Registered;
+pub(crate) use certificate::OwnPlan;
 pub(crate) use issuance::{Plan, PlannedCertificate};
 pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor, OrdersPage};
 pub(crate) use work::{Lease, WorkKind};
