@@ -1,0 +1,127 @@
+//! JSON objects whose members may each stand there once.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
+
+/// The members of a JSON object in their order. Where a name stands twice, two readers could each
+/// believe another value, so such an object is refused, at every depth.
+#[derive(Debug)]
+pub(super) struct Members(Vec<(String, Member)>);
+
+/// A member's value.
+#[derive(Debug)]
+pub(super) enum Member {
+    Text(String),
+    Object(Members),
+    /// Anything else: no member that matters here is a number or a list, but `crit` and `key_ops`.
+    Other(Value),
+}
+
+impl Members {
+    pub(super) fn get(&self, name: &str) -> Option<&Member> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, member)| member)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The text of this member; `Err` where it is there but is no text.
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, NotText> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Member::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(NotText(name)),
+        }
+    }
+}
+
+/// A member that must be text is something else.
+#[derive(Debug)]
+pub(super) struct NotText(pub(super) &'static str);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Members(Vec::new());
+                while let Some((name, member)) = map.next_entry::<String, Member>()? {
+                    if members.has(&name) {
+                        return Err(A::Error::custom(format!("the member {name:?} stands twice")));
+                    }
+                    members.0.push((name, member));
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemberVisitor;
+
+        impl<'de> Visitor<'de> for MemberVisitor {
+            type Value = Member;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Member, E> {
+                Ok(Member::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Member, A::Error> {
+                Members::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    .map(Member::Object)
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                seq: A,
+            ) -> Result<Member, A::Error> {
+                Value::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
+                    .map(Member::Other)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Member, E> {
+                Ok(Member::Other(Value::from(value)))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Member, E> {
+                Ok(Member::Other(Value::from(value)))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Member, E> {
+                Ok(Member::Other(Value::from(value)))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Member, E> {
+                Ok(Member::Other(Value::from(value)))
+            }
+
+            fn visit_unit<E>(self) -> Result<Member, E> {
+                Ok(Member::Other(Value::Null))
+            }
+        }
+
+        deserializer.deserialize_any(MemberVisitor)
+    }
+}
