@@ -45,6 +45,9 @@ impl<'a> CaCertificate<'a> {
             if issuer.path_len() == Some(0) {
                 return Err(TbsError::PathLength);
             }
+            if issuer.subject_der() == subject {
+                return Err(TbsError::SubjectOfIssuer);
+            }
             not_before_s = not_before_s.max(issuer.not_before_s());
             not_after_s = not_after_s.min(issuer.not_after_s());
         }

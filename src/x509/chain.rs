@@ -113,6 +113,3 @@ impl Chain {
         text
     }
 }
-
-#[cfg(test)]
-mod tests;

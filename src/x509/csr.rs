@@ -222,6 +222,3 @@ fn common_names(subject: &Name) -> Result<Vec<String>, CsrError> {
     }
     Ok(names)
 }
-
-#[cfg(test)]
-mod tests;

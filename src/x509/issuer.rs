@@ -51,8 +51,12 @@ impl IssuerCertificate {
         if tbs.subject().is_empty() {
             return Err(IssuerError::EmptySubject);
         }
-        // The bytes as they stand: OpenSSL keeps them, while x509-cert would put a SET in order.
+        // OpenSSL keeps the bytes as they stand, while x509-cert puts a SET in order: a name that
+        // the two write differently is not DER, and could not be copied faithfully.
         let subject_der = openssl.subject_name().to_der().map_err(|_| IssuerError::Malformed)?;
+        if tbs.subject().to_der().as_deref() != Ok(&subject_der) {
+            return Err(IssuerError::Malformed);
+        }
         let spki = tbs.subject_public_key_info().to_der().map_err(|_| IssuerError::Malformed)?;
         let public_key = PublicKey::from_spki(&spki)?;
         let constraints = extension::<BasicConstraints>(tbs, "basicConstraints")?;

@@ -14,4 +14,4 @@ pub mod tbs;
 pub mod weak_key;
 
 #[cfg(test)]
-mod fixtures;
+mod tests;

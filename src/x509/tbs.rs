@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use const_oid::db::rfc4519::COMMON_NAME;
@@ -60,6 +59,8 @@ pub enum TbsError {
     Validity,
     #[error("the CA may not issue CA certificates: its path length is 0")]
     PathLength,
+    #[error("the new CA would have the name of its issuer, and no client could tell the two apart")]
+    SubjectOfIssuer,
     #[error("{0:?} is not a distinguished name (RFC 4514)")]
     Subject(String),
     #[error("the certificate cannot be written: {0}")]
@@ -206,6 +207,3 @@ fn time(unix_s: i64) -> Result<Time, TbsError> {
     let since_epoch = Duration::from_secs(u64::try_from(unix_s).map_err(|_| TbsError::Validity)?);
     Ok(DateTime::from_unix_duration(since_epoch)?.into())
 }
-
-#[cfg(test)]
-mod tests;

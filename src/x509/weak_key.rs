@@ -109,6 +109,9 @@ fn has_close_primes(modulus: &BigNumRef) -> Result<bool, ErrorStack> {
         a = &a + &one;
         square.sqr(&a, &mut context)?;
         let difference = &square - modulus;
+        if !may_be_square(&difference)? {
+            continue;
+        }
         let b = square_root(&difference, &mut context)?;
         square.sqr(&b, &mut context)?;
         if square == difference {
@@ -116,6 +119,17 @@ fn has_close_primes(modulus: &BigNumRef) -> Result<bool, ErrorStack> {
         }
     }
     Ok(false)
+}
+
+/// Spares most roots: modulo these three, one number in 65 is a square.
+fn may_be_square(n: &BigNumRef) -> Result<bool, ErrorStack> {
+    for divisor in [64, 63, 65] {
+        let residue = n.mod_word(divisor)?;
+        if !(0..u64::from(divisor)).any(|root| root * root % u64::from(divisor) == residue) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The root rounded down, by Newton's method from above.
