@@ -1,0 +1,224 @@
+//! Certificate signing requests (RFC 2986): the key and the names that a client asks for.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use const_oid::db::rfc4519::COMMON_NAME;
+use const_oid::db::{rfc5280, rfc5912, rfc8410};
+use const_oid::{AssociatedOid, ObjectIdentifier};
+use der::asn1::Any;
+use der::{Decode, Encode, Tag, TagNumber, Tagged};
+use openssl::x509::X509Req;
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::name::Name;
+use x509_cert::request::{CertReq, ExtensionReq};
+
+use super::algorithm::{KeyError, PublicKey};
+use super::weak_key::{self, WeakKey};
+
+/// Room for some two thousand names; more is no honest request.
+const MAX_LENGTH: usize = 64 * 1024;
+
+/// What a CSR may be signed with. OpenSSL verifies more, SHA-1 and MD5 among it.
+const SIGNATURE_ALGORITHMS: [ObjectIdentifier; 8] = [
+    rfc5912::SHA_256_WITH_RSA_ENCRYPTION,
+    rfc5912::SHA_384_WITH_RSA_ENCRYPTION,
+    rfc5912::SHA_512_WITH_RSA_ENCRYPTION,
+    rfc5912::ID_RSASSA_PSS,
+    rfc5912::ECDSA_WITH_SHA_256,
+    rfc5912::ECDSA_WITH_SHA_384,
+    rfc5912::ECDSA_WITH_SHA_512,
+    rfc8410::ID_ED_25519,
+];
+
+/// A CSR (RFC 2986 §4) that is signed by the key it holds, asks for no CA certificate, and holds a
+/// key that a certificate may carry. All else it asks for is left unread (RFC 8555 §7.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateRequest {
+    der: Vec<u8>,
+    public_key: PublicKey,
+    dns_names: Vec<String>,
+    common_names: Vec<String>,
+}
+
+/// Why a CSR is refused, in words for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CsrError {
+    #[error("the CSR is longer than {MAX_LENGTH} bytes")]
+    TooLong,
+    #[error("the CSR is not the DER of a PKCS #10 certification request (RFC 2986)")]
+    Malformed,
+    #[error("the CSR cannot be used: {0}")]
+    Key(#[from] KeyError),
+    #[error("the CSR's key is too weak: {0}")]
+    WeakKey(#[from] WeakKey),
+    #[error(
+        "the CSR is signed with algorithm {0}; sign it with RSA, ECDSA or Ed25519 and SHA-256 or \
+         better"
+    )]
+    SignatureAlgorithm(String),
+    #[error("the CSR's signature is not one by the key in the CSR")]
+    Signature,
+    #[error("the CSR asks for a CA certificate (basicConstraints CA:TRUE); leave that out")]
+    CertificateAuthority,
+    #[error("the CSR has more than one list of requested extensions")]
+    SecondExtensionRequest,
+    #[error("the CSR requests extension {0} twice")]
+    SecondExtension(String),
+    #[error("the CSR's {0} cannot be read")]
+    Extension(&'static str),
+    #[error("the CSR asks for the IP address {0}; only DNS names are certified here")]
+    IpAddress(IpAddr),
+    #[error(
+        "the CSR's subjectAltName holds a name of type {0}; only DNS names are certified here"
+    )]
+    NameType(&'static str),
+    #[error("the CSR's common name is not a string that can be read")]
+    CommonName,
+}
+
+impl CertificateRequest {
+    pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
+        if der.len() > MAX_LENGTH {
+            return Err(CsrError::TooLong);
+        }
+        let request = CertReq::from_der(der).map_err(|_| CsrError::Malformed)?;
+        let spki = request.info.public_key.to_der().map_err(|_| CsrError::Malformed)?;
+        let public_key = PublicKey::from_spki(&spki)?;
+        // Before the signature: a monstrous exponent makes verifying it dear.
+        weak_key::check(&public_key)?;
+        if !SIGNATURE_ALGORITHMS.contains(&request.algorithm.oid) {
+            return Err(CsrError::SignatureAlgorithm(request.algorithm.oid.to_string()));
+        }
+        let verified = X509Req::from_der(der).and_then(|csr| csr.verify(public_key.pkey()));
+        if !matches!(verified, Ok(true)) {
+            return Err(CsrError::Signature);
+        }
+        let extensions = requested_extensions(&request)?;
+        if let Some(constraints) = value_of(&extensions, BasicConstraints::OID) {
+            let constraints = BasicConstraints::from_der(constraints)
+                .map_err(|_| CsrError::Extension("basicConstraints"))?;
+            if constraints.ca {
+                return Err(CsrError::CertificateAuthority);
+            }
+        }
+        let dns_names = match value_of(&extensions, rfc5280::ID_CE_SUBJECT_ALT_NAME) {
+            Some(names) => dns_names(names)?,
+            None => Vec::new(),
+        };
+        let common_names = common_names(&request.info.subject)?;
+        Ok(Self { der: der.to_vec(), public_key, dns_names, common_names })
+    }
+
+    /// The DER as it came.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// The dNSNames of the subjectAltName (RFC 5280 §4.2.1.6) as they are written: ASCII, neither
+    /// checked nor folded.
+    pub fn dns_names(&self) -> &[String] {
+        &self.dns_names
+    }
+
+    /// The common names of the subject that are not empty, as they are written. RFC 8555 §7.4 lets
+    /// them name an identifier.
+    pub fn common_names(&self) -> &[String] {
+        &self.common_names
+    }
+}
+
+/// The extensions asked for in the extensionRequest attribute (RFC 2985 §5.4.2), each once.
+fn requested_extensions(request: &CertReq) -> Result<Vec<Extension>, CsrError> {
+    let mut lists = request
+        .info
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.oid == ExtensionReq::OID)
+        .flat_map(|attribute| attribute.values.iter());
+    let Some(list) = lists.next() else { return Ok(Vec::new()) };
+    if lists.next().is_some() {
+        return Err(CsrError::SecondExtensionRequest);
+    }
+    let ExtensionReq(extensions) =
+        list.decode_as().map_err(|_| CsrError::Extension("list of requested extensions"))?;
+    let mut seen = BTreeSet::new();
+    for extension in &extensions {
+        if !seen.insert(extension.extn_id) {
+            return Err(CsrError::SecondExtension(extension.extn_id.to_string()));
+        }
+    }
+    Ok(extensions)
+}
+
+fn value_of(extensions: &[Extension], oid: ObjectIdentifier) -> Option<&[u8]> {
+    let extension = extensions.iter().find(|extension| extension.extn_id == oid)?;
+    Some(extension.extn_value.as_bytes())
+}
+
+/// The GeneralNames of a subjectAltName (RFC 5280 §4.2.1.6). They are told apart by tag alone, so
+/// that a refusal can say what the client asked for, whatever it holds.
+fn dns_names(value: &[u8]) -> Result<Vec<String>, CsrError> {
+    const UNREADABLE: CsrError = CsrError::Extension("subjectAltName");
+    let names = Vec::<Any>::from_der(value).map_err(|_| UNREADABLE)?;
+    if names.is_empty() {
+        return Err(UNREADABLE);
+    }
+    names
+        .iter()
+        .map(|name| {
+            let Tag::ContextSpecific { number: TagNumber(number), constructed } = name.tag() else {
+                return Err(UNREADABLE);
+            };
+            match (number, constructed) {
+                (2, false) if name.value().is_ascii() => {
+                    String::from_utf8(name.value().to_vec()).map_err(|_| UNREADABLE)
+                }
+                (7, false) => Err(ip_address(name.value()).map_or(UNREADABLE, CsrError::IpAddress)),
+                (0, _) => Err(CsrError::NameType("otherName")),
+                (1, _) => Err(CsrError::NameType("rfc822Name (e-mail)")),
+                (3, _) => Err(CsrError::NameType("x400Address")),
+                (4, _) => Err(CsrError::NameType("directoryName")),
+                (5, _) => Err(CsrError::NameType("ediPartyName")),
+                (6, _) => Err(CsrError::NameType("uniformResourceIdentifier")),
+                (8, _) => Err(CsrError::NameType("registeredID")),
+                _ => Err(UNREADABLE),
+            }
+        })
+        .collect()
+}
+
+fn ip_address(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+fn common_names(subject: &Name) -> Result<Vec<String>, CsrError> {
+    let mut names = Vec::new();
+    for attribute in subject.iter().filter(|attribute| attribute.oid == COMMON_NAME) {
+        let bytes = attribute.value.value();
+        let name = match attribute.value.tag() {
+            Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::TeletexString => {
+                String::from_utf8(bytes.to_vec()).map_err(|_| CsrError::CommonName)?
+            }
+            Tag::BmpString if bytes.len().is_multiple_of(2) => {
+                let units = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+                char::decode_utf16(units).collect::<Result<_, _>>().map_err(|_| CsrError::CommonName)?
+            }
+            _ => return Err(CsrError::CommonName),
+        };
+        // Some clients send "CN=" and mean none.
+        if !name.is_empty() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}

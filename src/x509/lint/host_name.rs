@@ -1,0 +1,37 @@
+//! The form of a dNSName (RFC 5280 §4.2.1.6): checked again here, where nothing comes after.
+
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// Lower case, letters, digits and hyphens, no final dot, `*` as the whole first label at most.
+pub(super) fn is_certifiable(name: &str) -> bool {
+    let base = name.strip_prefix("*.").unwrap_or(name);
+    name.len() <= MAX_NAME && base.split('.').all(is_label)
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=MAX_LABEL).contains(&label.len())
+        && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_in_normal_form_are_certifiable() {
+        for good in ["a", "a.test", "*.a.test", "xn--bcher-kva.test", "1.test"] {
+            assert!(is_certifiable(good), "{good}");
+        }
+        let long_label = format!("{}.test", "a".repeat(64));
+        let long_name = format!("{}test", "a.".repeat(126));
+        for bad in [
+            "", "*", "*.", ".", "a.", ".a", "a..b", "A.test", "a.*.test", "*a.test", "*.*.test",
+            "-a.test", "a-.test", "a_b.test", "a b", "a\0.test", "ü.test", &long_label, &long_name,
+        ] {
+            assert!(!is_certifiable(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Certificates made here and judged by OpenSSL.
+
+mod chain;
+mod csr;
+mod issuance;
+mod lint;
+
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::sign::Signer;
+
+use super::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
+use super::ca_certificate::CaCertificate;
+use super::chain::Chain;
+use super::issuer::IssuerCertificate;
+use super::lint::{LintedTbs, lint, lint_ca};
+use super::profile::{AuthorityInformation, Profile};
+use super::serial::Serial;
+use super::tbs::Leaf;
+
+/// In 2027. OpenSSL is told to judge as of then.
+pub(super) const NOW_S: i64 = 1_800_000_000;
+pub(super) const DAY_S: i64 = 86_400;
+
+pub(super) struct Key {
+    pub(super) private: PKey<Private>,
+    pub(super) public: PublicKey,
+}
+
+impl Key {
+    fn new(private: PKey<Private>) -> Self {
+        let public = PublicKey::from_spki(&private.public_key_to_der().unwrap()).unwrap();
+        Self { private, public }
+    }
+
+    pub(super) fn rsa(bits: u32) -> Self {
+        Self::new(PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap())
+    }
+
+    pub(super) fn ec(curve: Nid) -> Self {
+        let group = EcGroup::from_curve_name(curve).unwrap();
+        Self::new(PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap())
+    }
+
+    pub(super) fn p256() -> Self {
+        Self::ec(Nid::X9_62_PRIME256V1)
+    }
+
+    pub(super) fn ed25519() -> Self {
+        Self::new(PKey::generate_ed25519().unwrap())
+    }
+
+    pub(super) fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::default_for(self.public.key_type()).unwrap()
+    }
+
+    pub(super) fn sign(&self, digest: MessageDigest, message: &[u8]) -> Vec<u8> {
+        Signer::new(digest, &self.private).unwrap().sign_oneshot_to_vec(message).unwrap()
+    }
+
+    /// Signs as a CA does.
+    pub(super) fn certify(&self, tbs: LintedTbs) -> Vec<u8> {
+        let signature = self.sign(tbs.algorithm().digest(), tbs.der());
+        tbs.assemble(&signature).unwrap()
+    }
+}
+
+pub(super) fn serial(byte: u8) -> Serial {
+    Serial::from_entropy([byte; 20])
+}
+
+/// A CA certificate over ten years, as `issuer` signs it; `None` signs itself.
+pub(super) fn ca(subject: &str, key: &Key, path_len: Option<u8>, issuer: Option<&Ca>) -> Ca {
+    let signer = issuer.map_or(key, |issuer| &issuer.key);
+    let nowhere = AuthorityInformation::default();
+    let request = CaCertificate {
+        issuer: issuer.map(|issuer| issuer.chain.issuer()),
+        algorithm: signer.algorithm(),
+        subject,
+        path_len,
+        serial: serial(9),
+        public_key: &key.public,
+        not_before_s: NOW_S - DAY_S,
+        validity_s: 3650 * DAY_S,
+        crl_distribution_point: None,
+        authority_information: &nowhere,
+    };
+    let tbs = request.tbs().unwrap();
+    let der = signer.certify(lint_ca(tbs.der, &request).unwrap());
+    let mut certificates = vec![IssuerCertificate::from_der(&der).unwrap()];
+    certificates.extend(issuer.into_iter().flat_map(|ca| ca.chain.certificates().cloned()));
+    let key = Key { private: key.private.clone(), public: key.public.clone() };
+    Ca { key, chain: Chain::new(certificates).unwrap() }
+}
+
+pub(super) struct Ca {
+    pub(super) key: Key,
+    pub(super) chain: Chain,
+}
+
+impl Ca {
+    pub(super) fn root(key: &Key) -> Self {
+        ca("CN=Test Root,O=kipuka", key, Some(1), None)
+    }
+
+    /// An issuing CA below a root of the same key type.
+    pub(super) fn below_root(root: &Key, key: &Key) -> Self {
+        ca("CN=Test Issuing CA,O=kipuka", key, Some(0), Some(&Self::root(root)))
+    }
+
+    pub(super) fn leaf<'a>(
+        &'a self,
+        profile: &'a Profile,
+        public_key: &'a PublicKey,
+        dns_names: &'a [String],
+    ) -> Leaf<'a> {
+        Leaf {
+            issuer: self.chain.issuer(),
+            algorithm: self.key.algorithm(),
+            profile,
+            serial: serial(1),
+            public_key,
+            dns_names,
+            ip_addresses: &[],
+        }
+    }
+
+    pub(super) fn issue(&self, leaf: &Leaf<'_>) -> Vec<u8> {
+        self.key.certify(lint(leaf.tbs(NOW_S).unwrap().der, leaf).unwrap())
+    }
+}
+
+pub(super) fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|name| (*name).to_owned()).collect()
+}
