@@ -7,6 +7,7 @@ mod clock;
 mod entropy;
 
 // rules: values in, values out; no async, no IO, no clock, no randomness
+mod jose;
 mod acme;
 mod x509;
 

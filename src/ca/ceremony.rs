@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::issue::list;
 use crate::clock::Timestamp;
 use crate::entropy::{Entropy, NoEntropy};
 use crate::signer::{SignError, Signer};
 use crate::x509::algorithm::PublicKey;
 use crate::x509::ca_certificate::CaCertificate;
 use crate::x509::issuer::{IssuerCertificate, IssuerError};
-use crate::x509::lint::{LintError, lint_ca};
+use crate::x509::lint::{AssembleError, LintError, lint_ca};
 use crate::x509::profile::AuthorityInformation;
 use crate::x509::serial::Serial;
 use crate::x509::tbs::TbsError;
@@ -31,10 +32,12 @@ pub(crate) struct NewCa<'a> {
 pub(crate) enum CeremonyError {
     #[error(transparent)]
     Tbs(#[from] TbsError),
-    #[error("the certificate does not pass the lint: {0}")]
-    Lint(#[from] LintError),
+    #[error("the certificate does not pass the lint: {}", list(.0))]
+    Lint(Vec<LintError>),
     #[error(transparent)]
     Sign(#[from] SignError),
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
     #[error(transparent)]
     Issuer(#[from] IssuerError),
     #[error(transparent)]
@@ -60,7 +63,7 @@ pub(crate) async fn create_ca(
         crl_distribution_point: None,
         authority_information: &AuthorityInformation::default(),
     };
-    let linted = lint_ca(spec.tbs()?.der, &spec)?;
+    let linted = lint_ca(spec.tbs()?.der, &spec).map_err(CeremonyError::Lint)?;
     let signature = signer.sign(linted.der().to_vec()).await?;
     Ok(IssuerCertificate::from_der(&linted.assemble(&signature)?)?)
 }

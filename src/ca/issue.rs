@@ -26,8 +26,8 @@ pub(crate) struct Prepared {
 pub(crate) enum IssueError {
     #[error(transparent)]
     Tbs(#[from] TbsError),
-    #[error("the certificate does not pass the lint: {0}")]
-    Lint(#[from] LintError),
+    #[error("the certificate does not pass the lint: {}", list(.0))]
+    Lint(Vec<LintError>),
     #[error("the planned certificate has no serial that this CA could have made")]
     Serial,
     #[error(transparent)]
@@ -43,6 +43,11 @@ pub(crate) enum SignFailure {
     /// The key is not what it should be; a person must look.
     #[error("{0}")]
     Wrong(String),
+}
+
+/// Everything that a lint found, in one line.
+pub(super) fn list(errors: &[LintError]) -> String {
+    errors.iter().map(LintError::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Authority {
@@ -70,7 +75,7 @@ impl Authority {
         let serial = Serial::from_entropy(entropy.bytes()?);
         let leaf = self.leaf(serial, dns_names, ip_addresses, public_key);
         let tbs = leaf.tbs(now.unix_s())?;
-        Ok(Prepared { tbs: lint(tbs.der, &leaf)?, serial: serial.to_string() })
+        Ok(Prepared { tbs: lint(tbs.der, &leaf).map_err(IssueError::Lint)?, serial: serial.to_string() })
     }
 
     /// Makes the proof anew that the planned bytes may be signed.
@@ -83,7 +88,7 @@ impl Authority {
     ) -> Result<LintedTbs, IssueError> {
         let serial = Serial::from_hex(serial).ok_or(IssueError::Serial)?;
         let names: Vec<_> = identifiers.iter().map(Identifier::to_string).collect();
-        Ok(lint(tbs.to_vec(), &self.leaf(serial, &names, &[], public_key))?)
+        lint(tbs.to_vec(), &self.leaf(serial, &names, &[], public_key)).map_err(IssueError::Lint)
     }
 
     fn leaf<'a>(

@@ -64,8 +64,11 @@ async fn plan(
     let ordered: BTreeSet<Identifier> = order.identifiers().cloned().collect();
     check_names(&request, &ordered)?;
     // RFC 8555 §11.1 keeps the two keys apart: one that signs requests and one in a certificate.
-    let account_spki = Jwk::from_canonical_json(&account.jwk).map(|jwk| jwk.spki());
-    if account_spki.is_ok_and(|spki| spki == request.public_key().spki()) {
+    let account_spki = Jwk::from_canonical_json(&account.jwk)
+        .map_err(|error| Error::Failed(error.to_string()))?
+        .spki()
+        .map_err(|error| Error::Failed(error.to_string()))?;
+    if account_spki == request.public_key().spki() {
         return Err(bad_csr("the CSR's key is the account key; use a key of its own".to_owned()));
     }
     let now = context.clock.now();

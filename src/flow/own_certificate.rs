@@ -10,7 +10,6 @@ use super::{Context, Error};
 use crate::ca::Authority;
 use crate::store::OwnPlan;
 use crate::x509::algorithm::PublicKey;
-use crate::x509::chain::download_pem;
 
 /// A certificate with its chain, and a key that lives in this process alone.
 pub(crate) struct OwnCertificate {
@@ -50,7 +49,7 @@ pub(crate) async fn own_certificate(
     context.store.complete_own_certificate(&id, &certificate, context.clock.now()).await?;
     tracing::info!(ca.id = authority.id, serial = prepared.serial, "own certificate issued");
     Ok(OwnCertificate {
-        chain_pem: download_pem(&certificate, &authority.chain.download_chain()),
+        chain_pem: authority.chain.to_pem(&certificate),
         key_pem: key.private_key_to_pem_pkcs8().map_err(failed)?,
     })
 }

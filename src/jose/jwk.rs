@@ -242,7 +242,7 @@ fn ec(curve: Curve, x: &str, y: &str) -> Result<Key, JwkError> {
     let jwk = Jwk(Key::Ec { curve, x: x.to_owned(), y: y.to_owned() });
     let on_curve = jwk.pkey().and_then(|key| {
         let key = key.ec_key()?;
-        key.public_key().is_on_curve(key.group(), BigNumContext::new()?.as_mut())
+        key.public_key().is_on_curve(key.group(), &mut *BigNumContext::new()?)
     });
     match on_curve {
         Ok(true) => Ok(jwk.0),

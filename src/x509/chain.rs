@@ -91,17 +91,21 @@ impl Chain {
         self.above.iter().map(IssuerCertificate::not_after_s).fold(self.issuer.not_after_s(), i64::min)
     }
 
-    /// What a client downloads (RFC 8555 §7.4.2): the leaf, the CA that issued it, and those between
-    /// it and the root. The root is left out, since whoever trusts it has it, unless it is the very
-    /// CA that issued: clients such as certbot refuse a chain of one certificate.
-    pub fn to_pem(&self, leaf_der: &[u8]) -> String {
+    /// What a client downloads behind its certificate (RFC 8555 §7.4.2): the CA that issued it and
+    /// those between it and the root. The root is left out, since whoever trusts it has it, unless
+    /// it is the very CA that issued: clients such as certbot refuse a chain of one certificate.
+    pub fn download_chain(&self) -> String {
         let mut text = String::new();
-        pem::push_certificate(&mut text, leaf_der);
         pem::push_certificate(&mut text, self.issuer.der());
         for certificate in self.above.iter().filter(|certificate| !certificate.is_self_signed()) {
             pem::push_certificate(&mut text, certificate.der());
         }
         text
+    }
+
+    /// A whole download: the certificate, then [`Self::download_chain`].
+    pub fn to_pem(&self, certificate_der: &[u8]) -> String {
+        download_pem(certificate_der, &self.download_chain())
     }
 
     /// The chain as a file that [`Self::from_pem`] reads, root included.
@@ -112,4 +116,11 @@ impl Chain {
         }
         text
     }
+}
+
+/// A whole download: the certificate, then what [`Chain::download_chain`] gave.
+pub fn download_pem(certificate_der: &[u8], download_chain: &str) -> String {
+    let mut text = String::new();
+    pem::push_certificate(&mut text, certificate_der);
+    text + download_chain
 }
