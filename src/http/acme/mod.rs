@@ -26,6 +26,7 @@ use axum::routing::{get, post};
 use crate::acme::nonce::NonceKey;
 use crate::flow::SharedContext;
 
+pub(crate) use problem::AnsweredProblem;
 pub(crate) use request::Verifiers;
 
 /// The largest request: a CSR of 100 long names under an RSA-8192 key, in base64url twice, fits.

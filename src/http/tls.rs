@@ -1,0 +1,240 @@
+//! TLS for the server itself: one certificate, exchanged while connections go on.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use openssl::pkey::PKey;
+use openssl::x509::X509;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+use tokio::sync::watch;
+
+use crate::clock::Timestamp;
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+/// How often the files are looked at.
+pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why a certificate and key cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("{}: cannot be read: {error}", .path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("the server's certificate holds no PEM certificate")]
+    NoCertificate,
+    #[error("the server's certificate cannot be read: {0}")]
+    Certificate(String),
+    #[error("the server's key is no PEM private key without a passphrase: {0}")]
+    Key(String),
+    #[error("the server's certificate and key do not belong together")]
+    Mismatch,
+    #[error("TLS cannot be set up: {0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+/// The place of the certificate that new connections see.
+#[derive(Debug)]
+pub(crate) struct CertificateSlot(ArcSwap<Served>);
+
+#[derive(Debug)]
+struct Served {
+    key: Arc<CertifiedKey>,
+    not_after: Timestamp,
+}
+
+impl CertificateSlot {
+    /// A slot with this chain (the server's certificate first) and key.
+    pub(crate) fn new(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self(ArcSwap::from_pointee(read(chain_pem, key_pem)?))))
+    }
+
+    /// Exchanges the certificate; where the new one is no good, the old one stays.
+    pub(crate) fn set(&self, chain_pem: &[u8], key_pem: &[u8]) -> Result<(), TlsError> {
+        self.0.store(Arc::new(read(chain_pem, key_pem)?));
+        Ok(())
+    }
+
+    pub(crate) fn not_after(&self) -> Timestamp {
+        self.0.load().not_after
+    }
+}
+
+impl ResolvesServerCert for CertificateSlot {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.load().key))
+    }
+}
+
+/// What a listener needs to speak TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+pub(crate) fn server_config(slot: Arc<CertificateSlot>) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(rustls_openssl::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&VERSIONS)?
+        .with_no_client_auth()
+        .with_cert_resolver(slot);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn read(chain_pem: &[u8], key_pem: &[u8]) -> Result<Served, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(chain_pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let Some(first) = chain.first() else { return Err(TlsError::NoCertificate) };
+    let certificate =
+        X509::from_der(first).map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let key = PKey::private_key_from_pem_callback(key_pem, |_| Ok(0))
+        .map_err(|error| TlsError::Key(error.to_string()))?;
+    let matches = certificate.public_key().is_ok_and(|public_key| public_key.public_eq(&key));
+    if !matches {
+        return Err(TlsError::Mismatch);
+    }
+    let key_der = PrivateKeyDer::from_pem_slice(key_pem)
+        .map_err(|error| TlsError::Key(error.to_string()))?;
+    let key = rustls_openssl::default_provider().key_provider.load_private_key(key_der)?;
+    let not_after = openssl::asn1::Asn1Time::from_unix(0)
+        .and_then(|epoch| epoch.diff(certificate.not_after()))
+        .map(|span| i64::from(span.days) * 86_400 + i64::from(span.secs))
+        .map_err(|error| TlsError::Certificate(error.to_string()))?;
+    Ok(Served {
+        key: Arc::new(CertifiedKey::new(chain, key)),
+        not_after: Timestamp::from_unix_s(not_after),
+    })
+}
+
+/// A certificate and its key on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// What tells that a file was written: its time, its length, and which file it is.
+type Stamp = (Option<SystemTime>, u64, u64);
+
+impl Files {
+    /// Reads both into a slot.
+    pub(crate) fn load(&self) -> Result<Arc<CertificateSlot>, TlsError> {
+        CertificateSlot::new(&read_file(&self.certificate)?, &read_file(&self.key)?)
+    }
+
+    /// Reads both into a slot that serves already; where they are no good, the old ones stay.
+    pub(crate) fn reload(&self, slot: &CertificateSlot) -> Result<(), TlsError> {
+        slot.set(&read_file(&self.certificate)?, &read_file(&self.key)?)
+    }
+
+    /// Reloads whenever one of the files was written, until `stop` turns true. A pair that does not
+    /// (yet) fit together is looked at again the next time.
+    pub(crate) async fn watch(
+        self,
+        slot: Arc<CertificateSlot>,
+        interval: Duration,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut seen = self.stamps();
+        while !*stop.borrow() {
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                _ = stop.changed() => {}
+            }
+            let now = self.stamps();
+            if now == seen {
+                continue;
+            }
+            match self.reload(&slot) {
+                Ok(()) => {
+                    seen = now;
+                    tracing::info!(not_after = %slot.not_after(), "TLS certificate reloaded");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "TLS certificate not reloaded; the old one stays");
+                }
+            }
+        }
+    }
+
+    fn stamps(&self) -> [Option<Stamp>; 2] {
+        use std::os::unix::fs::MetadataExt as _;
+        [&self.certificate, &self.key].map(|path| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.modified().ok(), metadata.len(), metadata.ino()))
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|error| TlsError::Read { path: path.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::asn1::Asn1Time;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+
+    fn pair(days: u32) -> (Vec<u8>, Vec<u8>) {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        let mut builder = X509::builder().unwrap();
+        builder.set_pubkey(&key).unwrap();
+        builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::days_from_now(days).unwrap()).unwrap();
+        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        (builder.build().to_pem().unwrap(), key.private_key_to_pem_pkcs8().unwrap())
+    }
+
+    #[test]
+    fn a_pair_that_does_not_belong_together_leaves_the_old_one_in_place() {
+        let (certificate, key) = pair(1);
+        let (other, other_key) = pair(9);
+        let slot = CertificateSlot::new(&certificate, &key).unwrap();
+        let before = slot.not_after();
+        assert!(matches!(slot.set(&other, &key), Err(TlsError::Mismatch)));
+        assert!(matches!(slot.set(b"", &key), Err(TlsError::NoCertificate)));
+        assert!(matches!(slot.set(&certificate, b"nonsense"), Err(TlsError::Key(_))));
+        assert_eq!(slot.not_after(), before);
+        slot.set(&other, &other_key).unwrap();
+        assert!(slot.not_after() > before);
+    }
+
+    #[tokio::test]
+    async fn files_that_were_written_are_reloaded_and_broken_ones_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files {
+            certificate: folder.path().join("server.pem"),
+            key: folder.path().join("server-key.pem"),
+        };
+        let write = |(certificate, key): (Vec<u8>, Vec<u8>)| {
+            fs::write(&files.certificate, certificate).unwrap();
+            fs::write(&files.key, key).unwrap();
+        };
+        write(pair(1));
+        let slot = files.load().unwrap();
+        let first = slot.not_after();
+        let (stop, stopped) = watch::channel(false);
+        let interval = Duration::from_millis(5);
+        let watcher = tokio::spawn(files.clone().watch(Arc::clone(&slot), interval, stopped));
+        fs::write(&files.key, b"half-written").unwrap();
+        tokio::time::sleep(interval * 10).await;
+        assert_eq!(slot.not_after(), first);
+        write(pair(9));
+        for _ in 0..1000 {
+            if slot.not_after() != first {
+                break;
+            }
+            tokio::time::sleep(interval).await;
+        }
+        assert!(slot.not_after() > first);
+        stop.send(true).unwrap();
+        watcher.await.unwrap();
+    }
+}
