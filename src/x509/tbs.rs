@@ -35,7 +35,7 @@ pub struct Leaf<'a> {
     pub ip_addresses: &'a [IpAddr],
 }
 
-/// The DER of a TBSCertificate (RFC 5280 §4.1). Nothing may sign it before it is linted.
+/// The DER of a `TBSCertificate` (RFC 5280 §4.1). Nothing may sign it before it is linted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tbs {
     pub der: Vec<u8>,
@@ -110,9 +110,8 @@ impl Leaf<'_> {
     fn extensions(&self) -> Result<Vec<Extension>, TbsError> {
         let dns_names: BTreeSet<_> = self.dns_names.iter().collect();
         let ip_addresses: BTreeSet<_> = self.ip_addresses.iter().copied().collect();
-        let mut list = vec![
-            extensions::key_usage(extensions::leaf_key_usages(self.public_key.key_type()))?,
-        ];
+        let mut list =
+            vec![extensions::key_usage(extensions::leaf_key_usages(self.public_key.key_type()))?];
         list.extend(extensions::extended_key_usage(self.profile.extended_key_usage)?);
         list.push(extensions::basic_constraints(None)?);
         list.push(extensions::subject_key_identifier(self.public_key)?);
