@@ -83,7 +83,6 @@ fn a_file_is_read_with_and_without_the_root_and_with_text_between() {
 #[test]
 fn files_that_are_no_chain_are_refused_with_the_reason() {
     let (root_key, key) = (Key::p256(), Key::p256());
-    let root = Ca::root(&root_key);
     let ca = Ca::below_root(&root_key, &key);
     let stranger = Ca::root(&Key::p256());
     let (issuer, root, stranger) =
