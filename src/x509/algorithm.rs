@@ -123,7 +123,9 @@ impl PublicKey {
     pub(crate) fn key_identifier(&self) -> [u8; 20] {
         // The SPKI was parsed when this value was made; its bits are there.
         let parsed = SubjectPublicKeyInfoOwned::from_der(&self.spki);
-        openssl::sha::sha1(parsed.as_ref().map_or(&[][..], |spki| spki.subject_public_key.raw_bytes()))
+        openssl::sha::sha1(
+            parsed.as_ref().map_or(&[][..], |spki| spki.subject_public_key.raw_bytes()),
+        )
     }
 
     pub(crate) fn key_identifier_hex(&self) -> String {
@@ -143,9 +145,9 @@ impl PublicKey {
 
 fn key_type(key: &PKey<Public>) -> Option<KeyType> {
     match key.id() {
-        Id::RSA => key.rsa().ok().map(|rsa| {
-            KeyType::Rsa(u32::try_from(rsa.n().num_bits()).unwrap_or(0))
-        }),
+        Id::RSA => {
+            key.rsa().ok().map(|rsa| KeyType::Rsa(u32::try_from(rsa.n().num_bits()).unwrap_or(0)))
+        }
         Id::EC => {
             let ec = key.ec_key().ok()?;
             let mut context = BigNumContext::new().ok()?;

@@ -88,7 +88,10 @@ impl Chain {
 
     /// The second until which every certificate is valid.
     pub fn not_after_s(&self) -> i64 {
-        self.above.iter().map(IssuerCertificate::not_after_s).fold(self.issuer.not_after_s(), i64::min)
+        self.above
+            .iter()
+            .map(IssuerCertificate::not_after_s)
+            .fold(self.issuer.not_after_s(), i64::min)
     }
 
     /// What a client downloads behind its certificate (RFC 8555 §7.4.2): the CA that issued it and

@@ -8,6 +8,7 @@ use const_oid::db::{rfc5280, rfc5912, rfc8410};
 use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::asn1::Any;
 use der::{Decode, Encode, Tag, TagNumber, Tagged};
+use openssl::error::ErrorStack;
 use openssl::x509::X509Req;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::BasicConstraints;
@@ -70,9 +71,7 @@ pub enum CsrError {
     Extension(&'static str),
     #[error("the CSR asks for the IP address {0}; only DNS names are certified here")]
     IpAddress(IpAddr),
-    #[error(
-        "the CSR's subjectAltName holds a name of type {0}; only DNS names are certified here"
-    )]
+    #[error("the CSR's subjectAltName holds a name of type {0}; only DNS names are certified here")]
     NameType(&'static str),
     #[error("the CSR's common name is not a string that can be read")]
     CommonName,
@@ -91,8 +90,10 @@ impl CertificateRequest {
         if !SIGNATURE_ALGORITHMS.contains(&request.algorithm.oid) {
             return Err(CsrError::SignatureAlgorithm(request.algorithm.oid.to_string()));
         }
-        let verified = X509Req::from_der(der).and_then(|csr| csr.verify(public_key.pkey()));
-        if !matches!(verified, Ok(true)) {
+        let signed = X509Req::from_der(der).map_err(|_| CsrError::Malformed)?;
+        if !matches!(signed.verify(public_key.pkey()), Ok(true)) {
+            // `verify` leaves its errors in the thread's queue, where TLS would take them for its own.
+            drop(ErrorStack::get());
             return Err(CsrError::Signature);
         }
         let extensions = requested_extensions(&request)?;
@@ -161,7 +162,7 @@ fn value_of(extensions: &[Extension], oid: ObjectIdentifier) -> Option<&[u8]> {
     Some(extension.extn_value.as_bytes())
 }
 
-/// The GeneralNames of a subjectAltName (RFC 5280 §4.2.1.6). They are told apart by tag alone, so
+/// The `GeneralNames` of a subjectAltName (RFC 5280 §4.2.1.6). They are told apart by tag alone, so
 /// that a refusal can say what the client asked for, whatever it holds.
 fn dns_names(value: &[u8]) -> Result<Vec<String>, CsrError> {
     const UNREADABLE: CsrError = CsrError::Extension("subjectAltName");
@@ -210,8 +211,11 @@ fn common_names(subject: &Name) -> Result<Vec<String>, CsrError> {
                 String::from_utf8(bytes.to_vec()).map_err(|_| CsrError::CommonName)?
             }
             Tag::BmpString if bytes.len().is_multiple_of(2) => {
-                let units = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-                char::decode_utf16(units).collect::<Result<_, _>>().map_err(|_| CsrError::CommonName)?
+                let units =
+                    bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+                char::decode_utf16(units)
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| CsrError::CommonName)?
             }
             _ => return Err(CsrError::CommonName),
         };

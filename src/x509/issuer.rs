@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use der::flagset::FlagSet;
 use der::{Decode, Encode};
+use openssl::error::ErrorStack;
 use openssl::x509::{X509, X509VerifyResult};
 use x509_cert::Certificate;
 use x509_cert::certificate::TbsCertificateInner;
@@ -72,8 +73,7 @@ impl IssuerCertificate {
                 || public_key.key_identifier().to_vec(),
                 |identifier| identifier.0.as_bytes().to_vec(),
             );
-        let self_signed = openssl.issued(&openssl) == X509VerifyResult::OK
-            && matches!(openssl.verify(public_key.pkey()), Ok(true));
+        let self_signed = is_issued_by(&openssl, &openssl, &public_key);
         Ok(Self {
             der: der.to_vec(),
             subject_der,
@@ -130,7 +130,13 @@ impl IssuerCertificate {
     /// such extension, which leaves the key unrestricted.
     pub fn key_usage(&self) -> Option<BTreeSet<&'static str>> {
         let usage = self.key_usage?;
-        Some(KEY_USAGES.iter().filter(|(bit, _)| usage.contains(*bit)).map(|(_, name)| *name).collect())
+        Some(
+            KEY_USAGES
+                .iter()
+                .filter(|(bit, _)| usage.contains(*bit))
+                .map(|(_, name)| *name)
+                .collect(),
+        )
     }
 
     pub fn is_self_signed(&self) -> bool {
@@ -143,9 +149,16 @@ impl IssuerCertificate {
         else {
             return false;
         };
-        of_issuer.issued(&subject) == X509VerifyResult::OK
-            && matches!(subject.verify(issuer.public_key.pkey()), Ok(true))
+        is_issued_by(&subject, &of_issuer, &issuer.public_key)
     }
+}
+
+fn is_issued_by(subject: &X509, issuer: &X509, key: &PublicKey) -> bool {
+    let issued = issuer.issued(subject) == X509VerifyResult::OK
+        && matches!(subject.verify(key.pkey()), Ok(true));
+    // A "no" stays in the thread's error queue, where TLS would take it for its own.
+    drop(ErrorStack::get());
+    issued
 }
 
 /// The names of the bits (RFC 5280 §4.2.1.3), as configurations write them.
@@ -161,7 +174,10 @@ pub const KEY_USAGES: [(KeyUsages, &str); 9] = [
     (KeyUsages::DecipherOnly, "decipherOnly"),
 ];
 
-fn extension<'a, T>(tbs: &'a TbsCertificateInner, name: &'static str) -> Result<Option<T>, IssuerError>
+fn extension<'a, T>(
+    tbs: &'a TbsCertificateInner,
+    name: &'static str,
+) -> Result<Option<T>, IssuerError>
 where
     T: Decode<'a, Error = der::Error> + const_oid::AssociatedOid,
 {

@@ -35,7 +35,7 @@ pub struct Leaf<'a> {
     pub ip_addresses: &'a [IpAddr],
 }
 
-/// The DER of a TBSCertificate (RFC 5280 §4.1). Nothing may sign it before it is linted.
+/// The DER of a `TBSCertificate` (RFC 5280 §4.1). Nothing may sign it before it is linted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tbs {
     pub der: Vec<u8>,
@@ -68,7 +68,7 @@ pub enum TbsError {
 }
 
 impl Leaf<'_> {
-    /// Writes the TBSCertificate: from `backdate_s` before now and for `validity_s`, yet within
+    /// Writes the `TBSCertificate`: from `backdate_s` before now and for `validity_s`, yet within
     /// the validity of the CA's own certificate.
     pub fn tbs(&self, now_s: i64) -> Result<Tbs, TbsError> {
         if self.dns_names.is_empty() && self.ip_addresses.is_empty() {
@@ -110,9 +110,8 @@ impl Leaf<'_> {
     fn extensions(&self) -> Result<Vec<Extension>, TbsError> {
         let dns_names: BTreeSet<_> = self.dns_names.iter().collect();
         let ip_addresses: BTreeSet<_> = self.ip_addresses.iter().copied().collect();
-        let mut list = vec![
-            extensions::key_usage(extensions::leaf_key_usages(self.public_key.key_type()))?,
-        ];
+        let mut list =
+            vec![extensions::key_usage(extensions::leaf_key_usages(self.public_key.key_type()))?];
         list.extend(extensions::extended_key_usage(self.profile.extended_key_usage)?);
         list.push(extensions::basic_constraints(None)?);
         list.push(extensions::subject_key_identifier(self.public_key)?);
@@ -133,7 +132,7 @@ impl Leaf<'_> {
 /// The upper bound of a common name (RFC 5280 appendix A.1, ub-common-name).
 pub(super) const MAX_COMMON_NAME: usize = 64;
 
-/// An empty RDNSequence.
+/// An empty `RDNSequence`.
 const EMPTY_NAME: [u8; 2] = [0x30, 0];
 
 fn common_name(name: &str) -> Result<Vec<u8>, der::Error> {
@@ -147,7 +146,7 @@ pub(super) fn last_second(not_before_s: i64, validity_s: i64) -> i64 {
     not_before_s.saturating_add(validity_s).saturating_sub(1)
 }
 
-/// All that a TBSCertificate needs, whatever it is for.
+/// All that a `TBSCertificate` needs, whatever it is for.
 pub(super) struct Template<'a> {
     pub(super) algorithm: SignatureAlgorithm,
     /// The type of the key that is to sign.
@@ -202,7 +201,7 @@ struct TbsCertificate {
     extensions: Vec<Extension>,
 }
 
-/// UTCTime to the end of 2049, GeneralizedTime from then on (RFC 5280 §4.1.2.5).
+/// `UTCTime` to the end of 2049, `GeneralizedTime` from then on (RFC 5280 §4.1.2.5).
 fn time(unix_s: i64) -> Result<Time, TbsError> {
     let since_epoch = Duration::from_secs(u64::try_from(unix_s).map_err(|_| TbsError::Validity)?);
     Ok(DateTime::from_unix_duration(since_epoch)?.into())

@@ -155,11 +155,9 @@ mod tests {
     use openssl::pkey::PKey;
 
     fn rsa(modulus: &BigNumRef, exponent: &BigNumRef) -> PublicKey {
-        let rsa = Rsa::from_public_components(
-            modulus.to_owned().unwrap(),
-            exponent.to_owned().unwrap(),
-        )
-        .unwrap();
+        let rsa =
+            Rsa::from_public_components(modulus.to_owned().unwrap(), exponent.to_owned().unwrap())
+                .unwrap();
         let spki = PKey::from_rsa(rsa).unwrap().public_key_to_der().unwrap();
         PublicKey::from_spki(&spki).unwrap()
     }
@@ -204,10 +202,7 @@ mod tests {
                 modulus.mul_word(factor).unwrap();
             }
             if modulus.num_bits() == 2048 {
-                assert_eq!(
-                    check(&rsa(&modulus, &exponent())),
-                    Err(WeakKey::RsaFactor(factor))
-                );
+                assert_eq!(check(&rsa(&modulus, &exponent())), Err(WeakKey::RsaFactor(factor)));
             }
         }
     }

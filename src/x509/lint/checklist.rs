@@ -129,7 +129,8 @@ impl<'a> Checklist<'a> {
         }
         self.expect("authorityInfoAccess", false, |AuthorityInfoAccessSyntax(found)| {
             let wanted = [(ID_AD_CA_ISSUERS, &urls.ca_issuers), (ID_AD_OCSP, &urls.ocsp)];
-            let wanted = wanted.into_iter().filter_map(|(method, url)| Some((method, url.as_ref()?)));
+            let wanted =
+                wanted.into_iter().filter_map(|(method, url)| Some((method, url.as_ref()?)));
             let wanted: Vec<_> = wanted.collect();
             found.len() == wanted.len()
                 && wanted.iter().all(|(method, url)| {

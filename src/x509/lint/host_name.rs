@@ -28,8 +28,25 @@ mod tests {
         let long_label = format!("{}.test", "a".repeat(64));
         let long_name = format!("{}test", "a.".repeat(126));
         for bad in [
-            "", "*", "*.", ".", "a.", ".a", "a..b", "A.test", "a.*.test", "*a.test", "*.*.test",
-            "-a.test", "a-.test", "a_b.test", "a b", "a\0.test", "ü.test", &long_label, &long_name,
+            "",
+            "*",
+            "*.",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "A.test",
+            "a.*.test",
+            "*a.test",
+            "*.*.test",
+            "-a.test",
+            "a-.test",
+            "a_b.test",
+            "a b",
+            "a\0.test",
+            "ü.test",
+            &long_label,
+            &long_name,
         ] {
             assert!(!is_certifiable(bad), "{bad}");
         }

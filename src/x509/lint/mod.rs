@@ -24,7 +24,7 @@ use super::tbs::{Leaf, MAX_COMMON_NAME};
 use super::weak_key::{self, WeakKey};
 use checklist::Checklist;
 
-/// A TBSCertificate that passed the lint, with the only key that may sign it. It cannot be copied:
+/// A `TBSCertificate` that passed the lint, with the only key that may sign it. It cannot be copied:
 /// one value, one signature.
 #[derive(Debug)]
 pub struct LintedTbs {
@@ -34,7 +34,7 @@ pub struct LintedTbs {
     serial: Serial,
 }
 
-/// What is wrong with a TBSCertificate. Any of these is kipuka's own fault, or that of whoever
+/// What is wrong with a `TBSCertificate`. Any of these is kipuka's own fault, or that of whoever
 /// altered the database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LintError {
@@ -246,11 +246,7 @@ impl Common<'_> {
     }
 
     /// The one place that makes a [`LintedTbs`].
-    fn conclude(
-        &self,
-        list: Checklist<'_>,
-        tbs_der: Vec<u8>,
-    ) -> Result<LintedTbs, Vec<LintError>> {
+    fn conclude(&self, list: Checklist<'_>, tbs_der: Vec<u8>) -> Result<LintedTbs, Vec<LintError>> {
         list.finish()?;
         Ok(LintedTbs {
             der: tbs_der,
@@ -263,11 +259,7 @@ impl Common<'_> {
 
 /// An empty subject, or a common name that is one of the names (RFC 5280 §4.1.2.6). Returns whether
 /// there is a subject.
-fn check_subject(
-    tbs: &TbsCertificateInner,
-    expected: &Leaf<'_>,
-    list: &mut Checklist<'_>,
-) -> bool {
+fn check_subject(tbs: &TbsCertificateInner, expected: &Leaf<'_>, list: &mut Checklist<'_>) -> bool {
     let wanted = expected.profile.common_name
         && expected.dns_names.iter().any(|name| name.len() <= MAX_COMMON_NAME);
     let subject = tbs.subject();
