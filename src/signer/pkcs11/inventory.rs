@@ -1,0 +1,168 @@
+//! What a library and a token hold, for people: slots, tokens, keys.
+
+use std::fmt;
+use std::path::Path;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::object::{Attribute, AttributeType, KeyType as CkKeyType, ObjectClass};
+use cryptoki::session::Session;
+use cryptoki::slot::{Limit, Slot};
+
+use super::OpenError;
+use super::key::hex;
+use super::module::Module;
+use super::recovery::Fault;
+
+/// A slot with what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotEntry {
+    /// The slot ID that `slot` in `[hsm]` takes; not its place in the list.
+    pub slot: u64,
+    pub description: String,
+    pub token: Option<TokenEntry>,
+}
+
+/// A token's `CK_TOKEN_INFO` (PKCS#11 v3.1 §3.3), as far as kipuka asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEntry {
+    pub label: String,
+    pub manufacturer: String,
+    pub model: String,
+    pub serial_number: String,
+    pub initialized: bool,
+    pub user_pin_initialized: bool,
+    pub login_required: bool,
+    /// The PIN is typed at the token itself.
+    pub protected_authentication_path: bool,
+    pub user_pin_locked: bool,
+    /// How many sessions one application may have; `None` where there is no limit to speak of.
+    pub max_sessions: Option<u64>,
+}
+
+/// A private or public key on a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// `CKA_ID`: any bytes.
+    pub id: Vec<u8>,
+    /// `CKA_LABEL`.
+    pub label: String,
+    /// As PKCS#11 names it: `RSA`, `EC`.
+    pub key_type: String,
+    /// `CKO_PRIVATE_KEY`, else `CKO_PUBLIC_KEY`.
+    pub private: bool,
+}
+
+/// The slots of the library at `library`. Blocking.
+pub fn slots(library: &Path) -> Result<Vec<SlotEntry>, OpenError> {
+    Ok(slots_of(&Module::load(library)?.context)?)
+}
+
+pub(super) fn slots_of(context: &Pkcs11) -> Result<Vec<SlotEntry>, Fault> {
+    let with_token = context.get_slots_with_token()?;
+    let mut entries = Vec::new();
+    for slot in context.get_all_slots()? {
+        let token = if with_token.contains(&slot) { token_in(context, slot) } else { None };
+        let description =
+            context.get_slot_info(slot).map(|info| info.slot_description().trim().to_owned());
+        entries.push(SlotEntry {
+            slot: slot.id(),
+            description: description.unwrap_or_default(),
+            token,
+        });
+    }
+    Ok(entries)
+}
+
+/// `None` also for a token that does not answer: one bad token must not hide the others.
+fn token_in(context: &Pkcs11, slot: Slot) -> Option<TokenEntry> {
+    let info = match context.get_token_info(slot) {
+        Ok(info) => info,
+        Err(error) => {
+            tracing::warn!(
+                slot = slot.id(),
+                "no answer from a token: {}",
+                Fault::from(error).detail
+            );
+            return None;
+        }
+    };
+    Some(TokenEntry {
+        label: info.label().to_owned(),
+        manufacturer: info.manufacturer_id().to_owned(),
+        model: info.model().to_owned(),
+        serial_number: info.serial_number().to_owned(),
+        initialized: info.token_initialized(),
+        user_pin_initialized: info.user_pin_initialized(),
+        login_required: info.login_required(),
+        protected_authentication_path: info.protected_authentication_path(),
+        user_pin_locked: info.user_pin_locked(),
+        max_sessions: match info.max_session_count() {
+            Limit::Max(count) => Some(count),
+            Limit::Infinite | Limit::Unavailable => None,
+        },
+    })
+}
+
+/// The keys that `session` can see.
+pub(super) fn keys_in(session: &Session) -> Result<Vec<KeyEntry>, Fault> {
+    let mut keys = Vec::new();
+    for (class, private) in [(ObjectClass::PRIVATE_KEY, true), (ObjectClass::PUBLIC_KEY, false)] {
+        for object in session.find_objects(&[Attribute::Class(class)])? {
+            let mut key =
+                KeyEntry { id: Vec::new(), label: String::new(), key_type: String::new(), private };
+            for wanted in [AttributeType::Id, AttributeType::Label, AttributeType::KeyType] {
+                // Asked one by one: an attribute that a token cannot show must not hide the rest.
+                match session.get_attributes(object, &[wanted]).unwrap_or_default().pop() {
+                    Some(Attribute::Id(id)) => key.id = id,
+                    Some(Attribute::Label(label)) => {
+                        key.label = String::from_utf8_lossy(&label).into_owned();
+                    }
+                    Some(Attribute::KeyType(kind)) => {
+                        key.key_type = match kind {
+                            CkKeyType::RSA => "RSA".to_owned(),
+                            CkKeyType::EC => "EC".to_owned(),
+                            other => other.to_string(),
+                        };
+                    }
+                    _ => {}
+                }
+            }
+            keys.push(key);
+        }
+    }
+    keys.sort_by(|one, other| (&one.id, !one.private).cmp(&(&other.id, !other.private)));
+    Ok(keys)
+}
+
+impl fmt::Display for SlotEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {:#x} ({}): ", self.slot, self.slot)?;
+        match &self.token {
+            Some(token) if token.initialized => write!(f, "token {:?}", token.label),
+            Some(_) => f.write_str("a token that is not initialised"),
+            None => f.write_str("no token"),
+        }
+    }
+}
+
+impl fmt::Display for KeyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = if self.private { "private" } else { "public" };
+        let id = if self.id.is_empty() { "(empty)".to_owned() } else { hex(&self.id) };
+        write!(f, "id {id} label {:?} ({} {class} key)", self.label, self.key_type)
+    }
+}
+
+/// What an error message appends: `a; b; c`, or that there is nothing.
+pub(super) struct Listing<'a, T>(pub(super) &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Listing<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut entries = self.0.iter();
+        let Some(first) = entries.next() else {
+            return f.write_str("nothing");
+        };
+        write!(f, "{first}")?;
+        entries.try_for_each(|entry| write!(f, "; {entry}"))
+    }
+}

@@ -1,0 +1,260 @@
+//! Keys on PKCS#11 tokens (OASIS PKCS#11 v3.1; everything used here is in v2.40 too).
+//!
+//! A [`Token`] is opened once per token and holds its login and its sessions; each CA whose key is
+//! on it has a [`Pkcs11Signer`] over the same `Arc`. What a token can do is read from its mechanism
+//! list and `CK_TOKEN_INFO`; nothing here knows a vendor.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+
+use super::{BoxFuture, Health, SignError, Signer, UnfitKey, algorithm_for};
+use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use inventory::{Listing, keys_in};
+use key::{hex, private_keys, public_halves, wants_login_per_signature};
+use mechanism::Recipe;
+use module::lock;
+use recovery::{Fault, Remedy};
+
+mod access;
+pub mod init;
+pub mod inventory;
+mod key;
+pub mod keygen;
+pub(super) mod mechanism;
+mod module;
+pub(super) mod recovery;
+pub(super) mod session_pool;
+mod token;
+
+pub use module::LibraryError;
+pub use session_pool::{DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, shut_down};
+pub use token::{Token, TokenOptions};
+
+/// A signer whose key never leaves its token.
+pub struct Pkcs11Signer {
+    token: Arc<Token>,
+    key: Arc<SigningKey>,
+}
+
+/// Why a token or a key on it cannot be used. Each message is for the operator: what is wrong, what
+/// there is instead, what to do. None contains a PIN.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    #[error("neither slot nor token_label says which token to use; the library has: {present}")]
+    WhichToken { present: String },
+    #[error(
+        "there is no initialised token in slot {slot:#x} ({slot}); the library has: {present}. \
+         `slot` is the slot ID, which pkcs11-tool --list-slots shows in parentheses"
+    )]
+    NoSuchSlot { slot: u64, present: String },
+    #[error("no token has the label {label:?}; the library has: {present}")]
+    NoSuchToken { label: String, present: String },
+    #[error(
+        "several tokens have the label {label:?}: set slot to choose one; the library has: {present}"
+    )]
+    AmbiguousLabel { label: String, present: String },
+    #[error(
+        "slot {slot:#x} ({slot}) holds the token {found:?}, not {label:?}: remove slot or \
+         token_label, or make them agree; the library has: {present}"
+    )]
+    SlotAndLabelDisagree { slot: u64, label: String, found: String, present: String },
+    #[error("the token {token:?} asks for a PIN: set pin_env or pin_file in [hsm]")]
+    PinMissing { token: String },
+    #[error(
+        "the token refused the PIN ({detail}). Try it with `pkcs11-tool --login`, check that the \
+         token is not locked after failed attempts, and that kipuka's user can read the PIN file \
+         or variable; kipuka does not try a refused PIN twice"
+    )]
+    PinRefused { detail: String },
+    #[error(
+        "the token {token:?} has no private key with CKA_ID {id}; it has: {present}. Compare with \
+         `pkcs11-tool --login --list-objects`, and check that hsm_slot is the key's ID and that \
+         token_label or slot is the right one"
+    )]
+    KeyNotFound { id: String, token: String, present: String },
+    #[error("the token {token:?} has several keys with CKA_ID {id}; it has: {present}")]
+    SeveralKeys { id: String, token: String, present: String },
+    #[error(
+        "the key with CKA_ID {id} wants a login before each signature (CKA_ALWAYS_AUTHENTICATE), \
+         which kipuka does not do: make the key without it"
+    )]
+    LoginPerSignature { id: String },
+    #[error(
+        "the token does not show the public half of the key with CKA_ID {id}: import the public \
+         key with the same ID"
+    )]
+    NoPublicKey { id: String },
+    #[error(
+        "the key with CKA_ID {id} has {found}, the certificate's key has key id {expected}: they \
+         do not belong together"
+    )]
+    KeyMismatch { id: String, found: String, expected: String },
+    #[error("the key with CKA_ID {id}: {reason}")]
+    Unfit { id: String, reason: UnfitKey },
+    #[error("the token {token:?} cannot sign {algorithm}: it would need {needed}")]
+    NoMechanism { token: String, algorithm: SignatureAlgorithm, needed: &'static str },
+    #[error("the token failed: {detail}")]
+    Token { detail: String },
+    #[error("cannot start the threads that sign: {0}")]
+    Threads(io::Error),
+}
+
+impl From<Fault> for OpenError {
+    fn from(fault: Fault) -> Self {
+        match fault.remedy {
+            Remedy::Stop => Self::PinRefused { detail: fault.detail },
+            _ => Self::Token { detail: fault.detail },
+        }
+    }
+}
+
+impl Pkcs11Signer {
+    /// Finds the private key with this `CKA_ID`, checks that it belongs to `expected` (the
+    /// certificate's key) and proves it by a test signature. Blocking.
+    ///
+    /// # Errors
+    /// [`OpenError::KeyMismatch`] names the key ids (RFC 5280 §4.2.1.2) of both keys.
+    pub fn open(
+        token: &Arc<Token>,
+        cka_id: &[u8],
+        algorithm: Option<SignatureAlgorithm>,
+        expected: &PublicKey,
+    ) -> Result<Self, OpenError> {
+        let access = &token.access;
+        let id = || hex(cka_id);
+        access.with_management(|session| {
+            let (handle, halves) = find(session, token.label(), cka_id)?;
+            let mismatch = |found| OpenError::KeyMismatch {
+                id: id(),
+                found,
+                expected: expected.key_identifier_hex(),
+            };
+            if let Some(found) = halves.first()
+                && !halves.contains(expected)
+            {
+                return Err(mismatch(format!("key id {}", found.key_identifier_hex())));
+            }
+            let algorithm = algorithm_for(expected, algorithm)
+                .map_err(|reason| OpenError::Unfit { id: id(), reason })?;
+            let offered =
+                access.module.context.get_mechanism_list(access.slot).map_err(Fault::from)?;
+            let recipe = Recipe::choose(algorithm, |mechanism| {
+                let info = access.module.context.get_mechanism_info(access.slot, mechanism);
+                offered.contains(&mechanism) && info.is_ok_and(|info| info.sign())
+            })
+            .map_err(|none| OpenError::NoMechanism {
+                token: token.label().to_owned(),
+                algorithm,
+                needed: none.needed,
+            })?;
+            // The proof where the token shows no public half, and the test of the mechanism.
+            let signature = access::sign(session, handle, recipe, expected, PROBE)?;
+            if !expected.verify(algorithm, PROBE, &signature) {
+                return Err(mismatch("another key id (its signature does not verify)".to_owned()));
+            }
+            let key = SigningKey::new(cka_id.to_vec(), expected.clone(), algorithm, recipe);
+            Ok(Self { token: Arc::clone(token), key: Arc::new(key) })
+        })
+    }
+}
+
+impl Signer for Pkcs11Signer {
+    fn public_key(&self) -> &PublicKey {
+        &self.key.public_key
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm
+    }
+
+    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {
+        Box::pin(self.token.pool.sign(&self.key, message))
+    }
+
+    /// What the last signature showed. While the key is down each call also has it tried again in
+    /// the background, so that it comes up without anyone asking for a certificate.
+    fn health(&self) -> Health {
+        let health = self.key.health();
+        if health != Health::Up {
+            self.token.pool.probe(&self.key, PROBE.to_vec());
+        }
+        health
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{} key with CKA_ID {} on the token {:?} (slot {:#x}) of {}",
+            self.key.public_key.key_type(),
+            hex(&self.key.id),
+            self.token.label(),
+            self.token.slot(),
+            self.token.access.module.path.display()
+        )
+    }
+}
+
+/// What a thread must know to sign with a key, and how the key last did.
+pub(super) struct SigningKey {
+    pub(super) id: Vec<u8>,
+    pub(super) public_key: PublicKey,
+    pub(super) algorithm: SignatureAlgorithm,
+    recipe: Recipe,
+    down: Mutex<Option<String>>,
+    probing: AtomicBool,
+}
+
+impl SigningKey {
+    pub(super) fn new(
+        id: Vec<u8>,
+        public_key: PublicKey,
+        algorithm: SignatureAlgorithm,
+        recipe: Recipe,
+    ) -> Self {
+        let (down, probing) = (Mutex::default(), AtomicBool::default());
+        Self { id, public_key, algorithm, recipe, down, probing }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        lock(&self.down).clone().map_or(Health::Up, Health::Down)
+    }
+
+    fn record(&self, result: Result<(), &SignError>) {
+        *lock(&self.down) = result.err().map(ToString::to_string);
+    }
+
+    /// Whether no other probe of this key is under way.
+    fn start_probe(&self) -> bool {
+        !self.probing.swap(true, Ordering::SeqCst)
+    }
+
+    fn end_probe(&self) {
+        self.probing.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The one private key with this `CKA_ID`, and the public halves that the token shows for it.
+fn find(
+    session: &Session,
+    token: &str,
+    cka_id: &[u8],
+) -> Result<(ObjectHandle, Vec<PublicKey>), OpenError> {
+    let (id, token) = (hex(cka_id), token.to_owned());
+    let present = || Ok::<_, Fault>(Listing(&keys_in(session)?).to_string());
+    match private_keys(session, cka_id)?[..] {
+        [] => Err(OpenError::KeyNotFound { id, token, present: present()? }),
+        [key] if wants_login_per_signature(session, key) => {
+            Err(OpenError::LoginPerSignature { id })
+        }
+        [key] => Ok((key, public_halves(session, cka_id, key)?)),
+        _ => Err(OpenError::SeveralKeys { id, token, present: present()? }),
+    }
+}
+
+/// Signed to see whether a key works. It is no DER, so that it can be mistaken for nothing.
+const PROBE: &[u8] = b"kipuka tests whether this key signs";

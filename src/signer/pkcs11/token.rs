@@ -1,0 +1,224 @@
+//! One token: which one, logged in once, with the sessions that sign.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cryptoki::slot::Slot;
+use secrecy::SecretString;
+
+use super::OpenError;
+use super::access::{Access, Login};
+use super::inventory::{KeyEntry, Listing, SlotEntry, TokenEntry, keys_in, slots_of};
+use super::key::hex;
+use super::module::Module;
+use super::recovery::Fault;
+use super::session_pool::{DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, SessionPool};
+use crate::x509::algorithm::PublicKey;
+
+/// Where the token is and how to use it: the `[hsm]` section. The PIN is not in its `Debug`.
+#[derive(Clone, Debug, Default)]
+pub struct TokenOptions {
+    /// The PKCS#11 library.
+    pub library: PathBuf,
+    /// A slot ID, as `C_GetSlotList` gives it.
+    pub slot: Option<u64>,
+    /// The token's label; with `slot` too, both must mean the same token.
+    pub token_label: Option<String>,
+    /// Not needed where the token asks for no login or has a keypad of its own.
+    pub pin: Option<SecretString>,
+    /// Signing sessions at most; [`DEFAULT_SESSIONS`] where `None`.
+    pub max_sessions: Option<usize>,
+    /// How long a caller waits for a signature; [`DEFAULT_SIGN_DEADLINE`] where `None`.
+    pub sign_deadline: Option<Duration>,
+}
+
+/// A token that is logged in, shared by every CA whose key is on it.
+pub struct Token {
+    pub(in crate::signer) access: Arc<Access>,
+    pub(super) pool: SessionPool,
+}
+
+impl Token {
+    /// Loads the library, finds the token, logs in and starts the signing threads. Blocking, for as
+    /// long as the library likes: call it where that may be waited for.
+    ///
+    /// # Errors
+    /// Every [`OpenError`] is for the operator and says what to correct. After
+    /// [`OpenError::PinRefused`] the same PIN is not tried again by this process.
+    pub fn open(options: TokenOptions) -> Result<Arc<Self>, OpenError> {
+        let module = Module::load(&options.library)?;
+        let slots = slots_of(&module.context)?;
+        let (slot, token) = choose(&slots, options.slot, options.token_label.as_deref())?;
+        let login = Login::for_token(token, options.pin)?;
+        let slot = Slot::try_from(slot).map_err(Fault::from)?;
+        let access = Arc::new(Access::new(module, slot, token.label.clone(), login));
+        access.with_management(|_| Ok::<_, OpenError>(()))?;
+        let pool = SessionPool::start(
+            &access,
+            sessions(options.max_sessions, token.max_sessions),
+            options.sign_deadline.unwrap_or(DEFAULT_SIGN_DEADLINE),
+        )
+        .map_err(OpenError::Threads)?;
+        Ok(Arc::new(Self { access, pool }))
+    }
+
+    pub fn label(&self) -> &str {
+        self.access.label()
+    }
+
+    /// The slot ID it was found in.
+    pub fn slot(&self) -> u64 {
+        self.access.slot.id()
+    }
+
+    /// The keys on the token, private before public, by `CKA_ID`. Blocking.
+    pub fn keys(&self) -> Result<Vec<KeyEntry>, OpenError> {
+        self.access.with_management(|session| Ok(keys_in(session)?))
+    }
+
+    /// The public half of the key with this `CKA_ID`, for a key that has no certificate yet. Blocking.
+    pub fn public_key(&self, cka_id: &[u8]) -> Result<PublicKey, OpenError> {
+        self.access.with_management(|session| {
+            let (_, mut halves) = super::find(session, self.label(), cka_id)?;
+            match (halves.pop(), halves.is_empty()) {
+                (Some(only), true) => Ok(only),
+                (None, _) => Err(OpenError::NoPublicKey { id: hex(cka_id) }),
+                (Some(_), false) => Err(OpenError::SeveralKeys {
+                    id: hex(cka_id),
+                    token: self.label().to_owned(),
+                    present: Listing(&keys_in(session)?).to_string(),
+                }),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({:?} in slot {:#x})", self.label(), self.slot())
+    }
+}
+
+/// The one token that `slot` and `label` mean.
+fn choose<'a>(
+    slots: &'a [SlotEntry],
+    slot: Option<u64>,
+    label: Option<&str>,
+) -> Result<(u64, &'a TokenEntry), OpenError> {
+    let present = || Listing(slots).to_string();
+    let initialized = |entry: &'a SlotEntry| entry.token.as_ref().filter(|token| token.initialized);
+    if let Some(slot) = slot {
+        let token = slots.iter().find(|entry| entry.slot == slot).and_then(initialized);
+        let Some(token) = token else {
+            return Err(OpenError::NoSuchSlot { slot, present: present() });
+        };
+        return match label {
+            Some(label) if label != token.label => Err(OpenError::SlotAndLabelDisagree {
+                slot,
+                label: label.to_owned(),
+                found: token.label.clone(),
+                present: present(),
+            }),
+            _ => Ok((slot, token)),
+        };
+    }
+    let Some(label) = label else {
+        return Err(OpenError::WhichToken { present: present() });
+    };
+    let mut named = slots
+        .iter()
+        .filter_map(|entry| Some((entry.slot, initialized(entry)?)))
+        .filter(|(_, token)| token.label == label);
+    match (named.next(), named.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(OpenError::NoSuchToken { label: label.to_owned(), present: present() }),
+        (Some(_), Some(_)) => {
+            Err(OpenError::AmbiguousLabel { label: label.to_owned(), present: present() })
+        }
+    }
+}
+
+/// How many signing sessions: the token's limit counts the management session too.
+fn sessions(asked: Option<usize>, token: Option<u64>) -> usize {
+    let allowed = token
+        .map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(1)).unwrap_or(usize::MAX));
+    asked.unwrap_or(DEFAULT_SESSIONS).min(allowed).max(1)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::signer::pkcs11) fn token(label: &str) -> TokenEntry {
+        TokenEntry {
+            label: label.to_owned(),
+            manufacturer: String::new(),
+            model: String::new(),
+            serial_number: String::new(),
+            initialized: true,
+            user_pin_initialized: true,
+            login_required: true,
+            protected_authentication_path: false,
+            user_pin_locked: false,
+            max_sessions: None,
+        }
+    }
+
+    fn slots() -> Vec<SlotEntry> {
+        let entry = |slot, token| SlotEntry { slot, description: String::new(), token };
+        vec![
+            entry(29, Some(token("kipuka"))),
+            entry(7, Some(token("twin"))),
+            entry(8, Some(token("twin"))),
+            entry(9, Some(TokenEntry { initialized: false, ..token("") })),
+            entry(10, None),
+        ]
+    }
+
+    #[test]
+    fn a_token_is_found_by_slot_by_label_and_by_both() {
+        let slots = slots();
+        for (slot, label) in [(Some(29), None), (None, Some("kipuka")), (Some(29), Some("kipuka"))]
+        {
+            assert_eq!(choose(&slots, slot, label).unwrap().0, 29);
+        }
+        assert_eq!(choose(&slots, Some(8), Some("twin")).unwrap().0, 8);
+    }
+
+    #[test]
+    fn a_token_that_is_not_found_is_answered_with_what_there_is() {
+        let slots = slots();
+        for (slot, label, names) in [
+            (None, None, "token_label"),
+            (Some(0), None, "slot 0x0 (0)"),
+            (Some(9), None, "slot 0x9 (9)"),
+            (Some(10), None, "slot 0xa (10)"),
+            (None, Some("other"), "\"other\""),
+            (None, Some(""), "\"\""),
+            (None, Some("twin"), "\"twin\""),
+            (Some(29), Some("twin"), "\"twin\""),
+        ] {
+            let said = choose(&slots, slot, label).unwrap_err().to_string();
+            assert!(said.contains(names), "{said}");
+            assert!(said.contains("slot 0x1d (29): token \"kipuka\""), "{said}");
+            assert!(said.contains("slot 0x9 (9): a token that is not initialised"), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_pool_is_no_larger_than_the_token_allows() {
+        assert_eq!(sessions(None, None), 16);
+        assert_eq!(sessions(Some(8), None), 8);
+        assert_eq!(sessions(None, Some(16)), 15);
+        assert_eq!(sessions(Some(8), Some(4)), 3);
+        assert_eq!(sessions(Some(0), Some(1)), 1);
+    }
+
+    #[test]
+    fn the_pin_is_not_in_the_debug_form_of_the_options() {
+        let options = TokenOptions { pin: Some("s3cret".into()), ..TokenOptions::default() };
+        assert!(!format!("{options:?}").contains("s3cret"));
+    }
+}
