@@ -1,0 +1,3 @@
+//! What is seen from outside: logs and metrics.
+
+pub(crate) mod metrics;

@@ -1,0 +1,148 @@
+//! The HTTP challenge (RFC 8555 §8.3).
+//!
+//! The rules, which do not depend on the configuration: the first request goes over http; at
+//! most ten redirects (301, 302, 303, 307, 308) are followed, to http and https URLs without
+//! user information, on the http port or the https port; a certificate met on the way is not
+//! verified; the address of every hop is checked against the denied networks; only status 200
+//! counts; the body is the key authorization and nothing more, white space at its end aside.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use rustls::ClientConfig;
+use tokio::time::Instant;
+use url::Url;
+
+use super::Attempt;
+use super::dial::Dialer;
+use super::fetch::{self, Answer, BodyEnd, MAX_BODY};
+use super::outcome::{Evidence, Failure, excerpt};
+use crate::acme::problem::ProblemType;
+
+const MAX_REDIRECTS: usize = 10;
+const MAX_LOCATION: usize = 2048;
+
+#[derive(Debug)]
+pub(super) struct Http01 {
+    pub(super) http_port: u16,
+    pub(super) https_port: u16,
+    pub(super) tls: Arc<ClientConfig>,
+}
+
+impl Http01 {
+    pub(super) async fn prove(
+        &self,
+        dialer: &Dialer,
+        attempt: &Attempt<'_>,
+        deadline: Instant,
+    ) -> Result<Evidence, Failure> {
+        let start = self.challenge_url(attempt)?;
+        let mut url = start.clone();
+        for redirects in 0..=MAX_REDIRECTS {
+            let after = |failure: Failure| match redirects {
+                0 => failure,
+                n => failure.during(format!("after {n} redirects from {start}")),
+            };
+            let answer = fetch::get(dialer, &self.tls, &url, deadline).await.map_err(after)?;
+            if !is_redirect(answer.status) {
+                return judge(&url, &answer, attempt.key_authorization)
+                    .map(|()| Evidence { text: proof(&start, &url, redirects, &answer) })
+                    .map_err(after);
+            }
+            url = self.target(&url, &answer).map_err(after)?;
+        }
+        Err(refused(format!(
+            "GET {start}: more than {MAX_REDIRECTS} redirects; the last was to {url}"
+        )))
+    }
+
+    fn challenge_url(&self, attempt: &Attempt<'_>) -> Result<Url, Failure> {
+        let (name, token) = (attempt.identifier.base(), attempt.token);
+        let url = format!("http://{name}:{}/.well-known/acme-challenge/{token}", self.http_port);
+        Url::parse(&url).map_err(|error| refused(format!("GET {url}: not a URL: {error}")))
+    }
+
+    /// Where a redirect leads, if it may be followed.
+    fn target(&self, from: &Url, answer: &Answer) -> Result<Url, Failure> {
+        let asked = |why: String| {
+            refused(format!("GET {from} at {} answered {}, {why}", answer.peer, answer.status))
+        };
+        let Some(location) = &answer.location else {
+            return Err(asked("but with no Location".to_owned()));
+        };
+        let shown = excerpt(location.as_bytes());
+        let not_followed = |why: &str| asked(format!("to {shown}, which is not followed: {why}"));
+        if location.len() > MAX_LOCATION {
+            return Err(not_followed("it is too long"));
+        }
+        let location = location.to_str().map_err(|_| not_followed("it is not ASCII"))?;
+        let mut url = from.join(location).map_err(|_| not_followed("it is not a URL"))?;
+        let usual_port = match url.scheme() {
+            "http" => self.http_port,
+            "https" => self.https_port,
+            _ => return Err(not_followed("only http and https are")),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(not_followed("it has a user name or password"));
+        }
+        url.set_fragment(None);
+        match url.port() {
+            None => {
+                // a URL with a host takes a port, and one that was joined to http has a host
+                url.set_port(Some(usual_port)).map_err(|()| not_followed("it has no host"))?;
+            }
+            Some(port) if port == self.http_port || port == self.https_port => {}
+            Some(_) => {
+                let ports = format!("only ports {} and {} are", self.http_port, self.https_port);
+                return Err(not_followed(&ports));
+            }
+        }
+        Ok(url)
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// The last answer is status 200 with the key authorization.
+fn judge(url: &Url, answer: &Answer, key_authorization: &str) -> Result<(), Failure> {
+    let (peer, status) = (answer.peer, answer.status);
+    let body = excerpt(&answer.body);
+    let asked = format!("GET {url} at {peer} answered {status}");
+    if status != StatusCode::OK {
+        let detail = format!("{asked} with {body}");
+        let may_pass = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        return Err(if may_pass {
+            Failure::unreachable(ProblemType::IncorrectResponse, detail)
+        } else {
+            refused(detail)
+        });
+    }
+    match &answer.end {
+        BodyEnd::Complete if answer.body.trim_ascii_end() == key_authorization.as_bytes() => Ok(()),
+        BodyEnd::Complete => {
+            Err(refused(format!("{asked} with {body}, but {key_authorization:?} is expected")))
+        }
+        BodyEnd::TooLong => {
+            Err(refused(format!("{asked} with more than {MAX_BODY} octets, from {body}")))
+        }
+        BodyEnd::Broken(why) => Err(Failure::unreachable(
+            ProblemType::Connection,
+            format!("{asked} with {body}, but the body is incomplete: {why}"),
+        )),
+    }
+}
+
+fn proof(start: &Url, url: &Url, redirects: usize, answer: &Answer) -> String {
+    let way = match redirects {
+        0 => String::new(),
+        n => format!(", {n} redirects from {start}"),
+    };
+    let body = excerpt(answer.body.trim_ascii_end());
+    format!("GET {url} at {}{way}: {} with {body}", answer.peer, answer.status)
+}
+
+fn refused(detail: String) -> Failure {
+    Failure::refused(ProblemType::IncorrectResponse, detail)
+}

@@ -1,0 +1,182 @@
+//! Proof of control over the network (RFC 8555 §8): one attempt, one [`Outcome`]. When to try
+//! again, and when to give up, is the caller's to say.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::system_conf::read_system_conf;
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+use crate::acme::identifier::Identifier;
+use crate::acme::problem::ProblemType;
+
+mod denied;
+mod dial;
+mod dns;
+mod dns01;
+mod fetch;
+mod http01;
+mod outcome;
+mod tls;
+mod tls_alpn01;
+
+#[cfg(test)]
+mod tests;
+
+pub use outcome::{Evidence, Outcome};
+
+use denied::DeniedNetworks;
+use dial::Dialer;
+use dns::Resolver;
+use http01::Http01;
+use outcome::Failure;
+use tls_alpn01::TlsAlpn01;
+
+/// Where validation may go, and how long it may take. The defaults are those of RFC 8555 §8.3
+/// and RFC 8737 §3: ports 80 and 443.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Recursive resolvers, asked in this order; empty means those of `/etc/resolv.conf`, as it
+    /// stands when the [`Validator`] is made.
+    pub resolvers: Vec<SocketAddr>,
+    pub http_port: u16,
+    /// Where an http-01 redirect to an https URL goes, if it names no port.
+    pub https_port: u16,
+    pub tls_alpn_port: u16,
+    /// Refused in addition to what is refused always: the metadata addresses of cloud machines,
+    /// multicast, unspecified and broadcast addresses.
+    pub denied_networks: Vec<IpNet>,
+    /// `localhost` and the names under it are 127.0.0.1 and ::1, without asking DNS
+    /// (RFC 6761 §6.3).
+    pub localhost_is_this_machine: bool,
+    pub timeouts: Timeouts,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// The whole attempt, with all its queries and redirects.
+    pub attempt: Duration,
+    /// One TCP connection to one address.
+    pub connect: Duration,
+    /// One question to one resolver, with its repetitions.
+    pub query: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            attempt: Duration::from_secs(10),
+            connect: Duration::from_secs(2),
+            query: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            resolvers: Vec::new(),
+            http_port: 80,
+            https_port: 443,
+            tls_alpn_port: 443,
+            denied_networks: Vec::new(),
+            localhost_is_this_machine: true,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// How control is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// RFC 8555 §8.3
+    Http01,
+    /// RFC 8555 §8.4
+    Dns01,
+    /// RFC 8737
+    TlsAlpn01,
+}
+
+/// One attempt to validate one challenge.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    pub method: Method,
+    pub identifier: &'a Identifier,
+    /// The challenge's token (RFC 8555 §8).
+    pub token: &'a str,
+    /// As computed from the token and the account key (RFC 8555 §8.1).
+    pub key_authorization: &'a str,
+}
+
+/// The validator cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("TLS for validation cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Carries out attempts. Any number of them may run at the same time; they share nothing.
+#[derive(Debug)]
+pub struct Validator {
+    dialer: Dialer,
+    http01: Http01,
+    tls_alpn01: TlsAlpn01,
+    attempt_timeout: Duration,
+}
+
+impl Validator {
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let servers =
+            if options.resolvers.is_empty() { system_resolvers() } else { options.resolvers };
+        let provider = tls::provider();
+        Ok(Self {
+            dialer: Dialer {
+                resolver: Resolver { servers, query_timeout: options.timeouts.query },
+                denied: DeniedNetworks::new(options.denied_networks),
+                localhost_is_this_machine: options.localhost_is_this_machine,
+                connect_timeout: options.timeouts.connect,
+            },
+            http01: Http01 {
+                http_port: options.http_port,
+                https_port: options.https_port,
+                tls: tls::unverified(&provider)?,
+            },
+            tls_alpn01: TlsAlpn01 { port: options.tls_alpn_port, tls: tls::acme_tls_1(&provider)? },
+            attempt_timeout: options.timeouts.attempt,
+        })
+    }
+
+    /// Looks once whether the challenge is fulfilled. Ends within [`Timeouts::attempt`].
+    pub async fn validate(&self, attempt: Attempt<'_>) -> Outcome {
+        let deadline = Instant::now() + self.attempt_timeout;
+        if attempt.identifier.is_wildcard() && attempt.method != Method::Dns01 {
+            return Failure::refused(
+                ProblemType::Unauthorized,
+                format!("a wildcard ({}) can only be proved by dns-01", attempt.identifier),
+            )
+            .into();
+        }
+        let proof = match attempt.method {
+            Method::Http01 => self.http01.prove(&self.dialer, &attempt, deadline).await,
+            Method::Dns01 => dns01::prove(&self.dialer.resolver, &attempt, deadline).await,
+            Method::TlsAlpn01 => self.tls_alpn01.prove(&self.dialer, &attempt, deadline).await,
+        };
+        proof.map_or_else(Outcome::from, Outcome::Proved)
+    }
+}
+
+/// resolv.conf(5): without a `nameserver` line, or without the file, the one on this machine.
+fn system_resolvers() -> Vec<SocketAddr> {
+    const DNS: u16 = 53;
+    let listed: Vec<SocketAddr> = read_system_conf()
+        .map(|(conf, _)| {
+            conf.name_servers().iter().map(|server| SocketAddr::new(server.ip, DNS)).collect()
+        })
+        .unwrap_or_default();
+    if listed.is_empty() {
+        vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DNS)]
+    } else {
+        listed
+    }
+}

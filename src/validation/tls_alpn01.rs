@@ -1,0 +1,175 @@
+//! The TLS-ALPN challenge (RFC 8737).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use const_oid::ObjectIdentifier;
+use const_oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
+use der::Decode;
+use openssl::sha::sha256;
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use url::Host;
+use x509_cert::Certificate;
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use super::Attempt;
+use super::dial::Dialer;
+use super::outcome::{Evidence, Failure, excerpt};
+use crate::acme::problem::ProblemType;
+
+/// RFC 8737 §6.2
+pub(super) const PROTOCOL: &[u8] = b"acme-tls/1";
+
+/// `id-pe-acmeIdentifier` (RFC 8737 §6.1)
+const ACME_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.31");
+
+#[derive(Debug)]
+pub(super) struct TlsAlpn01 {
+    pub(super) port: u16,
+    pub(super) tls: Arc<ClientConfig>,
+}
+
+impl TlsAlpn01 {
+    pub(super) async fn prove(
+        &self,
+        dialer: &Dialer,
+        attempt: &Attempt<'_>,
+        deadline: Instant,
+    ) -> Result<Evidence, Failure> {
+        let name = attempt.identifier.base();
+        let asked = format!("TLS with {name}, acme-tls/1");
+        let (stream, peer) = dialer
+            .connect(&Host::Domain(name), self.port, deadline)
+            .await
+            .map_err(|error| Failure::from(error).during(&asked))?;
+        let asked = format!("{asked}, at {peer}");
+        let certificate =
+            self.shown(name, stream, deadline).await.map_err(|error| error.during(&asked))?;
+        let digest = sha256(attempt.key_authorization.as_bytes());
+        match check(&certificate, name, &digest) {
+            Ok(()) => Ok(Evidence {
+                text: format!(
+                    "{asked}: a certificate for {name} alone with the acmeIdentifier {}",
+                    hex(&digest)
+                ),
+            }),
+            Err(why) => Err(Failure::refused(ProblemType::IncorrectResponse, why).during(&asked)),
+        }
+    }
+
+    /// The first certificate of a finished handshake. Nothing is sent over the connection, which
+    /// ends here (RFC 8737 §3).
+    async fn shown(
+        &self,
+        name: &str,
+        stream: TcpStream,
+        deadline: Instant,
+    ) -> Result<CertificateDer<'static>, Failure> {
+        let server_name = ServerName::try_from(name.to_owned())
+            .map_err(|error| Failure::refused(ProblemType::Tls, error.to_string()))?;
+        let stream = handshake(&self.tls, server_name, stream, deadline).await?;
+        let (_, session) = stream.get_ref();
+        if session.alpn_protocol() != Some(PROTOCOL) {
+            return Err(Failure::refused(
+                ProblemType::Tls,
+                "the server does not take up acme-tls/1; no ACME responder answers here",
+            ));
+        }
+        session
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|certificate| certificate.clone().into_owned())
+            .ok_or_else(|| Failure::refused(ProblemType::Tls, "the server shows no certificate"))
+    }
+}
+
+/// A TLS handshake that tells a wrong answer from none.
+pub(super) async fn handshake(
+    config: &Arc<ClientConfig>,
+    name: ServerName<'static>,
+    stream: TcpStream,
+    deadline: Instant,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+    match timeout_at(deadline, TlsConnector::from(config.clone()).connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => {
+            let spoke_wrongly = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            let detail = format!("the TLS handshake failed: {error}");
+            Err(if spoke_wrongly {
+                Failure::refused(ProblemType::Tls, detail)
+            } else {
+                Failure::unreachable(ProblemType::Tls, detail)
+            })
+        }
+        Err(_) => Err(Failure::unreachable(
+            ProblemType::Tls,
+            "the TLS handshake did not end in the time allowed",
+        )),
+    }
+}
+
+/// The certificate is what RFC 8737 §3 says: one dNSName, which is `name`, and a critical
+/// acmeIdentifier that is `digest`. Otherwise, what is wrong with it.
+fn check(der: &[u8], name: &str, digest: &[u8; 32]) -> Result<(), String> {
+    let certificate = Certificate::from_der(der)
+        .map_err(|error| format!("the certificate cannot be read: {error}"))?;
+    let extensions = certificate.tbs_certificate().extensions().map_or(&[][..], Vec::as_slice);
+
+    let san = only(extensions, ID_CE_SUBJECT_ALT_NAME, "subjectAltName")?;
+    let names = SubjectAltName::from_der(san.extn_value.as_bytes())
+        .map_err(|error| format!("the certificate's subjectAltName cannot be read: {error}"))?;
+    match &names.0[..] {
+        [GeneralName::DnsName(found)] if found.as_str().eq_ignore_ascii_case(name) => {}
+        [GeneralName::DnsName(found)] => {
+            let found = excerpt(found.as_bytes());
+            return Err(format!("the certificate is for {found}, not for {name:?}"));
+        }
+        names => {
+            return Err(format!(
+                "the certificate's subjectAltName has {} entries where the dNSName {name:?} must \
+                 stand alone",
+                names.len()
+            ));
+        }
+    }
+
+    let proof = only(extensions, ACME_IDENTIFIER, "acmeIdentifier")?;
+    if !proof.critical {
+        return Err("the certificate's acmeIdentifier extension is not critical".to_owned());
+    }
+    // Authorization ::= OCTET STRING (SIZE (32))
+    let expected = [&[0x04, 32][..], digest].concat();
+    if proof.extn_value.as_bytes() != expected {
+        return Err(format!(
+            "the certificate's acmeIdentifier is {}, but {} is expected",
+            hex(proof.extn_value.as_bytes().get(..64).unwrap_or(proof.extn_value.as_bytes())),
+            hex(&expected)
+        ));
+    }
+    Ok(())
+}
+
+/// The extension that must be there exactly once (RFC 5280 §4.2).
+fn only<'a>(
+    extensions: &'a [Extension],
+    id: ObjectIdentifier,
+    name: &str,
+) -> Result<&'a Extension, String> {
+    let mut found = extensions.iter().filter(|extension| extension.extn_id == id);
+    match (found.next(), found.next()) {
+        (Some(extension), None) => Ok(extension),
+        (None, _) => Err(format!("the certificate has no {name} extension")),
+        (Some(_), Some(_)) => Err(format!("the certificate has more than one {name} extension")),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
