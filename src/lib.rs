@@ -5,6 +5,7 @@
 // ground: used by all
 mod clock;
 mod entropy;
+mod config;
 mod telemetry;
 
 // rules: values in, values out; no async, no IO, no clock, no randomness
@@ -26,3 +27,7 @@ mod flow;
 // edges: outside to flow and back
 mod http;
 mod worker;
+
+// assembly
+mod app;
+pub mod cli;

@@ -3,12 +3,17 @@
 mod check;
 mod db;
 mod dev;
+mod environment;
 mod serve;
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use crate::config::{self, Config, Needs, Warning};
 
 /// A certificate authority that speaks ACME and keeps its keys in an HSM.
 #[derive(Debug, Parser)]
@@ -44,8 +49,15 @@ enum Failure {
 }
 
 impl Failure {
+    #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
     fn failed(error: impl ToString) -> Self {
         Self::Failed(error.to_string())
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Failed(text) | Self::Misconfigured(text) => text,
+        }
     }
 }
 
@@ -71,4 +83,16 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Reads the configuration; a mistake in it ends the program with 2.
+fn load(explicit: Option<&Path>, needs: Needs) -> Result<(Config, Vec<Warning>), Failure> {
+    let environment = |name: &str| env::var(name).ok();
+    let wrong = |errors: config::Errors| Failure::Misconfigured(errors.to_string());
+    let file = config::find(explicit.map(Path::to_owned), &environment).map_err(wrong)?;
+    config::load(&file, &environment, needs).map_err(wrong)
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)
 }

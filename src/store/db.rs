@@ -210,6 +210,15 @@ impl Db {
         Ok(())
     }
 
+    /// Waits until what was begun is written. SQLite's writer ends with the last handle to it, when
+    /// it also brings the log back into the file.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { readers, .. } => readers.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+
     /// Runs a query that changes nothing.
     pub(super) async fn read(
         &self,

@@ -14,7 +14,7 @@ mod tests;
 mod work;
 
 pub(crate) use account::Registered;
-pub(crate) use certificate::OwnPlan;
+pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use issuance::{Plan, PlannedCertificate};
 pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor, OrdersPage};
 pub(crate) use work::{Lease, WorkKind};
@@ -73,6 +73,21 @@ pub(crate) struct SchemaStatus {
     pub(crate) applied: Option<i64>,
 }
 
+impl std::fmt::Display for SchemaStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.applied {
+            None => write!(f, "no schema yet; serve or `kipuka db migrate` makes it"),
+            Some(applied) if applied < self.newest => {
+                write!(f, "schema at step {applied} of {}; serve brings it up to date", self.newest)
+            }
+            Some(applied) if applied > self.newest => {
+                write!(f, "schema at step {applied}, by a newer kipuka than this (step {})", self.newest)
+            }
+            Some(applied) => write!(f, "schema at step {applied}, up to date"),
+        }
+    }
+}
+
 impl Store {
     /// Opens the database at `url` without touching its schema; SQLite's file is made where it is
     /// missing.
@@ -83,6 +98,11 @@ impl Store {
     /// Brings the schema up to date; several instances may do so at once.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
         self.db.migrate().await
+    }
+
+    /// Writes what is still under way, and closes.
+    pub(crate) async fn close(&self) {
+        self.db.close().await;
     }
 
     /// Whether the database answers.

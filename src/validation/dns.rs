@@ -65,7 +65,7 @@ pub(super) enum Cause {
 
 impl LookupError {
     /// Whether a resolver knew that there is nothing, as opposed to knowing nothing.
-    fn is_answer(&self) -> bool {
+    pub(super) fn is_answer(&self) -> bool {
         let last = self.tried.last().map(|(_, cause)| cause);
         matches!(last, Some(Cause::NoSuchName | Cause::NoSuchRecord(_)))
     }

@@ -147,6 +147,19 @@ impl Validator {
         })
     }
 
+    /// Whether a resolver answers, and which; for `kipuka check`.
+    ///
+    /// # Errors
+    /// What each resolver did instead.
+    pub async fn check_resolvers(&self) -> Result<String, String> {
+        let deadline = Instant::now() + self.attempt_timeout;
+        // A name that cannot exist (RFC 6761 §6.4): NXDOMAIN is as good an answer as any.
+        match self.dialer.resolver.txt("kipuka-check.invalid", deadline).await {
+            Err(error) if !error.is_answer() => Err(error.to_string()),
+            _ => Ok("a resolver answers".to_owned()),
+        }
+    }
+
     /// Looks once whether the challenge is fulfilled. Ends within [`Timeouts::attempt`].
     pub async fn validate(&self, attempt: Attempt<'_>) -> Outcome {
         let deadline = Instant::now() + self.attempt_timeout;

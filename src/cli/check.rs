@@ -1,0 +1,126 @@
+//! `kipuka check`: what `serve` would say, one line each.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use secrecy::ExposeSecret as _;
+
+use super::{Failure, environment, load};
+use crate::app;
+use crate::clock::Clock;
+use crate::config::{CaKey, Config, Needs};
+use crate::signer::pkcs11;
+use crate::store::Store;
+
+pub(super) fn check(config: Option<&Path>) -> Result<(), Failure> {
+    let (config, warnings) = load(config, Needs::Serve)?;
+    environment::complete(&config)?;
+    let mut report = Report::default();
+    report.ok("configuration", config.file.display());
+    for warning in &warnings {
+        println!("warning  {warning}");
+    }
+    super::runtime()?.block_on(look(&config, &mut report));
+    pkcs11::shut_down(std::time::Duration::from_secs(5));
+    match report.wrong {
+        0 => Ok(()),
+        1 => Err(Failure::Failed("one thing is not in order".to_owned())),
+        several => Err(Failure::Failed(format!("{several} things are not in order"))),
+    }
+}
+
+/// The lines, and how many of them say that something is wrong.
+#[derive(Default)]
+struct Report {
+    wrong: usize,
+}
+
+impl Report {
+    #[expect(clippy::unused_self, reason = "it stands beside `wrong`, which counts")]
+    fn ok(&mut self, what: impl Display, found: impl Display) {
+        println!("ok       {what}: {found}");
+    }
+
+    fn wrong(&mut self, error: impl Display) {
+        println!("WRONG    {error}");
+        self.wrong += 1;
+    }
+}
+
+async fn look(config: &Config, report: &mut Report) {
+    match database(config).await {
+        Ok(state) => report.ok(format!("database {}", config.database.describe()), state),
+        Err(error) => report.wrong(format!("database {}: {error}", config.database.describe())),
+    }
+    let mut token = None;
+    if let Some(hsm) = config.hsm.as_ref().filter(|_| app::needs_token(config)) {
+        match app::open_token(hsm).await {
+            Ok(open) => {
+                let place = format!("{:?} in slot {:#x}, logged in", open.label(), open.slot());
+                report.ok(format!("token of {}", hsm.library.display()), place);
+                token = Some(open);
+            }
+            Err(error) => report.wrong(error),
+        }
+    }
+    let now = Clock::System.now();
+    for ca in &config.cas {
+        if token.is_none() && matches!(ca.key, CaKey::Hsm { .. }) {
+            report.wrong(format!("CA {:?}: its token is not there (see above)", ca.id));
+            continue;
+        }
+        match app::open_authority(ca, token.as_ref(), now).await {
+            Ok(authority) => {
+                let message = b"kipuka check".to_vec();
+                match authority.signer.sign(message).await {
+                    Ok(_) => report.ok(
+                        format!("CA {:?}", ca.id),
+                        format!(
+                            "{}, certificate {} until {}, test signature verified",
+                            authority.signer.describe(),
+                            authority.chain.issuer().subject(),
+                            crate::clock::Timestamp::from_unix_s(authority.chain.not_after_s())
+                        ),
+                    ),
+                    Err(error) => report.wrong(format!("CA {:?}: {error}", ca.id)),
+                }
+            }
+            Err(error) => report.wrong(error),
+        }
+    }
+    match app::open_validator(&config.validation) {
+        Ok(validator) => match validator.check_resolvers().await {
+            Ok(answered) => report.ok("DNS", answered),
+            // Names that need no DNS can be issued for, so it is no reason not to start.
+            Err(error) => println!("warning  {error}; until one answers, orders fail"),
+        },
+        Err(error) => report.wrong(error),
+    }
+    match &config.server.tls {
+        None => report.ok("TLS", "kipuka issues its own certificate from the first CA"),
+        Some(files) => match app::open_certificate(files) {
+            Ok(slot) => report.ok("TLS", format!("certificate until {}", slot.not_after())),
+            Err(error) => report.wrong(error),
+        },
+    }
+}
+
+/// Changes nothing: a SQLite file that is not there yet is not made.
+async fn database(config: &Config) -> Result<String, String> {
+    let url = config.database.url.expose_secret();
+    if let Some(path) = url.strip_prefix("sqlite://").map(Path::new) {
+        if !path.exists() {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            return match folder {
+                Some(folder) if !folder.is_dir() => {
+                    Err(format!("the folder {} is not there; make it", folder.display()))
+                }
+                _ => Ok("not there yet, serve makes it".to_owned()),
+            };
+        }
+    }
+    let store = Store::open(url, 1).await.map_err(|error| error.to_string())?;
+    let status = store.schema_status().await.map_err(|error| error.to_string())?;
+    store.close().await;
+    Ok(status.to_string())
+}

@@ -1,0 +1,186 @@
+//! `[[ca]]`: one ACME server each, with its certificate and the place of its key.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use toml::de::DeTable;
+use url::Url;
+
+use super::Needs;
+use super::files::Shared;
+use super::mistake::Place;
+use super::reader::{Reader, Section, shortened};
+
+mod key;
+mod key_usage;
+
+pub(crate) use key::CaKey;
+pub(crate) use key_usage::KeyUsage;
+
+pub(super) const KEYS: &[&str] = &[
+    "id",
+    "name",
+    "cert",
+    "hsm_slot",
+    "key",
+    "validity_days",
+    "key_usage",
+    "client_auth",
+    "digest",
+    "terms_of_service",
+    "website",
+    "caa_identities",
+];
+
+const MAX_ID_BYTES: usize = 64;
+const DEFAULT_VALIDITY_DAYS: u32 = 90;
+
+/// One `[[ca]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ca {
+    /// `[a-z0-9-]+`, unique: the path segment that selects this CA.
+    pub(crate) id: String,
+    /// For people; the id where the file gives none.
+    pub(crate) name: String,
+    /// PEM: this CA's certificate, then any intermediates above it.
+    pub(crate) cert: PathBuf,
+    pub(crate) key: CaKey,
+    /// How long issued certificates are valid: 1 to 36,500 days.
+    pub(crate) validity_days: u32,
+    /// What the CA certificate itself must carry, checked at start; empty: nothing beyond the rule.
+    pub(crate) key_usage: Vec<KeyUsage>,
+    /// Issued certificates are good for TLS clients too (extKeyUsage clientAuth).
+    pub(crate) client_auth: bool,
+    /// What signatures are made over; `None`: what suits the key.
+    pub(crate) digest: Option<Digest>,
+    /// The directory's `meta.termsOfService` (RFC 8555 §7.1.1).
+    pub(crate) terms_of_service: Option<String>,
+    /// The directory's `meta.website`.
+    pub(crate) website: Option<String>,
+    /// The directory's `meta.caaIdentities`: who CAA records must name, in lower case.
+    pub(crate) caa_identities: Vec<String>,
+}
+
+/// The digest under a CA's signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Digest {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, has_hsm: bool) -> Vec<Ca> {
+    let sections = reader.sections(root, "ca", KEYS);
+    if sections.is_empty() && !root.contains_key("ca") && reader.needs == Needs::Serve {
+        reader.mistake(
+            &Place::new(None, "ca"),
+            "there is no [[ca]] section, and so nothing to serve",
+            "add a [[ca]] with id, cert and hsm_slot (`kipuka ca create-root` makes the \
+             certificate)",
+        );
+    }
+    let mut lines: HashMap<String, usize> = HashMap::new();
+    let mut cas: Vec<Ca> = Vec::new();
+    for section in &sections {
+        let ca = read(section, has_hsm);
+        let line = section.line.unwrap_or_default();
+        if let Some(first) = lines.get(&ca.id).filter(|_| !ca.id.is_empty()) {
+            section.wrong(
+                "id",
+                format!("the [[ca]] on line {first} is called `{}` too", shortened(&ca.id)),
+                "give each CA an id of its own",
+            );
+        } else {
+            lines.insert(ca.id.clone(), line);
+        }
+        cas.push(ca);
+    }
+    cas
+}
+
+fn read(section: &Section<'_>, has_hsm: bool) -> Ca {
+    let id = id(section);
+    Ca {
+        name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
+        id,
+        cert: cert(section),
+        key: key::read(section, has_hsm),
+        validity_days: section
+            .integer("validity_days", 1..=36_500)
+            .and_then(|days| u32::try_from(days).ok())
+            .unwrap_or(DEFAULT_VALIDITY_DAYS),
+        key_usage: key_usage::read(section),
+        client_auth: section.boolean("client_auth").unwrap_or(false),
+        digest: digest(section),
+        terms_of_service: web_page(section, "terms_of_service"),
+        website: web_page(section, "website"),
+        caa_identities: caa_identities(section),
+    }
+}
+
+fn id(section: &Section<'_>) -> String {
+    section.missing("id", "name this CA: id = \"my-ca\"");
+    let Some(id) = section.string("id") else { return String::new() };
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !id.value.bytes().all(good) || id.value.len() > MAX_ID_BYTES {
+        section.wrong(
+            "id",
+            format!("`{}` cannot stand in a URL", shortened(id.value)),
+            "use a to z, 0 to 9 and -, at most 64 of them",
+        );
+    }
+    id.value.to_owned()
+}
+
+fn cert(section: &Section<'_>) -> PathBuf {
+    section.missing("cert", "name the PEM file with this CA's certificate");
+    let Some(cert) = section.path("cert") else { return PathBuf::new() };
+    if section.reader.needs == Needs::Serve {
+        section.reader.check_readable("CA certificate", &cert);
+    }
+    cert.value
+}
+
+fn digest(section: &Section<'_>) -> Option<Digest> {
+    let name = section.string("digest")?;
+    match name.value {
+        "sha256" => Some(Digest::Sha256),
+        "sha384" => Some(Digest::Sha384),
+        "sha512" => Some(Digest::Sha512),
+        other => {
+            let what = format!("`{}` is no digest that kipuka signs with", shortened(other));
+            section.wrong("digest", what, "write \"sha256\", \"sha384\" or \"sha512\"");
+            None
+        }
+    }
+}
+
+fn web_page(section: &Section<'_>, key: &str) -> Option<String> {
+    let remedy = "write a web page's whole URL: \"https://ca.example/terms\"";
+    let url = section.parsed::<Url>(key, remedy)?;
+    if !matches!(url.value.scheme(), "http" | "https") {
+        section.wrong(key, "is not a web page", remedy);
+    }
+    section.string(key).map(|text| text.value.to_owned())
+}
+
+fn caa_identities(section: &Section<'_>) -> Vec<String> {
+    let mut identities = Vec::new();
+    for name in section.strings("caa_identities").unwrap_or_default() {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if name.value.len() > 253 || !name.value.split('.').all(label) {
+            section.reader.mistake(
+                &name.place,
+                format!("`{}` is not a domain name", shortened(name.value)),
+                "write the name that CAA records give for this CA: \"ca.example\"",
+            );
+        }
+        identities.push(name.value.to_ascii_lowercase());
+    }
+    identities
+}
