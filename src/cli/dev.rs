@@ -76,7 +76,8 @@ pub(super) fn dev(arguments: &Arguments) -> Result<(), Failure> {
         rewrite_settings(&config_file, arguments)?;
     }
     let (config, warnings) = load(Some(&config_file), Needs::Serve)?;
-    serve::run(config, &warnings, |address| announce(&dir, address))
+    let http_port = config.validation.http_port;
+    serve::run(config, &warnings, |address| announce(&dir, address, http_port))
 }
 
 impl Arguments {
@@ -259,7 +260,8 @@ fn config_text(arguments: &Arguments, keys: KeySettings) -> String {
 fn settings_text(arguments: &Arguments) -> String {
     let listen = arguments.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 14000)));
     let mut text = format!(
-        "[server]\nlisten = \"{listen}\"\n\n[validation]\nhttp_port = {}\ntls_alpn_port = {}\n",
+        "[server]\nlisten = \"{listen}\"\n\n[validation]\nresolve_localhost = true\nhttp_port = {}\n\
+         tls_alpn_port = {}\n",
         arguments.http_port.unwrap_or(5002),
         arguments.tls_alpn_port.unwrap_or(5001)
     );
@@ -285,14 +287,14 @@ fn rewrite_settings(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     write_new(path, &changed, 0o600)
 }
 
-fn announce(dir: &Path, address: SocketAddr) {
+fn announce(dir: &Path, address: SocketAddr, http_port: u16) {
     let port = address.port();
     let dir = dir.display();
     println!(
         "\nDirectory:  https://localhost:{port}/acme/dev/directory\n\
          Trust:      {dir}/root.pem\n\n\
          A certificate for test.localhost, in another terminal on this machine:\n\n  \
-         REQUESTS_CA_BUNDLE={dir}/root.pem certbot certonly --standalone --http-01-port 5002 \\\n    \
+         REQUESTS_CA_BUNDLE={dir}/root.pem certbot certonly --standalone --http-01-port {http_port} \\\n    \
          --server https://localhost:{port}/acme/dev/directory \\\n    \
          --config-dir {dir}/certbot --work-dir {dir}/certbot/work --logs-dir {dir}/certbot/logs \\\n    \
          --non-interactive --agree-tos --register-unsafely-without-email -d test.localhost\n\n\

@@ -38,10 +38,10 @@ pub(super) struct Answer<T> {
 
 /// No records, and why, resolver by resolver.
 #[derive(Debug, thiserror::Error)]
-#[error("DNS {kind} {name}: {}", list(.tried))]
+#[error("DNS {kinds} {name}: {}", list(.tried))]
 pub(super) struct LookupError {
     name: String,
-    kind: RecordType,
+    kinds: String,
     tried: Vec<(SocketAddr, Cause)>,
 }
 
@@ -49,8 +49,8 @@ pub(super) struct LookupError {
 pub(super) enum Cause {
     #[error("answered NXDOMAIN: there is no such name")]
     NoSuchName,
-    #[error("answered that the name has no {0} record")]
-    NoSuchRecord(RecordType),
+    #[error("answered that the name is there, but without such a record")]
+    NoSuchRecord,
     #[error("answered {}", rcode(*.0))]
     Rcode(ResponseCode),
     #[error("answered with more than {MAX_CHAIN} CNAMEs")]
@@ -67,7 +67,7 @@ impl LookupError {
     /// Whether a resolver knew that there is nothing, as opposed to knowing nothing.
     pub(super) fn is_answer(&self) -> bool {
         let last = self.tried.last().map(|(_, cause)| cause);
-        matches!(last, Some(Cause::NoSuchName | Cause::NoSuchRecord(_)))
+        matches!(last, Some(Cause::NoSuchName | Cause::NoSuchRecord))
     }
 }
 
@@ -114,6 +114,9 @@ impl Resolver {
             (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
             // the one that may pass is the one worth telling
             (Err(v6), Err(v4)) if v4.is_answer() && !v6.is_answer() => Err(v6),
+            (Err(v6), Err(v4)) if v4.is_answer() => {
+                Err(LookupError { kinds: format!("{} and {}", v4.kinds, v6.kinds), ..v4 })
+            }
             (Err(_), Err(v4)) => Err(v4),
         }
     }
@@ -125,7 +128,7 @@ impl Resolver {
         deadline: Instant,
         read: impl Fn(&RData) -> Option<T>,
     ) -> Result<Answer<T>, LookupError> {
-        let failed = |tried| LookupError { name: name.to_owned(), kind, tried };
+        let failed = |tried| LookupError { name: name.to_owned(), kinds: kind.to_string(), tried };
         // the final dot keeps search lists out (interop rule 21)
         let mut owner = Name::from_ascii(format!("{name}.")).map_err(|error| {
             failed(
@@ -149,7 +152,7 @@ impl Resolver {
                 return Ok(Answer { values, server: from, authentic });
             }
             if end == owner {
-                return Err(failed(vec![(from, Cause::NoSuchRecord(kind))]));
+                return Err(failed(vec![(from, Cause::NoSuchRecord)]));
             }
             // an authoritative server leaves the rest of the chain to whoever asks
             owner = end;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Attempt;
 use super::dns::Resolver;
-use super::outcome::{Evidence, Failure, excerpt};
+use super::outcome::{Evidence, Failure, counted, excerpt};
 use crate::acme::problem::ProblemType;
 
 /// As many wrong values as a problem lists.
@@ -28,9 +28,9 @@ pub(super) async fn prove(
     if answer.values.iter().any(|value| value == digest.as_bytes()) {
         return Ok(Evidence {
             text: format!(
-                "DNS TXT {name}: {} answered {} values, {digest} among them{dnssec}",
+                "DNS TXT {name}: {} answered {}, {digest} among them{dnssec}",
                 answer.server,
-                answer.values.len(),
+                counted(answer.values.len(), "value"),
             ),
         });
     }

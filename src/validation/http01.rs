@@ -16,7 +16,7 @@ use url::Url;
 use super::Attempt;
 use super::dial::Dialer;
 use super::fetch::{self, Answer, BodyEnd, MAX_BODY};
-use super::outcome::{Evidence, Failure, excerpt};
+use super::outcome::{Evidence, Failure, counted, excerpt};
 use crate::acme::problem::ProblemType;
 
 const MAX_REDIRECTS: usize = 10;
@@ -41,7 +41,7 @@ impl Http01 {
         for redirects in 0..=MAX_REDIRECTS {
             let after = |failure: Failure| match redirects {
                 0 => failure,
-                n => failure.during(format!("after {n} redirects from {start}")),
+                n => failure.during(format!("after {} from {start}", counted(n, "redirect"))),
             };
             let answer = fetch::get(dialer, &self.tls, &url, deadline).await.map_err(after)?;
             if !is_redirect(answer.status) {
@@ -59,7 +59,14 @@ impl Http01 {
     fn challenge_url(&self, attempt: &Attempt<'_>) -> Result<Url, Failure> {
         let (name, token) = (attempt.identifier.base(), attempt.token);
         let url = format!("http://{name}:{}/.well-known/acme-challenge/{token}", self.http_port);
-        Url::parse(&url).map_err(|error| refused(format!("GET {url}: not a URL: {error}")))
+        match Url::parse(&url) {
+            // a URL reads a name such as 0x7f000001 as an IPv4 address; DNS was to be asked
+            Ok(parsed) if parsed.host_str() == Some(name) => Ok(parsed),
+            Ok(parsed) => {
+                Err(refused(format!("GET {url}: a URL takes {name} for {:?}", parsed.host_str())))
+            }
+            Err(error) => Err(refused(format!("GET {url}: not a URL: {error}"))),
+        }
     }
 
     /// Where a redirect leads, if it may be followed.
@@ -137,7 +144,7 @@ fn judge(url: &Url, answer: &Answer, key_authorization: &str) -> Result<(), Fail
 fn proof(start: &Url, url: &Url, redirects: usize, answer: &Answer) -> String {
     let way = match redirects {
         0 => String::new(),
-        n => format!(", {n} redirects from {start}"),
+        n => format!(", {} from {start}", counted(n, "redirect")),
     };
     let body = excerpt(answer.body.trim_ascii_end());
     format!("GET {url} at {}{way}: {} with {body}", answer.peer, answer.status)

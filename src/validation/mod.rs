@@ -24,7 +24,7 @@ mod tls_alpn01;
 #[cfg(test)]
 mod tests;
 
-pub use outcome::{Evidence, Outcome};
+pub(crate) use outcome::{Evidence, Outcome};
 
 use denied::DeniedNetworks;
 use dial::Dialer;
@@ -36,7 +36,7 @@ use tls_alpn01::TlsAlpn01;
 /// Where validation may go, and how long it may take. The defaults are those of RFC 8555 §8.3
 /// and RFC 8737 §3: ports 80 and 443.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Recursive resolvers, asked in this order; empty means those of `/etc/resolv.conf`, as it
     /// stands when the [`Validator`] is made.
     pub resolvers: Vec<SocketAddr>,
@@ -47,14 +47,14 @@ pub struct Options {
     /// Refused in addition to what is refused always: the metadata addresses of cloud machines,
     /// multicast, unspecified and broadcast addresses.
     pub denied_networks: Vec<IpNet>,
-    /// `localhost` and the names under it are 127.0.0.1 and ::1, without asking DNS
+    /// `localhost` and the names under it are `127.0.0.1` and `::1`, without asking DNS
     /// (RFC 6761 §6.3).
     pub localhost_is_this_machine: bool,
     pub timeouts: Timeouts,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     /// The whole attempt, with all its queries and redirects.
     pub attempt: Duration,
     /// One TCP connection to one address.
@@ -89,7 +89,7 @@ impl Default for Options {
 
 /// How control is proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
+pub(crate) enum Method {
     /// RFC 8555 §8.3
     Http01,
     /// RFC 8555 §8.4
@@ -100,7 +100,7 @@ pub enum Method {
 
 /// One attempt to validate one challenge.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     pub method: Method,
     pub identifier: &'a Identifier,
     /// The challenge's token (RFC 8555 §8).
@@ -111,14 +111,14 @@ pub struct Attempt<'a> {
 
 /// The validator cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("TLS for validation cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 /// Carries out attempts. Any number of them may run at the same time; they share nothing.
 #[derive(Debug)]
-pub struct Validator {
+pub(crate) struct Validator {
     dialer: Dialer,
     http01: Http01,
     tls_alpn01: TlsAlpn01,
@@ -126,7 +126,7 @@ pub struct Validator {
 }
 
 impl Validator {
-    pub fn new(options: Options) -> Result<Self, Error> {
+    pub(crate) fn new(options: Options) -> Result<Self, Error> {
         let servers =
             if options.resolvers.is_empty() { system_resolvers() } else { options.resolvers };
         let provider = tls::provider();
@@ -147,11 +147,11 @@ impl Validator {
         })
     }
 
-    /// Whether a resolver answers, and which; for `kipuka check`.
+    /// Whether a resolver answers; for `kipuka check`.
     ///
     /// # Errors
     /// What each resolver did instead.
-    pub async fn check_resolvers(&self) -> Result<String, String> {
+    pub(crate) async fn check_resolvers(&self) -> Result<String, String> {
         let deadline = Instant::now() + self.attempt_timeout;
         // A name that cannot exist (RFC 6761 §6.4): NXDOMAIN is as good an answer as any.
         match self.dialer.resolver.txt("kipuka-check.invalid", deadline).await {
@@ -161,7 +161,7 @@ impl Validator {
     }
 
     /// Looks once whether the challenge is fulfilled. Ends within [`Timeouts::attempt`].
-    pub async fn validate(&self, attempt: Attempt<'_>) -> Outcome {
+    pub(crate) async fn validate(&self, attempt: Attempt<'_>) -> Outcome {
         let deadline = Instant::now() + self.attempt_timeout;
         if attempt.identifier.is_wildcard() && attempt.method != Method::Dns01 {
             return Failure::refused(

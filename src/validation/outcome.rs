@@ -6,7 +6,7 @@ use crate::acme::problem::{Problem, ProblemType};
 
 /// The result of one attempt. A problem's detail says what was asked, of whom, and what came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Proved(Evidence),
     /// There was an answer, and it was wrong: asking again soon is of use only if the client
     /// began too early (RFC 8555 §8.2).
@@ -17,7 +17,7 @@ pub enum Outcome {
 
 /// What was asked, of whom, and what came back, for the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     pub text: String,
 }
 
@@ -58,6 +58,12 @@ pub(super) fn excerpt(bytes: &[u8]) -> String {
     let head = bytes.get(..SHOWN).unwrap_or(bytes);
     let ellipsis = if bytes.len() > SHOWN { "…" } else { "" };
     format!("\"{}{ellipsis}\"", head.escape_ascii())
+}
+
+/// "1 redirect", "2 redirects".
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// A duration as a person says it.

@@ -1,7 +1,5 @@
 //! The TLS-ALPN challenge (RFC 8737).
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use const_oid::ObjectIdentifier;
