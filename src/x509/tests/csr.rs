@@ -118,7 +118,7 @@ fn dns_names(names: &[&str]) -> Vec<u8> {
     names.iter().map(name).collect::<Vec<_>>().to_der().unwrap()
 }
 
-/// A SEQUENCE of one GeneralName with this tag.
+/// A SEQUENCE of one `GeneralName` with this tag.
 fn general_name(tag: u8, value: &[u8]) -> Vec<u8> {
     let length = u8::try_from(value.len()).unwrap();
     [&[0x30, length + 2, tag, length], value].concat()
