@@ -82,7 +82,15 @@ pub(crate) fn needs_token(config: &Config) -> bool {
 /// Whether two `[hsm]` sections lead to the same login, so that the open token serves both.
 fn same_token(old: &Hsm, new: &Hsm) -> bool {
     let pin = |hsm: &Hsm| hsm.pin.as_ref().map(|pin| pin.expose_secret().to_owned());
-    let rest = |hsm: &Hsm| (hsm.library.clone(), hsm.slot, hsm.token_label.clone(), hsm.max_sessions, hsm.sign_deadline);
+    let rest = |hsm: &Hsm| {
+        (
+            hsm.library.clone(),
+            hsm.slot,
+            hsm.token_label.clone(),
+            hsm.max_sessions,
+            hsm.sign_deadline,
+        )
+    };
     rest(old) == rest(new) && pin(old) == pin(new)
 }
 
@@ -108,7 +116,9 @@ pub(crate) async fn open_authority(
             let open = move || Pkcs11Signer::open(&token, &id, algorithm, &expected);
             Arc::new(blocking(open).await?.map_err(|error| failed(&error))?)
         }
-        (CaKey::Hsm { .. }, None) => return Err(failed(&"its key is in a token, and none is open")),
+        (CaKey::Hsm { .. }, None) => {
+            return Err(failed(&"its key is in a token, and none is open"));
+        }
         (CaKey::File(path), _) => Arc::new(
             KeyFile::open(path, algorithm, Some(&expected)).map_err(|error| failed(&error))?,
         ),
@@ -355,7 +365,9 @@ impl App {
         while self.tasks.join_next().await.is_some() {}
         let workers = async { while self.workers.join_next().await.is_some() {} };
         if tokio::time::timeout(WORKERS_DRAIN, workers).await.is_err() {
-            tracing::warn!("work was cut off; its leases lapse and it is done after the next start");
+            tracing::warn!(
+                "work was cut off; its leases lapse and it is done after the next start"
+            );
         }
         self.context.store.close().await;
     }
@@ -409,8 +421,7 @@ struct OwnNames {
 
 fn own_names(config: &Config) -> OwnNames {
     let mut dns_names = BTreeSet::from(["localhost".to_owned()]);
-    let mut ip_addresses =
-        BTreeSet::from([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    let mut ip_addresses = BTreeSet::from([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     let listen = config.server.listen.ip();
     if !listen.is_unspecified() {
         ip_addresses.insert(listen);

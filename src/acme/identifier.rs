@@ -38,7 +38,9 @@ impl Identifier {
             Problem::new(ProblemType::RejectedIdentifier, format!("{:?} {why}", shorten(value)))
         };
         if !value.is_ascii() {
-            return Err(refused("is not ASCII; write an internationalised name as A-labels (xn--…)"));
+            return Err(refused(
+                "is not ASCII; write an internationalised name as A-labels (xn--…)",
+            ));
         }
         let folded = value.to_ascii_lowercase();
         let folded = folded.strip_suffix('.').unwrap_or(&folded);
@@ -138,9 +140,30 @@ mod tests {
         let long_label = format!("{}.test", "a".repeat(64));
         let long_name = format!("{}test", "a.".repeat(126));
         for bad in [
-            "", ".", "*", "*.", "a..test", ".a.test", "a.test..", "-a.test", "a-.test", "a_b.test",
-            "a b.test", "a\0.test", "*.*.test", "a*.test", "bücher.test", "xn--a.test", "xn--.test",
-            "ab--c.test", "127.0.0.1", "a.1", "[::1]", "a.test:80", "http://a.test", &long_label,
+            "",
+            ".",
+            "*",
+            "*.",
+            "a..test",
+            ".a.test",
+            "a.test..",
+            "-a.test",
+            "a-.test",
+            "a_b.test",
+            "a b.test",
+            "a\0.test",
+            "*.*.test",
+            "a*.test",
+            "bücher.test",
+            "xn--a.test",
+            "xn--.test",
+            "ab--c.test",
+            "127.0.0.1",
+            "a.1",
+            "[::1]",
+            "a.test:80",
+            "http://a.test",
+            &long_label,
             &long_name,
         ] {
             let problem = Identifier::dns(bad).expect_err(bad);
@@ -150,7 +173,8 @@ mod tests {
 
     #[test]
     fn single_labels_and_a_labels_pass() {
-        for good in ["printer", "xn--bcher-kva.test", "a.b.c.internal", "1.test", "test.localhost"] {
+        for good in ["printer", "xn--bcher-kva.test", "a.b.c.internal", "1.test", "test.localhost"]
+        {
             assert_eq!(Identifier::dns(good).unwrap().to_string(), good);
         }
     }

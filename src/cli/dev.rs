@@ -62,7 +62,8 @@ struct Key {
 }
 
 pub(super) fn dev(arguments: &Arguments) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::failed(format!("{}: {error}", arguments.dir.display()));
+    let failed =
+        |error: io::Error| Failure::failed(format!("{}: {error}", arguments.dir.display()));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&arguments.dir).map_err(failed)?;
     let dir = arguments.dir.canonicalize().map_err(failed)?;
     let config_file = dir.join("kipuka.toml");
@@ -106,7 +107,11 @@ impl Keys {
             return Ok(Self::Files { dir: dir.to_owned() });
         };
         let tokens = dir.join("tokens");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&tokens).map_err(Failure::failed)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&tokens)
+            .map_err(Failure::failed)?;
         let conf = softhsm2_conf(dir);
         let text = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",

@@ -81,7 +81,11 @@ impl std::fmt::Display for SchemaStatus {
                 write!(f, "schema at step {applied} of {}; serve brings it up to date", self.newest)
             }
             Some(applied) if applied > self.newest => {
-                write!(f, "schema at step {applied}, by a newer kipuka than this (step {})", self.newest)
+                write!(
+                    f,
+                    "schema at step {applied}, by a newer kipuka than this (step {})",
+                    self.newest
+                )
             }
             Some(applied) => write!(f, "schema at step {applied}, up to date"),
         }

@@ -122,8 +122,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut waiting =
-            self.store.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.store.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, count)) = waiting.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {

@@ -133,7 +133,12 @@ impl PublicKey {
     }
 
     /// Whether `signature` is this key's signature of `message`.
-    pub(crate) fn verify(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(
+        &self,
+        algorithm: SignatureAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
         if !algorithm.fits(self.key_type) {
             return false;
         }

@@ -19,7 +19,7 @@ const MAX_ROCA_PRIME: u32 = 167;
 
 /// Why a key protects nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WeakKey {
+pub(crate) enum WeakKey {
     #[error(
         "its modulus has {0} bits; RSA keys must have 2048 to 8192 bits, in a multiple of eight"
     )]
@@ -43,7 +43,7 @@ impl From<ErrorStack> for WeakKey {
 }
 
 /// Refuses RSA keys of the wrong size or exponent, or with a modulus that is easily taken apart. Every curve that [`PublicKey`] knows is strong enough.
-pub fn check(key: &PublicKey) -> Result<(), WeakKey> {
+pub(crate) fn check(key: &PublicKey) -> Result<(), WeakKey> {
     match key.key_type() {
         KeyType::Rsa(bits) => check_rsa(bits, &key.pkey().rsa()?),
         KeyType::EcP256 | KeyType::EcP384 | KeyType::EcP521 | KeyType::Ed25519 => Ok(()),

@@ -16,7 +16,8 @@ async fn a_new_key_gets_an_account_and_the_same_key_the_same_account() {
     assert_eq!(object["status"], "valid");
     assert_eq!(object["contact"], contact);
     assert!(object["orders"].as_str().is_some_and(|url| url.ends_with("/orders")));
-    let again = client.new_account(&json!({ "contact": ["mailto:other@example.test"] })).await.expect(200);
+    let again =
+        client.new_account(&json!({ "contact": ["mailto:other@example.test"] })).await.expect(200);
     assert_eq!(again.header("location"), created.header("location"));
     assert_eq!(again.json(), object, "a known key gets its account, whole and unchanged");
 }
@@ -57,8 +58,7 @@ async fn terms_of_service_must_be_agreed_to_where_there_are_any() {
     let server = server_with(settings).await;
     let mut client = server.client("ca").await;
     assert_eq!(client.directory["meta"]["termsOfService"], terms);
-    let refused =
-        client.new_account(&json!({})).await.expect_problem(403, "userActionRequired");
+    let refused = client.new_account(&json!({})).await.expect_problem(403, "userActionRequired");
     assert!(refused.links().contains(&"<https://example.test/terms>;rel=\"terms-of-service\""));
     let agreed = client.new_account(&json!({ "termsOfServiceAgreed": true })).await.expect(201);
     assert_eq!(agreed.json()["termsOfServiceAgreed"], true);
@@ -105,7 +105,11 @@ async fn the_orders_of_an_account_are_listed_page_by_page_newest_first() {
         let page = client.post_as_get(&url).await.expect(200);
         let orders = page.json()["orders"].as_array().unwrap().clone();
         listed.extend(orders.iter().map(|url| url.as_str().unwrap().to_owned()));
-        let more = page.links().into_iter().find(|link| link.ends_with(";rel=\"next\"")).map(str::to_owned);
+        let more = page
+            .links()
+            .into_iter()
+            .find(|link| link.ends_with(";rel=\"next\""))
+            .map(str::to_owned);
         next = more.map(|link| link[1..link.find('>').unwrap()].to_owned());
         pages += 1;
     }
@@ -135,5 +139,7 @@ async fn two_requests_with_one_new_key_make_one_account() {
     }
     let answers = tasks.join_all().await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
-    assert!(answers.iter().all(|answer| answer.header("location") == answers[0].header("location")));
+    assert!(
+        answers.iter().all(|answer| answer.header("location") == answers[0].header("location"))
+    );
 }

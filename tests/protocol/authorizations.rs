@@ -71,14 +71,14 @@ async fn a_failed_challenge_makes_authorization_and_order_invalid_and_says_why()
     assert_eq!(error["type"], "urn:ietf:params:acme:error:incorrectResponse");
     let detail = error["detail"].as_str().unwrap();
     let asked = format!("http://{name}:{}/.well-known/acme-challenge/", server.responder.http_port);
-    assert!(detail.contains(&asked) && detail.contains("127.0.0.1") && detail.contains("404"), "{detail}");
+    assert!(
+        detail.contains(&asked) && detail.contains("127.0.0.1") && detail.contains("404"),
+        "{detail}"
+    );
     let order = client.post_as_get(&order_url).await.expect(200).json();
     assert_eq!(order["status"], "invalid");
     assert_eq!(order["error"]["subproblems"][0]["identifier"]["value"], name.as_str());
-    client
-        .post(challenge["url"].as_str().unwrap(), &json!({}))
-        .await
-        .expect(200);
+    client.post(challenge["url"].as_str().unwrap(), &json!({})).await.expect(200);
     let finalize = order["finalize"].as_str().unwrap();
     client.post(finalize, &json!({ "csr": "" })).await.expect_problem(403, "orderNotReady");
 }

@@ -12,7 +12,8 @@ async fn the_download_is_clean_pem_leaf_first_without_the_root() {
     let mut order = client.order(&["a.test"]).await.prove("http-01").await;
     let csr = order.csr().der();
     order.finalize_with(&csr).await.expect(200);
-    let url = order.client.settled(&order.url.clone()).await["certificate"].as_str().unwrap().to_owned();
+    let url =
+        order.client.settled(&order.url.clone()).await["certificate"].as_str().unwrap().to_owned();
     let pem = client.post_as_get(&url).await.expect(200).text();
     assert_eq!(pem.matches("-----BEGIN CERTIFICATE-----\n").count(), 2);
     assert_eq!(pem.matches("-----BEGIN").count(), 2);
@@ -25,10 +26,8 @@ async fn the_download_is_clean_pem_leaf_first_without_the_root() {
 
 #[tokio::test]
 async fn a_certificate_says_what_the_profile_says() {
-    let settings = Settings {
-        ca: "validity_days = 7\nclient_auth = true".to_owned(),
-        ..Settings::key_file()
-    };
+    let settings =
+        Settings { ca: "validity_days = 7\nclient_auth = true".to_owned(), ..Settings::key_file() };
     let server = server_with(settings).await;
     let mut client = server.account("ca").await;
     for (key, usage) in [
@@ -45,12 +44,19 @@ async fn a_certificate_says_what_the_profile_says() {
         assert!(text.contains("X509v3 Subject Alternative Name: critical"), "{text}");
         assert!(text.contains("X509v3 Key Usage: critical"), "{text}");
         assert!(text.contains(usage), "{text}");
-        assert!(text.contains("TLS Web Server Authentication, TLS Web Client Authentication"), "{text}");
+        assert!(
+            text.contains("TLS Web Server Authentication, TLS Web Client Authentication"),
+            "{text}"
+        );
         assert!(text.contains("CA:FALSE"), "{text}");
         let serial = chain[0].serial_number().to_bn().unwrap();
         assert_eq!(serial.num_bits(), 159);
         let lifetime = chain[0].not_before().diff(chain[0].not_after()).unwrap();
-        assert_eq!((lifetime.days, lifetime.secs), (6, 24 * 3600 - 1), "both ends count (RFC 5280)");
+        assert_eq!(
+            (lifetime.days, lifetime.secs),
+            (6, 24 * 3600 - 1),
+            "both ends count (RFC 5280)"
+        );
         let now = openssl::asn1::Asn1Time::days_from_now(0).unwrap();
         let age = chain[0].not_before().diff(&now).unwrap();
         assert!(age.days == 0 && (55..120).contains(&age.secs), "backdated by a minute: {age:?}");

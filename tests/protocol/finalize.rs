@@ -30,7 +30,11 @@ async fn a_finalized_order_is_answered_with_200_and_its_location() {
     let csr = order.csr().der();
     let answer = order.finalize_with(&csr).await.expect(200);
     assert_eq!(answer.header("location"), order.url);
-    assert_eq!(answer.json()["status"], "valid", "the answer is held until the certificate is there");
+    assert_eq!(
+        answer.json()["status"],
+        "valid",
+        "the answer is held until the certificate is there"
+    );
 }
 
 #[tokio::test]
@@ -52,7 +56,8 @@ async fn one_order_finalized_many_times_at_once_has_one_certificate() {
     let mut client = server.account("ca").await;
     let order = ready(&mut client, &["a.test"]).await;
     let csr = harness::key::base64url(order.csr().der());
-    let (url, finalize) = (order.url.clone(), order.object["finalize"].as_str().unwrap().to_owned());
+    let (url, finalize) =
+        (order.url.clone(), order.object["finalize"].as_str().unwrap().to_owned());
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let (mut client, finalize, csr) = (client.clone(), finalize.clone(), csr.clone());
@@ -92,13 +97,21 @@ async fn a_csr_that_cannot_be_honoured_is_bad_and_leaves_the_order_ready() {
         ("another name", names(&["a.test", "c.test"]).der()),
         ("a wildcard instead", names(&["a.test", "*.b.test"]).der()),
         ("no names", names(&[]).der()),
-        ("a foreign common name", Csr { common_name: Some("c.test".to_owned()), ..good.clone() }.der()),
+        (
+            "a foreign common name",
+            Csr { common_name: Some("c.test".to_owned()), ..good.clone() }.der(),
+        ),
         ("a mail address", Csr { mail_address: Some("a@a.test"), ..good.clone() }.der()),
         ("a short key", Csr { key: csr::rsa(1024), ..good.clone() }.der()),
         ("the account key", Csr { key: account_key, ..good.clone() }.der()),
     ] {
         let answer = order.finalize_with(&csr).await;
-        assert_eq!((answer.status, answer.problem().as_str()), (400, "badCSR"), "{why}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "badCSR"),
+            "{why}: {}",
+            answer.text()
+        );
         order = order.refresh().await;
         assert_eq!(order.object["status"], "ready", "{why}");
     }
@@ -127,5 +140,8 @@ async fn what_else_a_csr_asks_for_is_ignored() {
     assert!(!text.contains("TLS Web Client Authentication"), "{text}");
     assert_eq!(certificate.subject_name().entries().count(), 0);
     let names: Vec<_> = certificate.subject_alt_names().unwrap().into_iter().collect();
-    assert_eq!(names.iter().filter_map(|name| name.dnsname()).collect::<Vec<_>>(), ["a.test", "b.test"]);
+    assert_eq!(
+        names.iter().filter_map(|name| name.dnsname()).collect::<Vec<_>>(),
+        ["a.test", "b.test"]
+    );
 }

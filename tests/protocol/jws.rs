@@ -19,14 +19,24 @@ async fn a_protected_header_that_is_wrong_is_refused_with_its_problem() {
         ("alg none", |header| header["alg"] = json!("none"), 400, "badSignatureAlgorithm"),
         ("a MAC", |header| header["alg"] = json!("HS256"), 400, "badSignatureAlgorithm"),
         ("an unknown alg", |header| header["alg"] = json!("XX99"), 400, "badSignatureAlgorithm"),
-        ("no nonce", |header| drop(header.as_object_mut().unwrap().remove("nonce")), 400, "badNonce"),
+        (
+            "no nonce",
+            |header| drop(header.as_object_mut().unwrap().remove("nonce")),
+            400,
+            "badNonce",
+        ),
         ("an empty nonce", |header| header["nonce"] = json!(""), 400, "badNonce"),
         ("a made-up nonce", |header| header["nonce"] = json!("AAAAAAAAAAAAAAAA"), 400, "badNonce"),
         ("no base64url", |header| header["nonce"] = json!("a+b="), 400, "badNonce"),
         ("no url", |header| drop(header.as_object_mut().unwrap().remove("url")), 400, "malformed"),
         ("another url", |header| header["url"] = json!("https://localhost/"), 403, "unauthorized"),
         ("no kid", |header| drop(header.as_object_mut().unwrap().remove("kid")), 400, "malformed"),
-        ("a foreign kid", |header| header["kid"] = json!("https://localhost/x"), 400, "accountDoesNotExist"),
+        (
+            "a foreign kid",
+            |header| header["kid"] = json!("https://localhost/x"),
+            400,
+            "accountDoesNotExist",
+        ),
         ("crit", |header| header["crit"] = json!(["exp"]), 400, "malformed"),
         ("b64", |header| header["b64"] = json!(false), 400, "malformed"),
         ("another alg", |header| header["alg"] = json!("RS256"), 400, "malformed"),
@@ -36,7 +46,12 @@ async fn a_protected_header_that_is_wrong_is_refused_with_its_problem() {
         bend(&mut jws.protected);
         let body = client.sign(&jws);
         let answer = client.post_json(&url, &body).await;
-        assert_eq!((answer.status, answer.problem().as_str()), (*status, *problem), "{why}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (*status, *problem),
+            "{why}: {}",
+            answer.text()
+        );
         assert!(!answer.header("replay-nonce").is_empty(), "{why}");
         if *problem == "badSignatureAlgorithm" {
             let algorithms = answer.json()["algorithms"].as_array().unwrap().len();
@@ -60,18 +75,30 @@ async fn a_body_that_is_no_flattened_jws_is_malformed() {
         "null".to_owned(),
         "[]".to_owned(),
         "{}".to_owned(),
-        format!("{good} "). trim_end().to_owned() + "x",
+        format!("{good} ").trim_end().to_owned() + "x",
         format!(r#"{{"protected":"{protected}","signature":"{signature}"}}"#),
-        format!(r#"{{"protected":"{protected}","payload":"","payload":"","signature":"{signature}"}}"#),
-        format!(r#"{{"protected":"{protected}","payload":"","signature":"{signature}","header":{{}}}}"#),
-        format!(r#"{{"payload":"","signatures":[{{"protected":"{protected}","signature":"{signature}"}}]}}"#),
+        format!(
+            r#"{{"protected":"{protected}","payload":"","payload":"","signature":"{signature}"}}"#
+        ),
+        format!(
+            r#"{{"protected":"{protected}","payload":"","signature":"{signature}","header":{{}}}}"#
+        ),
+        format!(
+            r#"{{"payload":"","signatures":[{{"protected":"{protected}","signature":"{signature}"}}]}}"#
+        ),
         format!(r#"{{"protected":"{protected}=","payload":"","signature":"{signature}"}}"#),
         format!(r#"{{"protected":"","payload":"","signature":"{signature}"}}"#),
         format!("{protected}..{signature}"),
     ];
     for body in bodies {
-        let answer = client.post_raw(&url, "application/jose+json", body.clone().into_bytes()).await;
-        assert_eq!((answer.status, answer.problem().as_str()), (400, "malformed"), "{body}: {}", answer.text());
+        let answer =
+            client.post_raw(&url, "application/jose+json", body.clone().into_bytes()).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "malformed"),
+            "{body}: {}",
+            answer.text()
+        );
     }
     // After all that, the nonce is still good.
     client.post_json(&url, &good).await.expect(200);
@@ -128,15 +155,26 @@ async fn an_account_key_that_cannot_be_is_a_bad_public_key() {
     encryption["use"] = json!("enc");
     cases.push(("for encryption", encryption));
     cases.push(("an unknown type", json!({ "kty": "XX" })));
-    cases.push(("an unknown curve", json!({ "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA" })));
-    cases.push(("a short RSA key", json!({ "kty": "RSA", "n": base64url([0xff; 128]), "e": "AQAB" })));
+    cases.push((
+        "an unknown curve",
+        json!({ "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA" }),
+    ));
+    cases.push((
+        "a short RSA key",
+        json!({ "kty": "RSA", "n": base64url([0xff; 128]), "e": "AQAB" }),
+    ));
     cases.push(("a symmetric key", json!({ "kty": "oct", "k": "AAAA" })));
     for (why, jwk) in cases {
         let mut jws = client.jws(&url, "{}").await;
         jws.protected["jwk"] = jwk;
         let body = client.sign(&jws);
         let answer = client.post_json(&url, &body).await;
-        assert_eq!((answer.status, answer.problem().as_str()), (400, "badPublicKey"), "{why}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (400, "badPublicKey"),
+            "{why}: {}",
+            answer.text()
+        );
     }
     // Both a key and an account, or an account where a key must be.
     client.register().await;

@@ -31,7 +31,8 @@ async fn names_that_cannot_be_had_are_refused_one_by_one() {
     let server = server().await;
     let mut client = server.account("ca").await;
     let url = client.url("newOrder");
-    let only = |kind: &str, value: &str| json!({ "identifiers": [{ "type": kind, "value": value }] });
+    let only =
+        |kind: &str, value: &str| json!({ "identifiers": [{ "type": kind, "value": value }] });
     for (kind, value, problem) in [
         ("dns", "a_b.test", "rejectedIdentifier"),
         ("dns", "bücher.test", "rejectedIdentifier"),

@@ -17,7 +17,10 @@ async fn the_directory_names_what_works_and_nothing_else() {
     assert!(directory["meta"].is_object());
     for (name, url) in directory.iter().filter(|(name, _)| *name != "meta") {
         let path = url.as_str().unwrap();
-        assert!(path.starts_with(&format!("https://localhost:{}/acme/ca/new-", server.address.port())), "{name}");
+        assert!(
+            path.starts_with(&format!("https://localhost:{}/acme/ca/new-", server.address.port())),
+            "{name}"
+        );
         assert_ne!(client.get(path).await.status, 404, "{name} has no handler");
     }
 }

@@ -192,8 +192,7 @@ impl Client {
     /// A right request to this URL: signed by the account where there is one, else by the key.
     pub async fn jws(&mut self, url: &str, payload: impl AsRef<[u8]>) -> Jws {
         let nonce = self.nonce().await;
-        let mut protected =
-            json!({ "alg": self.key.algorithm.name(), "nonce": nonce, "url": url });
+        let mut protected = json!({ "alg": self.key.algorithm.name(), "nonce": nonce, "url": url });
         match &self.kid {
             Some(kid) => protected["kid"] = json!(kid),
             None => protected["jwk"] = self.key.jwk(),

@@ -19,7 +19,9 @@ pub fn run(command: &mut Command) -> String {
 /// Runs a program, whatever becomes of it.
 pub fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| {
-        panic!("{command:?} cannot be run ({error}); `tests/install.sh test` installs what is missing")
+        panic!(
+            "{command:?} cannot be run ({error}); `tests/install.sh test` installs what is missing"
+        )
     })
 }
 

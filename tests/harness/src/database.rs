@@ -75,7 +75,17 @@ fn sql(port: u16, statement: &str) {
 
 fn psql(port: u16, statement: &str) -> Command {
     let mut psql = Command::new("psql");
-    psql.args(["-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string(), "-c", statement]);
+    psql.args([
+        "-q",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        "postgres",
+        "-p",
+        &port.to_string(),
+        "-c",
+        statement,
+    ]);
     psql
 }
 
@@ -109,7 +119,11 @@ fn start(folder: &Path, in_use: &Path) -> u16 {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let is_root = command::shell("id -u", &[]).trim() == "0";
     let (owner, run_as) = if is_root { ("postgres", "runuser -u postgres --") } else { ("", "") };
-    let owner = if owner.is_empty() { "true".to_owned() } else { format!("chown postgres {}", data.display()) };
+    let owner = if owner.is_empty() {
+        "true".to_owned()
+    } else {
+        format!("chown postgres {}", data.display())
+    };
     let (bin, data, lock) = (binaries.display(), data.display(), in_use.display());
     command::shell(
         &format!(

@@ -9,7 +9,9 @@ use openssl::bn::{BigNum, MsbOption};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
+use openssl::x509::extension::{
+    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
+};
 use openssl::x509::{X509, X509NameBuilder};
 
 /// A root with its key.
@@ -68,6 +70,11 @@ fn certificate(name: &str, key: &PKey<Private>, issuer: Option<&Issuer>) -> X509
     let identifier =
         SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None)).unwrap();
     builder.append_extension(identifier).unwrap();
+    if let Some(issuer) = issuer {
+        let context = builder.x509v3_context(Some(&issuer.certificate), None);
+        let authority = AuthorityKeyIdentifier::new().keyid(true).build(&context).unwrap();
+        builder.append_extension(authority).unwrap();
+    }
     builder.sign(issuer.map_or(key, |issuer| &issuer.key), MessageDigest::sha256()).unwrap();
     builder.build()
 }

@@ -78,9 +78,7 @@ impl Key {
             let key = self.private.ec_key().unwrap();
             let (mut x, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
             let mut context = BigNumContext::new().unwrap();
-            key.public_key()
-                .affine_coordinates(key.group(), &mut x, &mut y, &mut context)
-                .unwrap();
+            key.public_key().affine_coordinates(key.group(), &mut x, &mut y, &mut context).unwrap();
             let coordinate = |number: &BigNum| base64url(number.to_vec_padded(length).unwrap());
             return json!({ "kty": "EC", "crv": name, "x": coordinate(&x), "y": coordinate(&y) });
         }
@@ -95,8 +93,12 @@ impl Key {
     /// RFC 7638.
     pub fn thumbprint(&self) -> String {
         let jwk = self.jwk();
-        let mut members: Vec<_> =
-            jwk.as_object().unwrap().iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+        let mut members: Vec<_> = jwk
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| format!("{name:?}:{value}"))
+            .collect();
         members.sort();
         let canonical = format!("{{{}}}", members.join(","));
         base64url(hash(MessageDigest::sha256(), canonical.as_bytes()).unwrap())

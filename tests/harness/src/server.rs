@@ -30,7 +30,8 @@ pub fn binary() -> PathBuf {
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
     cargo.args(["build", "--quiet", "--workspace", "--bin", "kipuka"]).current_dir(&root);
     crate::command::run(&mut cargo);
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     target.join("debug/kipuka")
 }
 
@@ -144,7 +145,16 @@ impl Server {
         }
         fs::write(folder.path().join("kipuka.toml"), text).unwrap();
         fs::write(folder.path().join("root.pem"), trust).unwrap();
-        Self { binary: binary.into(), folder, token, zone, responder, address, admin, process: None }
+        Self {
+            binary: binary.into(),
+            folder,
+            token,
+            zone,
+            responder,
+            address,
+            admin,
+            process: None,
+        }
     }
 
     /// The configuration that the program reads.
@@ -179,7 +189,8 @@ impl Server {
 
     /// Starts the program, and waits until `/readyz` says that it is ready.
     pub fn spawn(&mut self) {
-        let mut child = self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child =
+            self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let (mut pipe, sink) = (child.stderr.take().unwrap(), Arc::clone(&stderr));
         thread::spawn(move || {
@@ -205,7 +216,9 @@ impl Server {
 
     /// All that the program has written to stderr.
     pub fn log(&self) -> String {
-        self.process.as_ref().map_or_else(String::new, |running| running.stderr.lock().unwrap().clone())
+        self.process
+            .as_ref()
+            .map_or_else(String::new, |running| running.stderr.lock().unwrap().clone())
     }
 
     pub fn pid(&self) -> u32 {
@@ -222,7 +235,9 @@ impl Server {
 
     /// Sends a signal by its name, such as `HUP`.
     pub fn signal(&self, name: &str) {
-        crate::command::run(Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]));
+        crate::command::run(
+            Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]),
+        );
     }
 
     /// SIGTERM; returns whether the program ended well, and what it wrote.
