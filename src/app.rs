@@ -386,7 +386,12 @@ async fn open_authorities(
             .keep_issuer(&authority.chain.download_chain())
             .await
             .map_err(|error| StartError::new("database", error))?;
-        tracing::info!(ca.id = authority.id, key = authority.signer.describe(), "CA opened");
+        tracing::info!(
+            ca.id = authority.id,
+            ca.name = authority.name,
+            key = authority.signer.describe(),
+            "CA opened"
+        );
         authorities.push(Arc::new(authority));
     }
     Ok(Authorities::new(authorities))

@@ -69,10 +69,10 @@ pub(super) fn dev(arguments: &Arguments) -> Result<(), Failure> {
     let config_file = dir.join("kipuka.toml");
     // Written last, so where it is everything else is, too.
     if !config_file.exists() {
-        println!("Making a CA in {}", dir.display());
         let keys = Keys::open(&dir)?;
+        println!("Making a CA in {}", dir.display());
         super::runtime()?.block_on(make_certificates(&dir, &keys))?;
-        write_new(&config_file, &config_text(arguments, keys.hsm_section(&dir)), 0o600)?;
+        write_new(&config_file, &config_text(arguments, &keys.hsm_section(&dir)), 0o600)?;
     } else if arguments.has_settings() {
         rewrite_settings(&config_file, arguments)?;
     }
@@ -249,7 +249,7 @@ async fn make_certificates(dir: &Path, keys: &Keys) -> Result<(), Failure> {
     write_new(&dir.join("ca.pem"), &chain.to_file(), 0o644)
 }
 
-fn config_text(arguments: &Arguments, keys: KeySettings) -> String {
+fn config_text(arguments: &Arguments, keys: &KeySettings) -> String {
     format!(
         "# Made by `kipuka dev`. Options given to a later `kipuka dev` are written here.\n\n\
          {}[database]\nurl = \"sqlite://kipuka.db\"\n\n{}\

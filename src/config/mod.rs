@@ -23,12 +23,14 @@ mod tests;
 mod validation;
 mod value;
 
-pub(crate) use ca::{Ca, CaKey, Digest, KeyUsage};
+#[cfg(test)]
+pub(crate) use ca::KeyUsage;
+pub(crate) use ca::{Ca, CaKey, Digest};
 pub(crate) use database::Database;
 pub(crate) use find::find;
 pub(crate) use hsm::Hsm;
 pub(crate) use log::{Log, LogFormat};
-pub(crate) use mistake::{Errors, Mistake, Warning};
+pub(crate) use mistake::{Errors, Warning};
 pub(crate) use server::{Server, TlsFiles};
 pub(crate) use validation::Validation;
 

@@ -71,11 +71,17 @@ pub(super) fn enqueue(kind: WorkKind, subject: &str, now: Timestamp) -> Statemen
     Statement::new(insert, values![kind.as_str(), subject, now])
 }
 
+/// What names a piece of work.
+type Key = (WorkKind, String);
+
+/// The call for those who wait for one piece of work, and how many they are.
+type Waiting = (Arc<Notify>, usize);
+
 /// Calls for those who wait, within this process. Across processes there is the look at the table.
 #[derive(Clone, Default)]
 pub(super) struct Wakeups {
     due: Arc<[Notify; 2]>,
-    settled: Arc<Mutex<HashMap<(WorkKind, String), (Arc<Notify>, usize)>>>,
+    settled: Arc<Mutex<HashMap<Key, Waiting>>>,
 }
 
 impl Wakeups {
@@ -102,7 +108,7 @@ impl Wakeups {
 /// so that no settlement is missed.
 pub(crate) struct Waiter {
     store: Store,
-    key: (WorkKind, String),
+    key: Key,
     notify: Arc<Notify>,
 }
 

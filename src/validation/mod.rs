@@ -24,7 +24,7 @@ mod tls_alpn01;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use outcome::{Evidence, Outcome};
+pub(crate) use outcome::Outcome;
 
 use denied::DeniedNetworks;
 use dial::Dialer;

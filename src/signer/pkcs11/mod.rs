@@ -31,7 +31,7 @@ pub(super) mod session_pool;
 mod token;
 
 pub(crate) use module::LibraryError;
-pub(crate) use session_pool::{DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, shut_down};
+pub(crate) use session_pool::shut_down;
 pub(crate) use token::{Token, TokenOptions};
 
 /// A signer whose key never leaves its token.

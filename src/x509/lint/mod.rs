@@ -31,7 +31,6 @@ pub(crate) struct LintedTbs {
     der: Vec<u8>,
     algorithm: SignatureAlgorithm,
     signing_key: PublicKey,
-    serial: Serial,
 }
 
 /// What is wrong with a `TBSCertificate`. Any of these is kipuka's own fault, or that of whoever
@@ -152,17 +151,9 @@ impl LintedTbs {
         &self.der
     }
 
-    pub(crate) fn algorithm(&self) -> SignatureAlgorithm {
+    #[cfg(test)]
+    pub(super) fn algorithm(&self) -> SignatureAlgorithm {
         self.algorithm
-    }
-
-    /// The key that must sign.
-    pub(crate) fn signing_key(&self) -> &PublicKey {
-        &self.signing_key
-    }
-
-    pub(crate) fn serial(&self) -> Serial {
-        self.serial
     }
 
     /// Puts the certificate together (RFC 5280 §4.1) once the signature is verified. `signature` is
@@ -252,7 +243,6 @@ impl Common<'_> {
             der: tbs_der,
             algorithm: self.algorithm,
             signing_key: self.signing_key.clone(),
-            serial: self.serial,
         })
     }
 }
