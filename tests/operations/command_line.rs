@@ -39,7 +39,7 @@ fn wrong_usage_and_a_missing_or_wrong_configuration_end_with_2() {
     assert_eq!(kipuka(&["--version"]).0, Some(0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn check_says_for_each_thing_whether_it_is_in_order() {
     let settings = Settings {
         cas: vec![
@@ -73,7 +73,7 @@ async fn check_says_for_each_thing_whether_it_is_in_order() {
         assert_eq!(output.status.code(), Some(1));
         let said = text(&output);
         if command == "check" {
-            assert!(said.contains("two things are not in order"), "{said}");
+            assert!(said.contains("2 things are not in order"), "{said}");
             assert!(said.contains("key id "), "which keys differ: {said}");
             assert!(said.contains("id 01") && said.contains("id 02"), "what there is: {said}");
         }

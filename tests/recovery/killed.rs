@@ -3,10 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use harness::{Ca, Database, Server, Settings};
+use harness::{Ca, Client, Database, Server, Settings};
 use serde_json::json;
 
 use crate::BINARY;
+
+/// Sends a signed request that may be cut off.
+async fn post(client: Client, url: String, body: String) {
+    let request = http::Request::post(&url)
+        .header("host", "localhost")
+        .header("content-type", "application/jose+json");
+    let _ = client.try_send(request.body(body.into()).unwrap()).await;
+}
 
 async fn an_order_survives_kills_at_any_moment_of_its_issuance(database: Database) {
     let settings = Settings {
@@ -22,18 +30,10 @@ async fn an_order_survives_kills_at_any_moment_of_its_issuance(database: Databas
         let csr = order.csr().der();
         let (url, finalize) =
             (order.url.clone(), order.object["finalize"].as_str().unwrap().to_owned());
-        let finalizing = {
-            let mut client = order.client.clone();
-            let csr = harness::key::base64url(&csr);
-            let jws = client.jws(&finalize, json!({ "csr": csr }).to_string()).await;
-            let body = client.sign(&jws).to_string();
-            tokio::spawn(async move {
-                let request = http::Request::post(&finalize)
-                    .header("host", "localhost")
-                    .header("content-type", "application/jose+json");
-                client.try_send(request.body(body.into()).unwrap()).await
-            })
-        };
+        let payload = json!({ "csr": harness::key::base64url(&csr) }).to_string();
+        let jws = order.client.jws(&finalize, payload).await;
+        let body = order.client.sign(&jws).to_string();
+        let finalizing = tokio::spawn(post(order.client.clone(), finalize, body));
         tokio::time::sleep(Duration::from_millis(delay_ms)).await;
         server.kill();
         let _ = finalizing.await;
@@ -74,13 +74,7 @@ async fn a_validation_that_was_under_way_is_done_again_after_a_kill() {
     let url = challenge["url"].as_str().unwrap().to_owned();
     let jws = order.client.jws(&url, "{}").await;
     let body = order.client.sign(&jws).to_string();
-    let sender = order.client.clone();
-    let answering = tokio::spawn(async move {
-        let request = http::Request::post(&url)
-            .header("host", "localhost")
-            .header("content-type", "application/jose+json");
-        sender.try_send(request.body(body.into()).unwrap()).await
-    });
+    let answering = tokio::spawn(post(order.client.clone(), url, body));
     tokio::time::sleep(Duration::from_millis(3)).await;
     server.kill();
     let _ = answering.await;
