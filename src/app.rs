@@ -218,6 +218,10 @@ impl App {
             _ => None,
         };
         let authorities = open_authorities(&config, token.as_ref(), &store, clock.now()).await?;
+        store
+            .lapse_leases(clock.now())
+            .await
+            .map_err(|error| StartError::new("database", error))?;
         let nonce_key = store
             .shared_key("nonce", Entropy)
             .await

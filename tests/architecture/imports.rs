@@ -41,7 +41,7 @@ impl House {
                 floor = name.split(':').next().unwrap_or(name).to_owned();
             }
             let module = line.trim_start_matches("pub ").strip_prefix("mod ");
-            if let Some(name) = module.and_then(|module| module.strip_suffix(';')) {
+            if let Some((name, _)) = module.and_then(|module| module.split_once(';')) {
                 rooms.push((name.to_owned(), floor.clone()));
             }
         }

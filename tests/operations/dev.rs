@@ -17,7 +17,11 @@ struct Dev {
 
 impl Dev {
     fn start(dir: &Path, arguments: &[String]) -> Self {
-        let mut command = Command::new(BINARY);
+        Self::start_by(Command::new(BINARY), dir, arguments)
+    }
+
+    /// Starts by a command that ends in the program.
+    fn start_by(mut command: Command, dir: &Path, arguments: &[String]) -> Self {
         command.arg("dev").arg("--dir").arg(dir).args(arguments).stdout(Stdio::piped());
         command.env_remove("SOFTHSM2_CONF").stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -115,4 +119,29 @@ fn the_keys_are_made_in_the_token_and_cannot_be_taken_out() {
         others.into_iter().all(|name| !name.to_string_lossy().contains("key")),
         "no key in a file"
     );
+}
+
+#[test]
+fn without_softhsm2_the_keys_are_files_and_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("dev");
+    let options = ["--listen".to_owned(), format!("127.0.0.1:{}", free_port())];
+    // In a mount namespace of its own, where the library is not to be found.
+    let hide = "for folder in /usr/lib/softhsm /usr/lib/*/softhsm; do mount -t tmpfs none $folder; done; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", hide, "sh", BINARY]);
+    let dev = Dev::start_by(command, &dir, &options);
+    assert!(
+        dev.printed.contains("SoftHSM2 is not installed, so the keys are plain files"),
+        "{}",
+        dev.printed
+    );
+    let key = fs::metadata(dir.join("issuing-key.pem")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+    let url = dev.printed.split_whitespace().find(|word| word.ends_with("/directory")).unwrap();
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--cacert"])
+        .arg(dir.join("root.pem"))
+        .arg(url);
+    assert!(harness::command::run(&mut curl).contains("newOrder"));
 }

@@ -4,6 +4,7 @@
 
 mod command_line;
 mod dev;
+mod founding_document;
 mod readme;
 mod reload;
 mod start;
