@@ -24,17 +24,17 @@ impl Dev {
     fn start_by(mut command: Command, dir: &Path, arguments: &[String]) -> Self {
         command.arg("dev").arg("--dir").arg(dir).args(arguments).stdout(Stdio::piped());
         command.env_remove("SOFTHSM2_CONF").stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let mut printed = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let mut dev = Self { child: command.spawn().unwrap(), printed: String::new() };
+        let stdout = dev.child.stdout.take().unwrap();
+        for line in BufReader::new(stdout).lines() {
             let line = line.unwrap();
-            printed += &line;
-            printed.push('\n');
+            dev.printed += &line;
+            dev.printed.push('\n');
             if line.starts_with("Stop with") {
-                return Self { child, printed };
+                return dev;
             }
         }
-        panic!("kipuka dev ended: {printed}");
+        panic!("kipuka dev ended: {}", dev.printed);
     }
 
     /// The printed certbot command.
