@@ -333,7 +333,8 @@ impl App {
         let authorities =
             open_authorities(&config, token.as_ref(), &self.context.store, now).await?;
         let validator = open_validator(&config.validation)?;
-        if let Some(files) = &config.server.tls {
+        // The files that it serves with; others need a restart, as every change of [server] does.
+        if let Some(files) = &self.config.server.tls {
             tls_files(files)
                 .reload(&self.certificate)
                 .map_err(|error| StartError::new("[server]", error))?;
