@@ -1,15 +1,29 @@
 //! instant-acme.
 
-use harness::Server;
+use harness::csr::{self, Csr};
+use harness::{Ca, Database, Server, Settings};
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus,
     RetryPolicy,
 };
-use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use openssl::pkey::{PKey, Private};
 
-use crate::{openssl_verify, server};
+use crate::openssl_verify;
 
-async fn account(server: &Server) -> Account {
+/// Two CAs of different key types in one token.
+async fn server(database: &Database) -> Server {
+    let settings = Settings {
+        cas: vec![
+            Ca::Token { id: "ec", key_type: "EC:prime256v1", cka_id: 1 },
+            Ca::Token { id: "rsa", key_type: "rsa:3072", cka_id: 2 },
+        ],
+        database_url: Some(database.url()),
+        ..Settings::default()
+    };
+    Server::start(harness::server::binary(), settings).await
+}
+
+async fn account(server: &Server, ca: &str) -> Account {
     // The library takes the process's default, and two providers are linked here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let new = NewAccount {
@@ -17,9 +31,9 @@ async fn account(server: &Server) -> Account {
         terms_of_service_agreed: true,
         only_return_existing: false,
     };
-    let (account, _) = Account::builder_with_root(server.root())
+    let (account, _) = Account::builder_with_root(root(server))
         .unwrap()
-        .create(&new, server.directory("ca"), None)
+        .create(&new, server.directory(ca), None)
         .await
         .unwrap();
     account
@@ -30,6 +44,7 @@ async fn issue(
     account: &Account,
     names: &[String],
     kind: ChallengeType,
+    key: PKey<Private>,
 ) -> String {
     let identifiers: Vec<_> = names.iter().cloned().map(Identifier::Dns).collect();
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await.unwrap();
@@ -55,11 +70,9 @@ async fn issue(
         challenge.set_ready().await.unwrap();
     }
     assert_eq!(order.poll_ready(&RetryPolicy::default()).await.unwrap(), OrderStatus::Ready);
-    let key = KeyPair::generate().unwrap();
-    let mut parameters = CertificateParams::new(names).unwrap();
-    parameters.distinguished_name = DistinguishedName::new();
-    let csr = parameters.serialize_request(&key).unwrap();
-    order.finalize_csr(csr.der()).await.unwrap();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let csr = Csr { key, ..Csr::new(&names) }.der();
+    order.finalize_csr(&csr).await.unwrap();
     order.poll_certificate(&RetryPolicy::default()).await.unwrap()
 }
 
@@ -69,29 +82,43 @@ fn verify(server: &Server, pem: &str) {
     openssl_verify(server, &file.to_string_lossy());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn instant_acme_issues_with_every_challenge_type() {
-    let server = server().await;
-    let account = account(&server).await;
-    for (index, kind) in [ChallengeType::Http01, ChallengeType::Dns01, ChallengeType::TlsAlpn01]
-        .into_iter()
-        .enumerate()
-    {
-        let chain = issue(&server, &account, &[format!("n{index}.test")], kind).await;
+/// The library reads one root from a file, and each CA here is its own.
+fn root(server: &Server) -> std::path::PathBuf {
+    // kipuka's own server certificate is from the first CA, whichever the directory.
+    server.token.as_ref().unwrap().path().join("ca-01.pem")
+}
+
+async fn every_challenge_type_one_and_a_hundred_names_rsa_and_ec_keys(database: Database) {
+    let server = server(&database).await;
+    for ca in ["ec", "rsa"] {
+        let account = account(&server, ca).await;
+        for (index, kind) in [ChallengeType::Http01, ChallengeType::Dns01, ChallengeType::TlsAlpn01]
+            .into_iter()
+            .enumerate()
+        {
+            for (key_type, key) in [("ec", csr::p256()), ("rsa", csr::rsa(2048))] {
+                let name = format!("n{index}.{key_type}.{ca}.test");
+                let chain = issue(&server, &account, &[name], kind.clone(), key).await;
+                verify(&server, &chain);
+            }
+        }
+        let names = [format!("{ca}.test"), format!("*.{ca}.test")];
+        let chain = issue(&server, &account, &names, ChallengeType::Dns01, csr::p256()).await;
         verify(&server, &chain);
+        let names: Vec<_> = (0..100).map(|index| format!("n{index}.{ca}.test")).collect();
+        let chain = issue(&server, &account, &names, ChallengeType::Http01, csr::p256()).await;
+        verify(&server, &chain);
+        account.update_contacts(&["mailto:other@example.test"]).await.unwrap();
+        account.deactivate().await.unwrap();
     }
-    let names = ["w.test".to_owned(), "*.w.test".to_owned()];
-    let chain = issue(&server, &account, &names, ChallengeType::Dns01).await;
-    verify(&server, &chain);
-    account.update_contacts(&["mailto:other@example.test"]).await.unwrap();
-    account.deactivate().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn instant_acme_gets_a_hundred_names_into_one_certificate() {
-    let server = server().await;
-    let account = account(&server).await;
-    let names: Vec<_> = (0..100).map(|index| format!("n{index}.test")).collect();
-    let chain = issue(&server, &account, &names, ChallengeType::Http01).await;
-    verify(&server, &chain);
+async fn instant_acme_gets_everything_on_sqlite() {
+    every_challenge_type_one_and_a_hundred_names_rsa_and_ec_keys(Database::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instant_acme_gets_everything_on_postgres() {
+    every_challenge_type_one_and_a_hundred_names_rsa_and_ec_keys(Database::postgres()).await;
 }
