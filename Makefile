@@ -1,0 +1,46 @@
+# kipuka's two commands: see README.md. Both install what is missing and can be run again and again.
+
+SHELL := /bin/bash
+.NOTPARALLEL:
+.PHONY: dev test format lint dependencies build suite
+
+# Tools that `cargo install` put there count, whether or not the login shell knows them.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+STEP = @printf '\n== %s ==\n'
+
+dev:
+	$(STEP) 'What kipuka needs'
+	@tests/install.sh dev
+	$(STEP) 'Build'
+	cargo build --locked --release -p kipuka
+	$(STEP) 'kipuka dev'
+	@exec $(TARGET)/release/kipuka dev
+
+test:
+	$(STEP) 'What the tests need'
+	@tests/install.sh test
+	@$(MAKE) --no-print-directory format lint dependencies build suite
+	$(STEP) 'Everything passed'
+
+format:
+	$(STEP) 'Format'
+	cargo fmt --all --check
+
+lint:
+	$(STEP) 'Lint'
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# Advisories are not checked: their database is no package, and may be out of reach.
+dependencies:
+	$(STEP) 'Dependencies'
+	cargo deny --locked --config .deny.toml check --hide-inclusion-graph bans licenses sources
+
+build:
+	$(STEP) 'Build'
+	cargo build --locked --workspace
+
+suite:
+	$(STEP) 'Tests'
+	cargo nextest run --locked --workspace
