@@ -35,7 +35,7 @@ lint:
 # Advisories are not checked: their database is no package, and may be out of reach.
 dependencies:
 	$(STEP) 'Dependencies'
-	cargo deny --locked --config .deny.toml check --hide-inclusion-graph bans licenses sources
+	cargo deny --locked --workspace --config .deny.toml check --hide-inclusion-graph bans licenses sources
 
 build:
 	$(STEP) 'Build'
