@@ -1,8 +1,11 @@
 //! Time as an argument: the system's clock, or one that a test turns by hand.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+#[cfg(test)]
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time, in milliseconds since the Unix epoch, as the database stores it.
@@ -29,10 +32,6 @@ impl Timestamp {
 
     pub(crate) fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span_ms(span)))
-    }
-
-    pub(crate) fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(span_ms(span)))
     }
 
     /// The time from `earlier` to `self`; zero where `earlier` is not earlier.
@@ -67,6 +66,7 @@ pub(crate) enum Clock {
     #[default]
     System,
     /// Stands still until a test moves it.
+    #[cfg(test)]
     Fake(Arc<AtomicI64>),
 }
 
@@ -82,6 +82,7 @@ impl Clock {
             Self::System => {
                 Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, span_ms))
             }
+            #[cfg(test)]
             Self::Fake(ms) => Timestamp(ms.load(Ordering::SeqCst)),
         }
     }

@@ -19,6 +19,7 @@ test=(
     'lego                     command -v lego'
     'uacme                    command -v uacme'
     'curl                     command -v curl'
+    'util-linux               command -v runuser'
 )
 # Tools of the toolchain, built from source; another version that is there already is kept.
 cargo=(

@@ -93,18 +93,27 @@ mod tests {
 
     #[test]
     fn a_contact_is_refused_with_the_type_that_says_why() {
-        let kind = |contact: &str| {
-            check_contacts(&[contact.to_owned()]).map_err(|problem| problem.kind)
-        };
+        let kind =
+            |contact: &str| check_contacts(&[contact.to_owned()]).map_err(|problem| problem.kind);
         assert_eq!(kind("mailto:admin@example.org"), Ok(()));
         assert_eq!(kind("MAILTO:admin@example.org"), Ok(()));
         assert_eq!(kind("tel:+123"), Err(ProblemType::UnsupportedContact));
         for bad in [
-            "admin@example.org", "mailto:", "mailto:@", "mailto:a@", "mailto:@b", "mailto:a b@c",
-            "mailto:a@b,c@d", "mailto:a@b?subject=x", "mailto:a@b\r\n",
+            "admin@example.org",
+            "mailto:",
+            "mailto:@",
+            "mailto:a@",
+            "mailto:@b",
+            "mailto:a b@c",
+            "mailto:a@b,c@d",
+            "mailto:a@b?subject=x",
+            "mailto:a@b\r\n",
         ] {
             assert_eq!(kind(bad), Err(ProblemType::InvalidContact), "{bad}");
         }
-        assert_eq!(kind(&format!("mailto:{}@b", "a".repeat(300))), Err(ProblemType::InvalidContact));
+        assert_eq!(
+            kind(&format!("mailto:{}@b", "a".repeat(300))),
+            Err(ProblemType::InvalidContact)
+        );
     }
 }

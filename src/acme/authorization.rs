@@ -28,7 +28,9 @@ pub(crate) enum AuthorizationStatus<'a> {
     Pending,
     Valid,
     /// By a failed challenge, whose problem this is, or because nothing came before it expired.
-    Invalid { problem: Option<&'a Problem> },
+    Invalid {
+        problem: Option<&'a Problem>,
+    },
     Deactivated,
     Expired,
 }

@@ -38,7 +38,9 @@ impl Identifier {
             Problem::new(ProblemType::RejectedIdentifier, format!("{:?} {why}", shorten(value)))
         };
         if !value.is_ascii() {
-            return Err(refused("is not ASCII; write an internationalised name as A-labels (xn--…)"));
+            return Err(refused(
+                "is not ASCII; write an internationalised name as A-labels (xn--…)",
+            ));
         }
         let folded = value.to_ascii_lowercase();
         let folded = folded.strip_suffix('.').unwrap_or(&folded);
@@ -56,7 +58,10 @@ impl Identifier {
             check_label(label).map_err(&refused)?;
         }
         let last = base.rsplit('.').next().unwrap_or(base);
-        if last.bytes().all(|b| b.is_ascii_digit()) {
+        let hex =
+            last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
+        // A URL with such a host would be read as one with an IPv4 address.
+        if hex || last.bytes().all(|b| b.is_ascii_digit()) {
             return Err(refused("ends in a numeric label, so it is not a DNS name"));
         }
         if idna::domain_to_ascii_strict(base).ok().as_deref() != Some(base) {
@@ -138,9 +143,33 @@ mod tests {
         let long_label = format!("{}.test", "a".repeat(64));
         let long_name = format!("{}test", "a.".repeat(126));
         for bad in [
-            "", ".", "*", "*.", "a..test", ".a.test", "a.test..", "-a.test", "a-.test", "a_b.test",
-            "a b.test", "a\0.test", "*.*.test", "a*.test", "bücher.test", "xn--a.test", "xn--.test",
-            "ab--c.test", "127.0.0.1", "a.1", "[::1]", "a.test:80", "http://a.test", &long_label,
+            "",
+            ".",
+            "*",
+            "*.",
+            "a..test",
+            ".a.test",
+            "a.test..",
+            "-a.test",
+            "a-.test",
+            "a_b.test",
+            "a b.test",
+            "a\0.test",
+            "*.*.test",
+            "a*.test",
+            "bücher.test",
+            "xn--a.test",
+            "xn--.test",
+            "ab--c.test",
+            "127.0.0.1",
+            "0x7f000001",
+            "127.0.0.0x1",
+            "a.0x",
+            "a.1",
+            "[::1]",
+            "a.test:80",
+            "http://a.test",
+            &long_label,
             &long_name,
         ] {
             let problem = Identifier::dns(bad).expect_err(bad);
@@ -150,7 +179,8 @@ mod tests {
 
     #[test]
     fn single_labels_and_a_labels_pass() {
-        for good in ["printer", "xn--bcher-kva.test", "a.b.c.internal", "1.test", "test.localhost"] {
+        for good in ["printer", "xn--bcher-kva.test", "a.b.c.internal", "1.test", "test.localhost"]
+        {
             assert_eq!(Identifier::dns(good).unwrap().to_string(), good);
         }
     }

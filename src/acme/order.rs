@@ -86,7 +86,9 @@ impl Order {
                 AuthorizationStatus::Invalid { problem: None } => {
                     unauthorized("no challenge was answered before the authorization expired")
                 }
-                AuthorizationStatus::Deactivated => unauthorized("the authorization was deactivated"),
+                AuthorizationStatus::Deactivated => {
+                    unauthorized("the authorization was deactivated")
+                }
                 AuthorizationStatus::Expired => unauthorized("the authorization has expired"),
             };
             Some(problem.about(&authorization.identifier))

@@ -138,8 +138,7 @@ impl Problem {
         } else {
             ProblemType::Compound
         };
-        let detail =
-            format!("{} identifiers were refused; see the subproblems", subproblems.len());
+        let detail = format!("{} identifiers were refused; see the subproblems", subproblems.len());
         Some(Self { subproblems, ..Self::new(kind, detail) })
     }
 

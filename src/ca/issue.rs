@@ -75,7 +75,10 @@ impl Authority {
         let serial = Serial::from_entropy(entropy.bytes()?);
         let leaf = self.leaf(serial, dns_names, ip_addresses, public_key);
         let tbs = leaf.tbs(now.unix_s())?;
-        Ok(Prepared { tbs: lint(tbs.der, &leaf).map_err(IssueError::Lint)?, serial: serial.to_string() })
+        Ok(Prepared {
+            tbs: lint(tbs.der, &leaf).map_err(IssueError::Lint)?,
+            serial: serial.to_string(),
+        })
     }
 
     /// Makes the proof anew that the planned bytes may be signed.

@@ -3,8 +3,8 @@
 mod ceremony;
 mod issue;
 
-pub(crate) use ceremony::{CeremonyError, NewCa, create_ca};
-pub(crate) use issue::{IssueError, Prepared, SignFailure};
+pub(crate) use ceremony::{NewCa, create_ca};
+pub(crate) use issue::SignFailure;
 
 use std::sync::Arc;
 

@@ -24,7 +24,7 @@ pub(super) fn check(config: Option<&Path>) -> Result<(), Failure> {
     pkcs11::shut_down(std::time::Duration::from_secs(5));
     match report.wrong {
         0 => Ok(()),
-        1 => Err(Failure::Failed("one thing is not in order".to_owned())),
+        1 => Err(Failure::Failed("1 thing is not in order".to_owned())),
         several => Err(Failure::Failed(format!("{several} things are not in order"))),
     }
 }
@@ -108,16 +108,16 @@ async fn look(config: &Config, report: &mut Report) {
 /// Changes nothing: a SQLite file that is not there yet is not made.
 async fn database(config: &Config) -> Result<String, String> {
     let url = config.database.url.expose_secret();
-    if let Some(path) = url.strip_prefix("sqlite://").map(Path::new) {
-        if !path.exists() {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            return match folder {
-                Some(folder) if !folder.is_dir() => {
-                    Err(format!("the folder {} is not there; make it", folder.display()))
-                }
-                _ => Ok("not there yet, serve makes it".to_owned()),
-            };
-        }
+    if let Some(path) = url.strip_prefix("sqlite://").map(Path::new)
+        && !path.exists()
+    {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        return match folder {
+            Some(folder) if !folder.is_dir() => {
+                Err(format!("the folder {} is not there; make it", folder.display()))
+            }
+            _ => Ok("not there yet, serve makes it".to_owned()),
+        };
     }
     let store = Store::open(url, 1).await.map_err(|error| error.to_string())?;
     let status = store.schema_status().await.map_err(|error| error.to_string())?;

@@ -23,9 +23,9 @@ pub(super) fn db(config: Option<&Path>, command: &Command) -> Result<(), Failure
     super::runtime()?.block_on(async {
         let store = match command {
             Command::Migrate => app::open_store(&config).await.map_err(Failure::failed)?,
-            Command::Status => {
-                Store::open(config.database.url.expose_secret(), 1).await.map_err(Failure::failed)?
-            }
+            Command::Status => Store::open(config.database.url.expose_secret(), 1)
+                .await
+                .map_err(Failure::failed)?,
         };
         let status = store.schema_status().await.map_err(Failure::failed)?;
         println!("{}: {status}", config.database.describe());

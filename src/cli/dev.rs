@@ -62,16 +62,17 @@ struct Key {
 }
 
 pub(super) fn dev(arguments: &Arguments) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::failed(format!("{}: {error}", arguments.dir.display()));
+    let failed =
+        |error: io::Error| Failure::failed(format!("{}: {error}", arguments.dir.display()));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&arguments.dir).map_err(failed)?;
     let dir = arguments.dir.canonicalize().map_err(failed)?;
     let config_file = dir.join("kipuka.toml");
     // Written last, so where it is everything else is, too.
     if !config_file.exists() {
-        println!("Making a CA in {}", dir.display());
         let keys = Keys::open(&dir)?;
+        println!("Making a CA in {}", dir.display());
         super::runtime()?.block_on(make_certificates(&dir, &keys))?;
-        write_new(&config_file, &config_text(arguments, keys.hsm_section(&dir)), 0o600)?;
+        write_new(&config_file, &config_text(arguments, &keys.hsm_section(&dir)), 0o600)?;
     } else if arguments.has_settings() {
         rewrite_settings(&config_file, arguments)?;
     }
@@ -106,7 +107,11 @@ impl Keys {
             return Ok(Self::Files { dir: dir.to_owned() });
         };
         let tokens = dir.join("tokens");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&tokens).map_err(Failure::failed)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&tokens)
+            .map_err(Failure::failed)?;
         let conf = softhsm2_conf(dir);
         let text = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
@@ -244,7 +249,7 @@ async fn make_certificates(dir: &Path, keys: &Keys) -> Result<(), Failure> {
     write_new(&dir.join("ca.pem"), &chain.to_file(), 0o644)
 }
 
-fn config_text(arguments: &Arguments, keys: KeySettings) -> String {
+fn config_text(arguments: &Arguments, keys: &KeySettings) -> String {
     format!(
         "# Made by `kipuka dev`. Options given to a later `kipuka dev` are written here.\n\n\
          {}[database]\nurl = \"sqlite://kipuka.db\"\n\n{}\

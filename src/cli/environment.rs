@@ -12,15 +12,15 @@ use crate::config::Config;
 /// that has threads is not safe.
 pub(super) fn complete(config: &Config) -> Result<(), Failure> {
     match &config.hsm {
-        Some(hsm) => set(hsm.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+        Some(hsm) => {
+            set(hsm.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        }
         None => Ok(()),
     }
 }
 
 /// Returns where all of these are set, and does not return else.
-pub(super) fn set<'a>(
-    variables: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Result<(), Failure> {
+pub(super) fn set<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) -> Result<(), Failure> {
     let missing: Vec<_> =
         variables.filter(|(name, value)| env::var(name).as_deref() != Ok(value)).collect();
     if missing.is_empty() {

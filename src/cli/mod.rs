@@ -4,6 +4,7 @@ mod check;
 mod db;
 mod dev;
 mod environment;
+mod hsm;
 mod serve;
 
 use std::env;
@@ -19,7 +20,7 @@ use crate::config::{self, Config, Needs, Warning};
 #[derive(Debug, Parser)]
 #[command(name = "kipuka", version, about)]
 struct Cli {
-    /// The configuration [default: $KIPUKA_CONFIG, else ./kipuka.toml, else /etc/kipuka/kipuka.toml]
+    /// The configuration [default: `$KIPUKA_CONFIG`, else ./kipuka.toml, else /etc/kipuka/kipuka.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -34,6 +35,9 @@ enum Command {
     Dev(dev::Arguments),
     /// Say what `serve` would: load everything, change nothing
     Check,
+    /// What the token offers, and new keys on it
+    #[command(subcommand)]
+    Hsm(hsm::Command),
     /// The database's schema
     #[command(subcommand)]
     Db(db::Command),
@@ -70,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::serve(config),
         Command::Dev(arguments) => dev::dev(&arguments),
         Command::Check => check::check(config),
+        Command::Hsm(command) => hsm::hsm(config, &command),
         Command::Db(command) => db::db(config, &command),
     };
     match done {

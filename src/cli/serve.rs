@@ -39,10 +39,7 @@ pub(super) fn run(
     done
 }
 
-async fn until_stopped(
-    config: Config,
-    listening: impl FnOnce(SocketAddr),
-) -> Result<(), Failure> {
+async fn until_stopped(config: Config, listening: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
     let signals = |kind| signal(kind).map_err(Failure::failed);
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;

@@ -112,7 +112,7 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the group or others may read the file; `false` where that cannot be told.
+/// Whether others may read the file; `false` where that cannot be told.
 pub(super) fn others_can_read(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }

@@ -65,7 +65,10 @@ pub(super) fn read(section: &Section<'_>) -> Hsm {
 }
 
 fn library(section: &Section<'_>) -> PathBuf {
-    section.missing("library", "name the token's PKCS#11 library (docs/hsm.md lists them)");
+    section.missing(
+        "library",
+        "name the token's PKCS#11 library: \"/usr/lib/softhsm/libsofthsm2.so\"",
+    );
     let Some(text) = section.string("library") else { return PathBuf::new() };
     if !text.value.contains('/') {
         return PathBuf::from(text.value);

@@ -64,6 +64,7 @@ impl Errors {
         }])
     }
 
+    #[cfg(test)]
     pub(crate) fn mistakes(&self) -> &[Mistake] {
         &self.0
     }

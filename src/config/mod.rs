@@ -23,18 +23,20 @@ mod tests;
 mod validation;
 mod value;
 
-pub(crate) use ca::{Ca, CaKey, Digest, KeyUsage};
+#[cfg(test)]
+pub(crate) use ca::KeyUsage;
+pub(crate) use ca::{Ca, CaKey, Digest};
 pub(crate) use database::Database;
 pub(crate) use find::find;
 pub(crate) use hsm::Hsm;
 pub(crate) use log::{Log, LogFormat};
-pub(crate) use mistake::{Errors, Mistake, Warning};
+pub(crate) use mistake::{Errors, Warning};
 pub(crate) use server::{Server, TlsFiles};
 pub(crate) use validation::Validation;
 
 use mistake::Place;
-use reader::{Reader, Section};
-use toml::de::{DeTable, DeValue};
+use reader::Reader;
+use toml::de::DeTable;
 
 /// Looks up an environment variable; an argument, so that tests need not change the process's own.
 pub(crate) type Env<'e> = dyn Fn(&str) -> Option<String> + 'e;
@@ -43,7 +45,7 @@ pub(crate) type Env<'e> = dyn Fn(&str) -> Option<String> + 'e;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The sections, with the keys that each knows.
-pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
+const SECTIONS: &[(&str, &[&str])] = &[
     ("server", server::KEYS),
     ("database", database::KEYS),
     ("hsm", hsm::KEYS),
@@ -119,7 +121,7 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
         );
     }
     Config {
-        file: path_of(reader),
+        file: reader.file.to_owned(),
         server: server::read(&reader.section_or_empty(root, "server", server::KEYS)),
         database: database::read(&reader.section_or_empty(root, "database", database::KEYS)),
         cas: ca::read_all(reader, root, root.contains_key("hsm")),
@@ -131,10 +133,6 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
         )),
         log: log::read(&reader.section_or_empty(root, "log", log::KEYS)),
     }
-}
-
-fn path_of(reader: &Reader<'_>) -> PathBuf {
-    reader.file.to_owned()
 }
 
 fn read(path: &Path) -> Result<String, (String, &'static str)> {

@@ -2,9 +2,9 @@
 //! first.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Place};
@@ -73,19 +73,19 @@ impl<'e> Reader<'e> {
     /// Remembers where the text is not TOML. The parser's message is taken without the line that it
     /// quotes, for a PIN may stand there.
     pub(super) fn syntax(&self, errors: &[toml::de::Error]) {
-        let mut last_line = None;
+        let mut lines = BTreeSet::new();
         for error in errors {
             let offset = error.span().map_or(self.text.len(), |span| span.start);
             let line = self.line_at(offset);
             // What follows on the same line is mostly the same mistake once more.
-            if last_line.replace(line) == Some(line) {
+            if !lines.insert(line) {
                 continue;
             }
             let before = self.text.get(self.line_starts[line - 1]..offset).unwrap_or_default();
             let mut mistake = self.remark(
                 &Place::new(Some(line), ""),
                 format!("not TOML: {}", error.message()),
-                "correct the syntax (https://toml.io)".to_owned(),
+                "correct the syntax (text stands in quotes: key = \"value\")".to_owned(),
             );
             mistake.column = Some(before.chars().count() + 1);
             self.mistakes.borrow_mut().push(mistake);
@@ -213,9 +213,4 @@ pub(super) fn shortened(text: &str) -> String {
     let shown: String = text.chars().take(60).collect();
     let end = if shown.len() < text.len() { "…" } else { "" };
     format!("{}{end}", shown.escape_debug())
-}
-
-/// The value's place, for what stands in `table` under `key`.
-pub(super) fn line_of(reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> usize {
-    reader.line_at(value.span().start)
 }

@@ -1,6 +1,6 @@
 //! `[server]`: where kipuka listens, and what it calls itself.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub(super) const KEYS: &[&str] = &[
     "hold_s",
 ];
 
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 8443));
 const ADDRESS: &str = "write an address and a port: \"0.0.0.0:8443\", \"[::]:8443\"";
 
 /// `[server]`.
@@ -57,7 +58,7 @@ pub(super) fn read(section: &Section<'_>) -> Server {
     let http_listen = section.parsed::<SocketAddr>("http_listen", ADDRESS);
     let admin_listen = section.parsed::<SocketAddr>("admin_listen", ADDRESS);
     let server = Server {
-        listen: listen.as_ref().map_or((Ipv4Addr::UNSPECIFIED, 8443).into(), |at| at.value),
+        listen: listen.as_ref().map_or(DEFAULT_LISTEN, |at| at.value),
         tls: tls(section),
         external_url: external_url(section),
         http_listen: http_listen.as_ref().map(|at| at.value),

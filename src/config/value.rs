@@ -131,7 +131,7 @@ impl<'a> Section<'a> {
         number
     }
 
-    /// An integer, or a string for [`Self::string`]: which of the two stands there.
+    /// Whether a string stands there, for keys that may be an integer instead.
     pub(super) fn is_string(&self, key: &str) -> bool {
         matches!(self.value(key).map(Spanned::get_ref), Some(DeValue::String(_)))
     }

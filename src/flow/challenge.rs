@@ -13,8 +13,7 @@ pub(crate) async fn begin_challenge(
     challenge_id: &str,
 ) -> Result<Authorization, Error> {
     let now = context.clock.now();
-    let challenge =
-        authorization.challenges.iter().find(|challenge| challenge.id == challenge_id);
+    let challenge = authorization.challenges.iter().find(|challenge| challenge.id == challenge_id);
     let Some(challenge) = challenge else { return Err(not_found("challenge")) };
     // Said again of a challenge that is under way or done: the answer is its state, no error.
     if challenge.begun_at.is_some() {

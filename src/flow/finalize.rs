@@ -112,14 +112,14 @@ fn check_names(
     };
     let extra: Vec<_> = asked.difference(ordered).collect();
     if !extra.is_empty() {
-        return Err(bad_csr(format!("the order does not have these names of the CSR: {}", list(extra))));
+        return Err(bad_csr(format!(
+            "the order does not have these names of the CSR: {}",
+            list(extra)
+        )));
     }
     let missing: Vec<_> = ordered.difference(&asked).collect();
     if !missing.is_empty() {
-        return Err(bad_csr(format!(
-            "the CSR lacks these names of the order: {}",
-            list(missing)
-        )));
+        return Err(bad_csr(format!("the CSR lacks these names of the order: {}", list(missing))));
     }
     Ok(())
 }

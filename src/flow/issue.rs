@@ -34,11 +34,12 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         Ok(request) => request,
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
-    let linted = match authority.lint(&plan.tbs, &plan.serial, &plan.identifiers, request.public_key()) {
-        Ok(linted) => linted,
-        // What was planned no longer fits the CA: its certificate changed in between.
-        Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
-    };
+    let linted =
+        match authority.lint(&plan.tbs, &plan.serial, &plan.identifiers, request.public_key()) {
+            Ok(linted) => linted,
+            // What was planned no longer fits the CA: its certificate changed in between.
+            Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
+        };
     let certificate = match authority.sign(linted).await {
         Ok(certificate) => certificate,
         Err(SignFailure::Unavailable(error)) => {

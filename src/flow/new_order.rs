@@ -58,8 +58,10 @@ fn read_identifiers(asked: &[(String, String)]) -> Result<BTreeSet<Identifier>, 
         return Err(Problem::malformed("the order names no identifiers"));
     }
     if asked.len() > MAX_IDENTIFIERS {
-        let detail =
-            format!("the order has {} identifiers; at most {MAX_IDENTIFIERS} are taken", asked.len());
+        let detail = format!(
+            "the order has {} identifiers; at most {MAX_IDENTIFIERS} are taken",
+            asked.len()
+        );
         return Err(Problem::new(ProblemType::RejectedIdentifier, detail));
     }
     let mut identifiers = BTreeSet::new();

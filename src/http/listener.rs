@@ -66,7 +66,8 @@ impl Listener {
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             let Some((stream, peer, place)) = accepted else { continue };
-            let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
+            let (acceptor, router, watcher) =
+                (acceptor.clone(), router.clone(), graceful.watcher());
             tokio::spawn(async move {
                 if let Err(error) = connection(stream, peer, acceptor, router, watcher).await {
                     // Clients go away and scanners say odd things: nothing anybody must act on.
@@ -77,7 +78,10 @@ impl Listener {
         }
         drop(socket);
         if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-            tracing::warn!(listener = name, "requests were cut off: they took longer than the drain");
+            tracing::warn!(
+                listener = name,
+                "requests were cut off: they took longer than the drain"
+            );
         }
     }
 }

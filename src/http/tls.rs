@@ -96,8 +96,8 @@ fn read(chain_pem: &[u8], key_pem: &[u8]) -> Result<Served, TlsError> {
     if !matches {
         return Err(TlsError::Mismatch);
     }
-    let key_der = PrivateKeyDer::from_pem_slice(key_pem)
-        .map_err(|error| TlsError::Key(error.to_string()))?;
+    let key_der =
+        PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| TlsError::Key(error.to_string()))?;
     let key = rustls_openssl::default_provider().key_provider.load_private_key(key_der)?;
     let not_after = openssl::asn1::Asn1Time::from_unix(0)
         .and_then(|epoch| epoch.diff(certificate.not_after()))

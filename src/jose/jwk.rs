@@ -81,7 +81,9 @@ pub(crate) enum JwkError {
     Base64(&'static str),
     #[error("the JWK has the private member {0:?}; that key is no longer a secret, make a new one")]
     Private(&'static str),
-    #[error("keys of type {0:?} are not accepted; use RSA, EC (P-256, P-384, P-521) or OKP (Ed25519)")]
+    #[error(
+        "keys of type {0:?} are not accepted; use RSA, EC (P-256, P-384, P-521) or OKP (Ed25519)"
+    )]
     Type(String),
     #[error("the curve {0:?} is not accepted; use P-256, P-384, P-521 or Ed25519")]
     Curve(String),
@@ -191,12 +193,16 @@ impl Jwk {
         let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
         let number = |text: &str| BigNum::from_slice(&bytes(text));
         match &self.0 {
-            Key::Rsa { n, e } => PKey::from_rsa(Rsa::from_public_components(number(n)?, number(e)?)?),
-            Key::Ec { curve, x, y } => PKey::from_ec_key(EcKey::from_public_key_affine_coordinates(
-                EcGroup::from_curve_name(curve.nid())?.as_ref(),
-                number(x)?.as_ref(),
-                number(y)?.as_ref(),
-            )?),
+            Key::Rsa { n, e } => {
+                PKey::from_rsa(Rsa::from_public_components(number(n)?, number(e)?)?)
+            }
+            Key::Ec { curve, x, y } => {
+                PKey::from_ec_key(EcKey::from_public_key_affine_coordinates(
+                    EcGroup::from_curve_name(curve.nid())?.as_ref(),
+                    number(x)?.as_ref(),
+                    number(y)?.as_ref(),
+                )?)
+            }
             Key::Ed25519 { x } => PKey::public_key_from_raw_bytes(&bytes(x), Id::ED25519),
         }
     }

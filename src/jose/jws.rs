@@ -37,7 +37,9 @@ pub(crate) enum KeyReference {
 pub(crate) enum JwsError {
     #[error("the request is not a flattened JWS: {0}")]
     Json(String),
-    #[error("the JWS has the member {0:?}; it must have protected, payload and signature, no other")]
+    #[error(
+        "the JWS has the member {0:?}; it must have protected, payload and signature, no other"
+    )]
     Member(String),
     #[error("the JWS lacks the member {0:?}")]
     Missing(&'static str),
@@ -53,9 +55,13 @@ pub(crate) enum JwsError {
     HeaderMissing(&'static str),
     #[error("the protected header's {0:?} is longer than anything this CA handed out")]
     HeaderTooLong(&'static str),
-    #[error("the protected header has {0:?}, which no ACME client needs and this CA does not follow")]
+    #[error(
+        "the protected header has {0:?}, which no ACME client needs and this CA does not follow"
+    )]
     Forbidden(&'static str),
-    #[error("the protected header must have either \"jwk\" or \"kid\", and not both (RFC 8555 §6.2)")]
+    #[error(
+        "the protected header must have either \"jwk\" or \"kid\", and not both (RFC 8555 §6.2)"
+    )]
     KeyReference,
     #[error("signatures with the algorithm {algorithm:?} are not accepted")]
     UnsupportedAlgorithm { algorithm: String },
@@ -77,7 +83,8 @@ impl From<NotText> for JwsError {
 pub(crate) fn parse(body: &[u8]) -> Result<Jws, JwsError> {
     let outer: Members =
         serde_json::from_slice(body).map_err(|error| JwsError::Json(error.to_string()))?;
-    if let Some(name) = outer.names().find(|name| !matches!(*name, "protected" | "payload" | "signature"))
+    if let Some(name) =
+        outer.names().find(|name| !matches!(*name, "protected" | "payload" | "signature"))
     {
         return Err(JwsError::Member(name.to_owned()));
     }
@@ -86,9 +93,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<Jws, JwsError> {
     if protected.len() > MAX_PROTECTED {
         return Err(JwsError::TooLong);
     }
-    let decode = |name, text: &str| {
-        URL_SAFE_NO_PAD.decode(text).map_err(|_| JwsError::Base64(name))
-    };
+    let decode =
+        |name, text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| JwsError::Base64(name));
     let header: Members = serde_json::from_slice(&decode("protected", protected)?)
         .map_err(|error| JwsError::Header(error.to_string()))?;
     let header = Header::read(&header)?;

@@ -93,10 +93,7 @@ impl<'de> Deserialize<'de> for Member {
                     .map(Member::Object)
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(
-                self,
-                seq: A,
-            ) -> Result<Member, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Member, A::Error> {
                 Value::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
                     .map(Member::Other)
             }

@@ -16,7 +16,7 @@ use super::{BoxFuture, Health, SignError, Signer, UnfitKey, algorithm_for, verif
 use crate::x509::algorithm::{KeyError, PublicKey, SignatureAlgorithm};
 
 /// A signer whose key is in this process's memory.
-pub struct KeyFile {
+pub(crate) struct KeyFile {
     path: PathBuf,
     key: Arc<PKey<Private>>,
     public_key: Arc<PublicKey>,
@@ -25,7 +25,7 @@ pub struct KeyFile {
 
 /// Why a key file is of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
+pub(crate) enum KeyFileError {
     #[error("cannot read the key file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error(
@@ -60,7 +60,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// Every [`KeyFileError`] is for the operator; it names the file and never its contents.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         algorithm: Option<SignatureAlgorithm>,
         expected: Option<&PublicKey>,
@@ -129,7 +129,7 @@ impl Signer for KeyFile {
 ///
 /// # Errors
 /// [`KeyFileError::Unwritable`] also where something is already there: a key is never overwritten.
-pub fn generate(path: &Path) -> Result<PublicKey, KeyFileError> {
+pub(crate) fn generate(path: &Path) -> Result<PublicKey, KeyFileError> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
     let public_key = PublicKey::from_spki(&key.public_key_to_der()?)

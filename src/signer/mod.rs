@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use crate::x509::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
 
-pub mod key_file;
-pub mod pkcs11;
+pub(crate) mod key_file;
+pub(crate) mod pkcs11;
 #[cfg(test)]
 mod tests;
 
 /// A future behind a pointer, so that [`Signer`] can be used as `dyn`.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One private key that answers with signatures.
-pub trait Signer: Send + Sync {
+pub(crate) trait Signer: Send + Sync {
     /// The public half, as it stands in the CA certificate.
     fn public_key(&self) -> &PublicKey;
 
@@ -40,7 +40,7 @@ pub trait Signer: Send + Sync {
 
 /// Why there is no signature, by what the caller can do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SignError {
+pub(crate) enum SignError {
     /// Try again later: the key does not answer, or too many callers wait for it.
     #[error("the signing key is unavailable: {detail}")]
     Unavailable { detail: String },
@@ -60,7 +60,7 @@ pub enum SignError {
 
 /// Whether a key can be expected to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
+pub(crate) enum Health {
     Up,
     /// With the reason, for people.
     Down(String),
@@ -68,7 +68,7 @@ pub enum Health {
 
 /// A key that kipuka does not sign with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnfitKey {
+pub(crate) enum UnfitKey {
     #[error("an {0} key is too short to sign certificates: RSA keys have 2048 bits or more")]
     TooShort(KeyType),
     #[error("kipuka does not sign with {0} keys: use RSA, EC P-256 or EC P-384")]

@@ -26,7 +26,10 @@ pub(crate) enum Registered {
 
 impl Store {
     /// Keeps a new account unless its key has one with this CA.
-    pub(crate) async fn register_account(&self, account: Account) -> Result<Registered, StoreError> {
+    pub(crate) async fn register_account(
+        &self,
+        account: Account,
+    ) -> Result<Registered, StoreError> {
         let insert = "INSERT INTO accounts (id, ca, jwk, thumbprint, contact, terms_agreed_at, \
                       created_at, deactivated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                       ON CONFLICT (ca, thumbprint) DO NOTHING";

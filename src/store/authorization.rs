@@ -137,8 +137,7 @@ impl Store {
         id: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let update =
-            "UPDATE authorizations SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
+        let update = "UPDATE authorizations SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
         self.db.transact(vec![Statement::new(update, values![id, now])]).await.map(drop)
     }
 }
@@ -174,8 +173,7 @@ pub(super) fn authorization_of(row: &Row) -> Result<Authorization, StoreError> {
 fn challenge_of(row: &Row) -> Result<Option<Challenge>, StoreError> {
     let Some(id) = row.optional_text(7)? else { return Ok(None) };
     let corrupt = |id: &str| StoreError::Corrupt { table: "challenges", id: id.to_owned() };
-    let kind =
-        ChallengeType::from_name(&row.text(8)?).ok_or_else(|| corrupt(&id))?;
+    let kind = ChallengeType::from_name(&row.text(8)?).ok_or_else(|| corrupt(&id))?;
     let result = match (row.optional_time(11)?, row.optional_text(12)?) {
         (None, None) => None,
         (Some(at), None) => Some(ChallengeResult::Proved { at }),
@@ -185,11 +183,5 @@ fn challenge_of(row: &Row) -> Result<Option<Challenge>, StoreError> {
         }
         (Some(_), Some(_)) => return Err(corrupt(&id)),
     };
-    Ok(Some(Challenge {
-        kind,
-        token: row.text(9)?,
-        begun_at: row.optional_time(10)?,
-        result,
-        id,
-    }))
+    Ok(Some(Challenge { kind, token: row.text(9)?, begun_at: row.optional_time(10)?, result, id }))
 }

@@ -52,8 +52,7 @@ impl Store {
     pub(crate) async fn plan_own_certificate(&self, plan: OwnPlan<'_>) -> Result<(), StoreError> {
         let insert = "INSERT INTO certificates (id, ca, issuer_id, serial, tbs, planned_at) \
                       VALUES ($1, $2, $3, $4, $5, $6)";
-        let values =
-            values![plan.id, plan.ca, plan.issuer_id, plan.serial, plan.tbs, plan.now];
+        let values = values![plan.id, plan.ca, plan.issuer_id, plan.serial, plan.tbs, plan.now];
         self.db.transact(vec![Statement::new(insert, values)]).await.map(drop)
     }
 

@@ -12,7 +12,10 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments as _, AssertSqlSafe, Connection as _, Row as _, SqlSafeStr as _, SqlStr, SqliteConnection};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Connection as _, Row as _, SqlSafeStr as _, SqlStr,
+    SqliteConnection,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
@@ -145,10 +148,7 @@ impl Row {
         self.int(index).map(Timestamp::from_unix_ms)
     }
 
-    pub(super) fn optional_time(
-        &self,
-        index: usize,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    pub(super) fn optional_time(&self, index: usize) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.optional_int(index)?.map(Timestamp::from_unix_ms))
     }
 }
@@ -263,6 +263,11 @@ impl Db {
         }
     }
 
+    /// Whether several processes may work on this database.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// Chooses between the two where no SQL serves both.
     pub(super) fn pick(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
         match self {
@@ -305,10 +310,7 @@ async fn run_on_postgres(
 
 /// The one task that writes to SQLite. What arrives while a commit is under way goes into the next
 /// one together; each request stands or falls by itself.
-async fn write_to_sqlite(
-    mut connection: SqliteConnection,
-    mut requests: mpsc::Receiver<Request>,
-) {
+async fn write_to_sqlite(mut connection: SqliteConnection, mut requests: mpsc::Receiver<Request>) {
     let mut group = Vec::with_capacity(GROUP);
     while requests.recv_many(&mut group, GROUP).await > 0 {
         let (requests, replies): (Vec<_>, Vec<_>) =

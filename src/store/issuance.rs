@@ -33,7 +33,6 @@ pub(crate) struct Plan {
 pub(crate) struct PlannedCertificate {
     pub(crate) ca: String,
     pub(crate) account_id: String,
-    pub(crate) issuer_id: String,
     pub(crate) serial: String,
     pub(crate) tbs: Vec<u8>,
     pub(crate) csr: Vec<u8>,
@@ -86,7 +85,7 @@ impl Store {
         &self,
         order_id: &str,
     ) -> Result<Option<PlannedCertificate>, StoreError> {
-        let select = "SELECT c.ca, c.account_id, c.issuer_id, c.serial, c.tbs, o.csr, \
+        let select = "SELECT c.ca, c.account_id, c.serial, c.tbs, o.csr, \
                       c.planned_at, a.identifier FROM certificates c \
                       JOIN orders o ON o.id = c.order_id \
                       JOIN order_authorizations p ON p.order_id = o.id \
@@ -97,16 +96,15 @@ impl Store {
         let corrupt = |_| StoreError::Corrupt { table: "orders", id: order_id.to_owned() };
         let mut identifiers = Vec::with_capacity(rows.len());
         for row in &rows {
-            identifiers.push(Identifier::dns(&row.text(7)?).map_err(corrupt)?);
+            identifiers.push(Identifier::dns(&row.text(6)?).map_err(corrupt)?);
         }
         Ok(Some(PlannedCertificate {
             ca: row.text(0)?,
             account_id: row.text(1)?,
-            issuer_id: row.text(2)?,
-            serial: row.text(3)?,
-            tbs: row.blob(4)?,
-            csr: row.blob(5)?,
-            planned_at: row.time(6)?,
+            serial: row.text(2)?,
+            tbs: row.blob(3)?,
+            csr: row.blob(4)?,
+            planned_at: row.time(5)?,
             identifiers,
         }))
     }

@@ -16,7 +16,7 @@ mod work;
 pub(crate) use account::Registered;
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use issuance::{Plan, PlannedCertificate};
-pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor, OrdersPage};
+pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor};
 pub(crate) use work::{Lease, WorkKind};
 
 use db::Db;
@@ -81,7 +81,11 @@ impl std::fmt::Display for SchemaStatus {
                 write!(f, "schema at step {applied} of {}; serve brings it up to date", self.newest)
             }
             Some(applied) if applied > self.newest => {
-                write!(f, "schema at step {applied}, by a newer kipuka than this (step {})", self.newest)
+                write!(
+                    f,
+                    "schema at step {applied}, by a newer kipuka than this (step {})",
+                    self.newest
+                )
             }
             Some(applied) => write!(f, "schema at step {applied}, up to date"),
         }

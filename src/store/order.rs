@@ -1,6 +1,6 @@
 //! Orders (RFC 8555 §7.1.3).
 
-use super::authorization::{authorization_of, select_authorizations, COLUMNS};
+use super::authorization::{COLUMNS, authorization_of, select_authorizations};
 use super::db::{Statement, Value, values};
 use super::{Store, StoreError};
 use crate::acme::challenge::ChallengeType;

@@ -71,11 +71,17 @@ pub(super) fn enqueue(kind: WorkKind, subject: &str, now: Timestamp) -> Statemen
     Statement::new(insert, values![kind.as_str(), subject, now])
 }
 
+/// What names a piece of work.
+type Key = (WorkKind, String);
+
+/// The call for those who wait for one piece of work, and how many they are.
+type Waiting = (Arc<Notify>, usize);
+
 /// Calls for those who wait, within this process. Across processes there is the look at the table.
 #[derive(Clone, Default)]
 pub(super) struct Wakeups {
     due: Arc<[Notify; 2]>,
-    settled: Arc<Mutex<HashMap<(WorkKind, String), (Arc<Notify>, usize)>>>,
+    settled: Arc<Mutex<HashMap<Key, Waiting>>>,
 }
 
 impl Wakeups {
@@ -102,7 +108,7 @@ impl Wakeups {
 /// so that no settlement is missed.
 pub(crate) struct Waiter {
     store: Store,
-    key: (WorkKind, String),
+    key: Key,
     notify: Arc<Notify>,
 }
 
@@ -122,8 +128,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut waiting =
-            self.store.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.store.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, count)) = waiting.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
@@ -174,6 +179,16 @@ impl Store {
     /// Returns when work was put on the list by this process, or after `at_most`.
     pub(crate) async fn work_or_timeout(&self, kind: WorkKind, at_most: Duration) {
         let _ = tokio::time::timeout(at_most, self.wakeups.due(kind).notified()).await;
+    }
+
+    /// Lapses every lease that a process before this one left behind, where there can be no other:
+    /// one process at a time works on a SQLite file. On Postgres leases lapse by themselves.
+    pub(crate) async fn lapse_leases(&self, now: Timestamp) -> Result<(), StoreError> {
+        if self.db.is_shared() {
+            return Ok(());
+        }
+        let update = "UPDATE work SET due_at = $1, lease = NULL WHERE lease IS NOT NULL";
+        self.db.transact(vec![Statement::new(update, values![now])]).await.map(drop)
     }
 
     /// Gives the work back, to be claimed again from `due_at` on.

@@ -32,8 +32,11 @@ pub(crate) fn init(log: &Log, env: &Env<'_>) -> Result<(), LoggingError> {
 }
 
 fn filter(log: &Log, env: &Env<'_>) -> Result<EnvFilter, LoggingError> {
-    let set = env(VARIABLE).filter(|set| !set.is_empty());
-    Ok(EnvFilter::try_new(set.as_deref().unwrap_or(&log.level))?)
+    if let Some(set) = env(VARIABLE).filter(|set| !set.is_empty()) {
+        return Ok(EnvFilter::try_new(set)?);
+    }
+    // cryptoki calls every mechanism that it has no name for an error.
+    Ok(EnvFilter::try_new(format!("{},cryptoki=off", log.level))?)
 }
 
 fn subscriber<W>(

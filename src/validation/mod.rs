@@ -24,7 +24,7 @@ mod tls_alpn01;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use outcome::{Evidence, Outcome};
+pub(crate) use outcome::Outcome;
 
 use denied::DeniedNetworks;
 use dial::Dialer;
@@ -39,28 +39,28 @@ use tls_alpn01::TlsAlpn01;
 pub(crate) struct Options {
     /// Recursive resolvers, asked in this order; empty means those of `/etc/resolv.conf`, as it
     /// stands when the [`Validator`] is made.
-    pub resolvers: Vec<SocketAddr>,
-    pub http_port: u16,
+    pub(crate) resolvers: Vec<SocketAddr>,
+    pub(crate) http_port: u16,
     /// Where an http-01 redirect to an https URL goes, if it names no port.
-    pub https_port: u16,
-    pub tls_alpn_port: u16,
+    pub(crate) https_port: u16,
+    pub(crate) tls_alpn_port: u16,
     /// Refused in addition to what is refused always: the metadata addresses of cloud machines,
     /// multicast, unspecified and broadcast addresses.
-    pub denied_networks: Vec<IpNet>,
+    pub(crate) denied_networks: Vec<IpNet>,
     /// `localhost` and the names under it are `127.0.0.1` and `::1`, without asking DNS
     /// (RFC 6761 §6.3).
-    pub localhost_is_this_machine: bool,
-    pub timeouts: Timeouts,
+    pub(crate) localhost_is_this_machine: bool,
+    pub(crate) timeouts: Timeouts,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     /// The whole attempt, with all its queries and redirects.
-    pub attempt: Duration,
+    pub(crate) attempt: Duration,
     /// One TCP connection to one address.
-    pub connect: Duration,
+    pub(crate) connect: Duration,
     /// One question to one resolver, with its repetitions.
-    pub query: Duration,
+    pub(crate) query: Duration,
 }
 
 impl Default for Timeouts {
@@ -101,12 +101,12 @@ pub(crate) enum Method {
 /// One attempt to validate one challenge.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
-    pub method: Method,
-    pub identifier: &'a Identifier,
+    pub(crate) method: Method,
+    pub(crate) identifier: &'a Identifier,
     /// The challenge's token (RFC 8555 §8).
-    pub token: &'a str,
+    pub(crate) token: &'a str,
     /// As computed from the token and the account key (RFC 8555 §8.1).
-    pub key_authorization: &'a str,
+    pub(crate) key_authorization: &'a str,
 }
 
 /// The validator cannot be made.

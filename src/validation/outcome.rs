@@ -18,7 +18,7 @@ pub(crate) enum Outcome {
 /// What was asked, of whom, and what came back, for the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// The two outcomes that prove nothing, while they travel as an error.

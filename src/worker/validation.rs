@@ -13,6 +13,7 @@ const TERMS: Terms =
     Terms { kind: WorkKind::Validation, lease: Duration::from_secs(20), at_once: 64 };
 
 pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
-    let validate = |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
+    let validate =
+        |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
     each::run(context, stop, TERMS, validate).await;
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use const_oid::db::{rfc5912, rfc8410};
-use der::{Decode, Encode};
+use der::Decode;
 use openssl::bn::BigNumContext;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -133,7 +133,12 @@ impl PublicKey {
     }
 
     /// Whether `signature` is this key's signature of `message`.
-    pub(crate) fn verify(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(
+        &self,
+        algorithm: SignatureAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
         if !algorithm.fits(self.key_type) {
             return false;
         }
@@ -220,11 +225,6 @@ impl SignatureAlgorithm {
         };
         AlgorithmIdentifierOwned { oid, parameters: null.then(|| der::asn1::Null.into()) }
     }
-
-    /// The DER of [`Self::identifier`].
-    pub(crate) fn identifier_der(self) -> Result<Vec<u8>, der::Error> {
-        self.identifier().to_der()
-    }
 }
 
 impl fmt::Display for SignatureAlgorithm {
@@ -242,6 +242,7 @@ impl fmt::Display for SignatureAlgorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use der::Encode;
     use openssl::ec::{EcGroup, EcKey, PointConversionForm};
 
     #[test]

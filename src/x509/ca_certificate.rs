@@ -16,28 +16,28 @@ use super::tbs::{Tbs, TbsError, Template, last_second};
 /// What a CA certificate is to say. It tells [`Self::tbs`] what to write and
 /// [`super::lint::lint_ca`] what to find.
 #[derive(Clone, Copy, Debug)]
-pub struct CaCertificate<'a> {
+pub(crate) struct CaCertificate<'a> {
     /// `None` makes a self-signed root.
-    pub issuer: Option<&'a IssuerCertificate>,
+    pub(crate) issuer: Option<&'a IssuerCertificate>,
     /// What the issuer's key signs with; of a root, its own.
-    pub algorithm: SignatureAlgorithm,
+    pub(crate) algorithm: SignatureAlgorithm,
     /// As RFC 4514 writes a name: `CN=Example CA,O=Example`.
-    pub subject: &'a str,
+    pub(crate) subject: &'a str,
     /// How many CA certificates may stand below it; `None` is any number.
-    pub path_len: Option<u8>,
-    pub serial: Serial,
+    pub(crate) path_len: Option<u8>,
+    pub(crate) serial: Serial,
     /// The new CA's key.
-    pub public_key: &'a PublicKey,
-    pub not_before_s: i64,
+    pub(crate) public_key: &'a PublicKey,
+    pub(crate) not_before_s: i64,
     /// From the first to the last second, but never past the issuer's.
-    pub validity_s: i64,
+    pub(crate) validity_s: i64,
     /// The URL of the issuer's CRL.
-    pub crl_distribution_point: Option<&'a str>,
-    pub authority_information: &'a AuthorityInformation,
+    pub(crate) crl_distribution_point: Option<&'a str>,
+    pub(crate) authority_information: &'a AuthorityInformation,
 }
 
 impl<'a> CaCertificate<'a> {
-    pub fn tbs(&self) -> Result<Tbs, TbsError> {
+    pub(crate) fn tbs(&self) -> Result<Tbs, TbsError> {
         let subject = self.subject_der()?;
         let mut not_before_s = self.not_before_s;
         let mut not_after_s = last_second(not_before_s, self.validity_s);

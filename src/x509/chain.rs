@@ -5,14 +5,14 @@ use super::pem::{self, PemError};
 
 /// The issuing CA's certificate, then each the issuer of the one before (RFC 8555 §9.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
+pub(crate) struct Chain {
     issuer: IssuerCertificate,
     above: Vec<IssuerCertificate>,
 }
 
 /// Why a file is no CA's chain. Places count from 1, the CA's own certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChainError {
+pub(crate) enum ChainError {
     #[error(transparent)]
     Pem(#[from] PemError),
     #[error("holds no PEM certificate")]
@@ -36,7 +36,7 @@ pub enum ChainError {
 impl Chain {
     /// Reads a PEM file. Whether its certificates have expired is the caller's to judge: that
     /// depends on the time.
-    pub fn from_pem(text: &str) -> Result<Self, ChainError> {
+    pub(crate) fn from_pem(text: &str) -> Result<Self, ChainError> {
         let mut certificates = Vec::new();
         for (block, place) in pem::blocks(text)?.into_iter().zip(1..) {
             if block.label != "CERTIFICATE" {
@@ -50,7 +50,7 @@ impl Chain {
     }
 
     /// Puts certificates together, the issuing CA's first.
-    pub fn new(certificates: Vec<IssuerCertificate>) -> Result<Self, ChainError> {
+    pub(crate) fn new(certificates: Vec<IssuerCertificate>) -> Result<Self, ChainError> {
         for (pair, place) in certificates.windows(2).zip(1..) {
             let [subject, issuer] = pair else { continue };
             if !subject.is_issued_by(issuer) {
@@ -77,17 +77,17 @@ impl Chain {
     }
 
     /// The CA's own certificate: the one whose key signs.
-    pub fn issuer(&self) -> &IssuerCertificate {
+    pub(crate) fn issuer(&self) -> &IssuerCertificate {
         &self.issuer
     }
 
     /// All certificates, the CA's own first.
-    pub fn certificates(&self) -> impl Iterator<Item = &IssuerCertificate> {
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &IssuerCertificate> {
         std::iter::once(&self.issuer).chain(&self.above)
     }
 
     /// The second until which every certificate is valid.
-    pub fn not_after_s(&self) -> i64 {
+    pub(crate) fn not_after_s(&self) -> i64 {
         self.above
             .iter()
             .map(IssuerCertificate::not_after_s)
@@ -97,7 +97,7 @@ impl Chain {
     /// What a client downloads behind its certificate (RFC 8555 §7.4.2): the CA that issued it and
     /// those between it and the root. The root is left out, since whoever trusts it has it, unless
     /// it is the very CA that issued: clients such as certbot refuse a chain of one certificate.
-    pub fn download_chain(&self) -> String {
+    pub(crate) fn download_chain(&self) -> String {
         let mut text = String::new();
         pem::push_certificate(&mut text, self.issuer.der());
         for certificate in self.above.iter().filter(|certificate| !certificate.is_self_signed()) {
@@ -107,12 +107,12 @@ impl Chain {
     }
 
     /// A whole download: the certificate, then [`Self::download_chain`].
-    pub fn to_pem(&self, certificate_der: &[u8]) -> String {
+    pub(crate) fn to_pem(&self, certificate_der: &[u8]) -> String {
         download_pem(certificate_der, &self.download_chain())
     }
 
     /// The chain as a file that [`Self::from_pem`] reads, root included.
-    pub fn to_file(&self) -> String {
+    pub(crate) fn to_file(&self) -> String {
         let mut text = String::new();
         for certificate in self.certificates() {
             pem::push_certificate(&mut text, certificate.der());
@@ -122,7 +122,7 @@ impl Chain {
 }
 
 /// A whole download: the certificate, then what [`Chain::download_chain`] gave.
-pub fn download_pem(certificate_der: &[u8], download_chain: &str) -> String {
+pub(crate) fn download_pem(certificate_der: &[u8], download_chain: &str) -> String {
     let mut text = String::new();
     pem::push_certificate(&mut text, certificate_der);
     text + download_chain

@@ -36,8 +36,7 @@ const SIGNATURE_ALGORITHMS: [ObjectIdentifier; 8] = [
 /// A CSR (RFC 2986 §4) that is signed by the key it holds, asks for no CA certificate, and holds a
 /// key that a certificate may carry. All else it asks for is left unread (RFC 8555 §7.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateRequest {
-    der: Vec<u8>,
+pub(crate) struct CertificateRequest {
     public_key: PublicKey,
     dns_names: Vec<String>,
     common_names: Vec<String>,
@@ -45,7 +44,7 @@ pub struct CertificateRequest {
 
 /// Why a CSR is refused, in words for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CsrError {
+pub(crate) enum CsrError {
     #[error("the CSR is longer than {MAX_LENGTH} bytes")]
     TooLong,
     #[error("the CSR is not the DER of a PKCS #10 certification request (RFC 2986)")]
@@ -78,7 +77,7 @@ pub enum CsrError {
 }
 
 impl CertificateRequest {
-    pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
+    pub(crate) fn from_der(der: &[u8]) -> Result<Self, CsrError> {
         if der.len() > MAX_LENGTH {
             return Err(CsrError::TooLong);
         }
@@ -109,27 +108,22 @@ impl CertificateRequest {
             None => Vec::new(),
         };
         let common_names = common_names(&request.info.subject)?;
-        Ok(Self { der: der.to_vec(), public_key, dns_names, common_names })
+        Ok(Self { public_key, dns_names, common_names })
     }
 
-    /// The DER as it came.
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    pub fn public_key(&self) -> &PublicKey {
+    pub(crate) fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 
     /// The dNSNames of the subjectAltName (RFC 5280 §4.2.1.6) as they are written: ASCII, neither
     /// checked nor folded.
-    pub fn dns_names(&self) -> &[String] {
+    pub(crate) fn dns_names(&self) -> &[String] {
         &self.dns_names
     }
 
     /// The common names of the subject that are not empty, as they are written. RFC 8555 §7.4 lets
     /// them name an identifier.
-    pub fn common_names(&self) -> &[String] {
+    pub(crate) fn common_names(&self) -> &[String] {
         &self.common_names
     }
 }

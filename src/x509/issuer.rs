@@ -14,7 +14,7 @@ use super::algorithm::{KeyError, PublicKey};
 
 /// A certificate whose key may sign certificates (RFC 5280 §4.2.1.9, §4.2.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssuerCertificate {
+pub(crate) struct IssuerCertificate {
     der: Vec<u8>,
     subject_der: Vec<u8>,
     subject: String,
@@ -29,7 +29,7 @@ pub struct IssuerCertificate {
 
 /// Why a certificate cannot be that of a CA.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IssuerError {
+pub(crate) enum IssuerError {
     #[error("is not the DER of a certificate (RFC 5280 §4.1)")]
     Malformed,
     #[error("cannot be used: {0}")]
@@ -45,7 +45,7 @@ pub enum IssuerError {
 }
 
 impl IssuerCertificate {
-    pub fn from_der(der: &[u8]) -> Result<Self, IssuerError> {
+    pub(crate) fn from_der(der: &[u8]) -> Result<Self, IssuerError> {
         let certificate = Certificate::from_der(der).map_err(|_| IssuerError::Malformed)?;
         let openssl = X509::from_der(der).map_err(|_| IssuerError::Malformed)?;
         let tbs = certificate.tbs_certificate();
@@ -88,47 +88,47 @@ impl IssuerCertificate {
         })
     }
 
-    pub fn der(&self) -> &[u8] {
+    pub(crate) fn der(&self) -> &[u8] {
         &self.der
     }
 
     /// The DER of the subject: what the certificates under it name as issuer, byte for byte
     /// (RFC 5280 §4.1.2.4).
-    pub fn subject_der(&self) -> &[u8] {
+    pub(crate) fn subject_der(&self) -> &[u8] {
         &self.subject_der
     }
 
     /// The subject in words (RFC 4514).
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
 
-    pub fn public_key(&self) -> &PublicKey {
+    pub(crate) fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 
     /// The subjectKeyIdentifier, or where there is none, what it would be (RFC 5280 §4.2.1.2).
-    pub fn subject_key_identifier(&self) -> &[u8] {
+    pub(crate) fn subject_key_identifier(&self) -> &[u8] {
         &self.key_identifier
     }
 
-    pub fn not_before_s(&self) -> i64 {
+    pub(crate) fn not_before_s(&self) -> i64 {
         self.not_before_s
     }
 
     /// The last second of its validity.
-    pub fn not_after_s(&self) -> i64 {
+    pub(crate) fn not_after_s(&self) -> i64 {
         self.not_after_s
     }
 
     /// How many CA certificates may stand below it; `None` is any number (RFC 5280 §4.2.1.9).
-    pub fn path_len(&self) -> Option<u8> {
+    pub(crate) fn path_len(&self) -> Option<u8> {
         self.path_len
     }
 
     /// The names of RFC 5280 §4.2.1.3 that the keyUsage extension asserts; `None` where there is no
     /// such extension, which leaves the key unrestricted.
-    pub fn key_usage(&self) -> Option<BTreeSet<&'static str>> {
+    pub(crate) fn key_usage(&self) -> Option<BTreeSet<&'static str>> {
         let usage = self.key_usage?;
         Some(
             KEY_USAGES
@@ -139,12 +139,12 @@ impl IssuerCertificate {
         )
     }
 
-    pub fn is_self_signed(&self) -> bool {
+    pub(crate) fn is_self_signed(&self) -> bool {
         self.self_signed
     }
 
     /// Whether `self` is signed by the key of `issuer` and names it (RFC 5280 §6.1.3 (a)).
-    pub fn is_issued_by(&self, issuer: &Self) -> bool {
+    pub(crate) fn is_issued_by(&self, issuer: &Self) -> bool {
         let (Ok(subject), Ok(of_issuer)) = (X509::from_der(&self.der), X509::from_der(&issuer.der))
         else {
             return false;
@@ -162,7 +162,7 @@ fn is_issued_by(subject: &X509, issuer: &X509, key: &PublicKey) -> bool {
 }
 
 /// The names of the bits (RFC 5280 §4.2.1.3), as configurations write them.
-pub const KEY_USAGES: [(KeyUsages, &str); 9] = [
+pub(crate) const KEY_USAGES: [(KeyUsages, &str); 9] = [
     (KeyUsages::DigitalSignature, "digitalSignature"),
     (KeyUsages::NonRepudiation, "nonRepudiation"),
     (KeyUsages::KeyEncipherment, "keyEncipherment"),

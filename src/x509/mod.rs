@@ -1,17 +1,17 @@
 //! RFC 5280: bytes in, bytes out.
 
-pub mod algorithm;
-pub mod ca_certificate;
-pub mod chain;
-pub mod csr;
+pub(crate) mod algorithm;
+pub(crate) mod ca_certificate;
+pub(crate) mod chain;
+pub(crate) mod csr;
 mod extensions;
-pub mod issuer;
-pub mod lint;
+pub(crate) mod issuer;
+pub(crate) mod lint;
 mod pem;
-pub mod profile;
-pub mod serial;
-pub mod tbs;
-pub mod weak_key;
+pub(crate) mod profile;
+pub(crate) mod serial;
+pub(crate) mod tbs;
+pub(crate) mod weak_key;
 
 #[cfg(test)]
 mod tests;

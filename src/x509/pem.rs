@@ -10,7 +10,7 @@ pub(super) struct Block {
 
 /// Why a text holds no sequence of PEM blocks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PemError {
+pub(crate) enum PemError {
     #[error("line {0} begins a PEM block that does not end")]
     Unfinished(usize),
     #[error("the PEM block that begins on line {0} is not base64")]

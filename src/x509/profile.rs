@@ -1,48 +1,48 @@
 //! What every certificate of one CA has in common.
 
 /// How long before "now" a certificate begins, for clients whose clock is a little slow.
-pub const BACKDATE_S: i64 = 60;
+pub(crate) const BACKDATE_S: i64 = 60;
 
 /// What a CA puts into the certificates of TLS servers; a request adds names and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profile {
+pub(crate) struct Profile {
     /// From notBefore to notAfter, both included (RFC 5280 §4.1.2.5).
-    pub validity_s: i64,
-    pub backdate_s: i64,
-    pub extended_key_usage: ExtendedKeyUsage,
+    pub(crate) validity_s: i64,
+    pub(crate) backdate_s: i64,
+    pub(crate) extended_key_usage: ExtendedKeyUsage,
     /// The URL of the CRL (RFC 5280 §4.2.1.13).
-    pub crl_distribution_point: Option<String>,
-    pub authority_information: AuthorityInformation,
+    pub(crate) crl_distribution_point: Option<String>,
+    pub(crate) authority_information: AuthorityInformation,
     /// Repeat the first DNS name that fits as the subject's common name. Without it the subject is
     /// empty and the subjectAltName critical (RFC 5280 §4.1.2.6).
-    pub common_name: bool,
+    pub(crate) common_name: bool,
 }
 
 /// What the key may be used for in TLS (RFC 5280 §4.2.1.12). The profile decides, never the CSR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExtendedKeyUsage {
-    pub server_auth: bool,
-    pub client_auth: bool,
+pub(crate) struct ExtendedKeyUsage {
+    pub(crate) server_auth: bool,
+    pub(crate) client_auth: bool,
 }
 
 /// Where more is known about the issuer (RFC 5280 §4.2.2.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuthorityInformation {
+pub(crate) struct AuthorityInformation {
     /// The URL of the issuer's certificate.
-    pub ca_issuers: Option<String>,
+    pub(crate) ca_issuers: Option<String>,
     /// The URL of the OCSP responder.
-    pub ocsp: Option<String>,
+    pub(crate) ocsp: Option<String>,
 }
 
 impl AuthorityInformation {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ca_issuers.is_none() && self.ocsp.is_none()
     }
 }
 
 impl Profile {
     /// The profile of a TLS server's certificate, without URLs.
-    pub fn tls_server(validity_s: i64) -> Self {
+    pub(crate) fn tls_server(validity_s: i64) -> Self {
         Self {
             validity_s,
             backdate_s: BACKDATE_S,

@@ -3,29 +3,29 @@
 use std::fmt;
 
 /// The length of every serial: the most that RFC 5280 §4.1.2.2 allows.
-pub const SERIAL_LENGTH: usize = 20;
+pub(crate) const SERIAL_LENGTH: usize = 20;
 
 /// The serial number of a certificate (RFC 5280 §4.1.2.2): positive, exactly 20 octets, 159 bits of
 /// which all but the first are random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Serial([u8; SERIAL_LENGTH]);
+pub(crate) struct Serial([u8; SERIAL_LENGTH]);
 
 impl Serial {
     /// Makes a serial of 20 random bytes. The sign bit is cleared and the next one set, so that the
     /// INTEGER has neither a leading zero nor a length that varies.
-    pub fn from_entropy(mut bytes: [u8; SERIAL_LENGTH]) -> Self {
+    pub(crate) fn from_entropy(mut bytes: [u8; SERIAL_LENGTH]) -> Self {
         bytes[0] = (bytes[0] & 0x7f) | 0x40;
         Self(bytes)
     }
 
     /// Reads a serial as [`Self::as_bytes`] gave it; `None` where no kipuka made it.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: [u8; SERIAL_LENGTH] = bytes.try_into().ok()?;
         (bytes[0] & 0xc0 == 0x40).then_some(Self(bytes))
     }
 
     /// Reads the form that `Display` writes, in either case.
-    pub fn from_hex(text: &str) -> Option<Self> {
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
         let text = text.as_bytes();
         if text.len() != 2 * SERIAL_LENGTH {
             return None;
@@ -39,7 +39,7 @@ impl Serial {
         Self::from_bytes(&bytes)
     }
 
-    pub fn as_bytes(&self) -> &[u8; SERIAL_LENGTH] {
+    pub(crate) fn as_bytes(&self) -> &[u8; SERIAL_LENGTH] {
         &self.0
     }
 }

@@ -21,32 +21,32 @@ use super::serial::Serial;
 /// What the certificate of a TLS server is to say. It tells [`Self::tbs`] what to write and
 /// [`super::lint::lint`] what to find.
 #[derive(Clone, Copy, Debug)]
-pub struct Leaf<'a> {
-    pub issuer: &'a IssuerCertificate,
+pub(crate) struct Leaf<'a> {
+    pub(crate) issuer: &'a IssuerCertificate,
     /// What the issuer's key signs with.
-    pub algorithm: SignatureAlgorithm,
-    pub profile: &'a Profile,
-    pub serial: Serial,
+    pub(crate) algorithm: SignatureAlgorithm,
+    pub(crate) profile: &'a Profile,
+    pub(crate) serial: Serial,
     /// The subject's key.
-    pub public_key: &'a PublicKey,
+    pub(crate) public_key: &'a PublicKey,
     /// In normal form.
-    pub dns_names: &'a [String],
+    pub(crate) dns_names: &'a [String],
     /// Of kipuka's own server; nobody can order them.
-    pub ip_addresses: &'a [IpAddr],
+    pub(crate) ip_addresses: &'a [IpAddr],
 }
 
 /// The DER of a `TBSCertificate` (RFC 5280 §4.1). Nothing may sign it before it is linted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tbs {
-    pub der: Vec<u8>,
-    pub not_before_s: i64,
+pub(crate) struct Tbs {
+    pub(crate) der: Vec<u8>,
+    pub(crate) not_before_s: i64,
     /// The last second of its validity.
-    pub not_after_s: i64,
+    pub(crate) not_after_s: i64,
 }
 
 /// Why nothing can be issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TbsError {
+pub(crate) enum TbsError {
     #[error("a certificate must name something")]
     NoNames,
     #[error("{algorithm} is nothing that a key of type {key_type} signs with")]
@@ -70,7 +70,7 @@ pub enum TbsError {
 impl Leaf<'_> {
     /// Writes the `TBSCertificate`: from `backdate_s` before now and for `validity_s`, yet within
     /// the validity of the CA's own certificate.
-    pub fn tbs(&self, now_s: i64) -> Result<Tbs, TbsError> {
+    pub(crate) fn tbs(&self, now_s: i64) -> Result<Tbs, TbsError> {
         if self.dns_names.is_empty() && self.ip_addresses.is_empty() {
             return Err(TbsError::NoNames);
         }

@@ -19,7 +19,7 @@ const MAX_ROCA_PRIME: u32 = 167;
 
 /// Why a key protects nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WeakKey {
+pub(crate) enum WeakKey {
     #[error(
         "its modulus has {0} bits; RSA keys must have 2048 to 8192 bits, in a multiple of eight"
     )]
@@ -43,7 +43,7 @@ impl From<ErrorStack> for WeakKey {
 }
 
 /// Refuses RSA keys of the wrong size or exponent, or with a modulus that is easily taken apart. Every curve that [`PublicKey`] knows is strong enough.
-pub fn check(key: &PublicKey) -> Result<(), WeakKey> {
+pub(crate) fn check(key: &PublicKey) -> Result<(), WeakKey> {
     match key.key_type() {
         KeyType::Rsa(bits) => check_rsa(bits, &key.pkey().rsa()?),
         KeyType::EcP256 | KeyType::EcP384 | KeyType::EcP521 | KeyType::Ed25519 => Ok(()),
@@ -196,14 +196,16 @@ mod tests {
     #[test]
     fn a_small_factor_is_found() {
         for factor in [2, 3, 751] {
+            // The least multiple of 2048 bits.
             let mut modulus = BigNum::new().unwrap();
-            modulus.generate_prime(2040, false, None, None).unwrap();
-            while modulus.num_bits() < 2048 {
-                modulus.mul_word(factor).unwrap();
-            }
-            if modulus.num_bits() == 2048 {
-                assert_eq!(check(&rsa(&modulus, &exponent())), Err(WeakKey::RsaFactor(factor)));
-            }
+            modulus.set_bit(2047).unwrap();
+            let rest = modulus.mod_word(factor).unwrap();
+            modulus.add_word(factor - u32::try_from(rest).unwrap()).unwrap();
+            let found = check(&rsa(&modulus, &exponent()));
+            assert!(
+                matches!(found, Err(WeakKey::RsaFactor(least)) if least <= factor),
+                "{found:?}"
+            );
         }
     }
 
@@ -238,13 +240,15 @@ mod tests {
         power
             .mod_exp(&exponent(), &BigNum::from_u32(12345).unwrap(), &product, &mut context)
             .unwrap();
-        // A multiple of the primes' product, of such a size that the sum has 2048 bits.
+        // A multiple of the product on top keeps the residues; the least one that
+        // sets the top bit of 2048.
+        let mut top = BigNum::new().unwrap();
+        top.set_bit(2047).unwrap();
         let mut multiple = BigNum::new().unwrap();
-        multiple.rand(2048 - product.num_bits(), MsbOption::TWO_ONES, false).unwrap();
+        multiple.checked_div(&top, &product, &mut context).unwrap();
+        multiple.add_word(1).unwrap();
         let mut modulus = &(&product * &multiple) + &power;
-        while primes_below(MAX_SMALL_PRIME).any(|prime| modulus.mod_word(prime).unwrap() == 0)
-            || modulus.num_bits() < 2048
-        {
+        while primes_below(MAX_SMALL_PRIME).any(|prime| modulus.mod_word(prime).unwrap() == 0) {
             modulus = &modulus + &product;
         }
         assert_eq!(check(&rsa(&modulus, &exponent())), Err(WeakKey::RsaRoca));

@@ -56,7 +56,7 @@ pub(crate) fn facts(source: &str, module: &[String]) -> Facts {
     let mut facts = Facts::default();
     // The modules written out in this file, with the depth of braces at which each ends.
     let mut inside: Vec<(usize, String)> = Vec::new();
-    let mut depth = 0;
+    let mut depth = 0_usize;
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
         match &token.kind {
@@ -64,7 +64,7 @@ pub(crate) fn facts(source: &str, module: &[String]) -> Facts {
             Kind::Other('{') => depth += 1,
             Kind::Other('}') => {
                 depth = depth.saturating_sub(1);
-                inside.retain(|(opened, _)| *opened < depth + 1);
+                inside.retain(|(opened, _)| *opened <= depth);
             }
             Kind::Word(word) if word == "mod" => {
                 let name = tokens.get(at + 1).and_then(Token::word);
@@ -72,7 +72,7 @@ pub(crate) fn facts(source: &str, module: &[String]) -> Facts {
                     inside.push((depth + 1, name.to_owned()));
                 }
             }
-            Kind::Word(word) if begins_path(&tokens, at) => {
+            Kind::Word(_) if begins_path(&tokens, at) => {
                 let here = module.iter().chain(inside.iter().map(|(_, name)| name));
                 let here: Vec<String> = here.cloned().collect();
                 let mut named = Vec::new();
@@ -83,7 +83,6 @@ pub(crate) fn facts(source: &str, module: &[String]) -> Facts {
                 }
                 // A tree of `use` holds no braces of code, so all of it can be passed over.
                 at = end.max(at + 1);
-                let _ = word;
                 continue;
             }
             _ => {}
@@ -93,37 +92,40 @@ pub(crate) fn facts(source: &str, module: &[String]) -> Facts {
     facts
 }
 
-/// Puts a path where it belongs. A single word is a name of this file unless it was imported.
+/// Puts a path where it belongs. A single word is a name of this file, or `pub(crate)`, unless it
+/// was imported.
 fn sort_out(named: Named, here: &[String], is_path: bool, facts: &mut Facts) {
     let Named { line, path } = named;
-    let first = path.first().map(String::as_str);
-    match first {
-        Some("crate") => {
-            facts.inner.push(Named { line, path: path[1..].to_vec() });
-        }
-        Some("super" | "self") if path.len() > 1 || first == Some("super") => {
+    match path.first().map(String::as_str) {
+        Some(_) if !is_path => {}
+        Some("crate") => facts.inner.push(Named { line, path: path[1..].to_vec() }),
+        Some("super" | "self") => {
             let up = path.iter().filter(|word| *word == "super").count();
+            let kept = &here[..here.len().saturating_sub(up)];
             let rest = path.iter().filter(|word| !matches!(word.as_str(), "super" | "self"));
-            let kept = here.len().saturating_sub(up);
-            let full = here[..kept].iter().chain(rest).cloned().collect();
-            facts.inner.push(Named { line, path: full });
+            facts.inner.push(Named { line, path: kept.iter().chain(rest).cloned().collect() });
         }
-        Some(_) if is_path => facts.outer.push(Named { line, path }),
-        _ => {}
+        _ => facts.outer.push(Named { line, path }),
     }
 }
 
-/// A word with which a path starts: not one in the middle, not a field, not a lifetime's name.
+/// Between these and `::` a path ends, so that `use ::b` starts at the root of all crates.
+const KEYWORDS: &[&str] =
+    &["as", "const", "dyn", "else", "for", "impl", "in", "mut", "return", "use", "where"];
+
+/// A word with which a path starts: neither a field nor in the middle of a path.
 fn begins_path(tokens: &[Token], at: usize) -> bool {
-    if at == 0 {
-        return true;
-    }
-    let before = &tokens[at - 1];
-    if before.is('.') && !(at >= 2 && tokens[at - 2].is('.')) {
+    let back = |steps: usize| at.checked_sub(steps).and_then(|at| tokens.get(at));
+    let is_back = |steps, sign| back(steps).is_some_and(|token| token.is(sign));
+    if is_back(1, '.') && !is_back(2, '.') {
         return false;
     }
-    // `a::b` at b, but not `::b`, which starts at the root of all crates.
-    !(before.is_path() && at >= 2 && (tokens[at - 2].word().is_some() || tokens[at - 2].is('>')))
+    if !back(1).is_some_and(Token::is_path) {
+        return true;
+    }
+    let arrow = is_back(3, '-') || is_back(3, '=');
+    let word = back(2).and_then(Token::word);
+    !(word.is_some_and(|word| !KEYWORDS.contains(&word)) || (is_back(2, '>') && !arrow))
 }
 
 /// Reads a path or a tree of them (`a::{b, c::d}`) from `at`; returns where it ends.
@@ -256,10 +258,8 @@ fn tokens(source: &str) -> Vec<Token> {
             at += character(rest);
             None
         } else if rest[0].is_alphanumeric() || rest[0] == '_' {
-            let length = rest
-                .iter()
-                .position(|c| !(c.is_alphanumeric() || *c == '_'))
-                .unwrap_or(rest.len());
+            let length =
+                rest.iter().position(|c| !(c.is_alphanumeric() || *c == '_')).unwrap_or(rest.len());
             at += length;
             let word: String = rest[..length].iter().collect();
             (!rest[0].is_numeric()).then_some(Kind::Word(word))
@@ -319,7 +319,8 @@ fn string(rest: &[char]) -> Option<(String, usize)> {
             at += 2;
             continue;
         }
-        let closed = *c == '"' && rest[at + 1..].iter().take_while(|c| **c == '#').count() >= fences;
+        let closed =
+            *c == '"' && rest[at + 1..].iter().take_while(|c| **c == '#').count() >= fences;
         if closed {
             return Some((text, at + 1 + fences));
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Needs, Section, Shared, shortened};
 
-/// Longer than any token's CKA_ID.
+/// Longer than any token's `CKA_ID`.
 const MAX_ID_BYTES: usize = 255;
 
 /// Where a CA's key is.

@@ -46,6 +46,7 @@ impl KeyUsage {
     }
 
     /// The number of its bit, 0 to 8.
+    #[cfg(test)]
     pub(crate) fn bit(self) -> u8 {
         self as u8
     }

@@ -84,12 +84,13 @@ pub(super) async fn orders(
 ) -> Result<Reply, AcmeError> {
     let links = &request.resource.links;
     let account = own(request.account, &id)?;
-    let before = match query.cursor {
-        None => None,
-        Some(text) => Some(read_cursor(&text).ok_or_else(|| {
-            Problem::malformed("the cursor is not one that this list gave out")
-        })?),
-    };
+    let before =
+        match query.cursor {
+            None => None,
+            Some(text) => Some(read_cursor(&text).ok_or_else(|| {
+                Problem::malformed("the cursor is not one that this list gave out")
+            })?),
+        };
     let now = acme.context.clock.now();
     let page = acme.context.store.orders_of(&account.id, now, before, PAGE).await?;
     let urls: Vec<_> = page.ids.iter().map(|id| links.order(id)).collect();

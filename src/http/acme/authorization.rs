@@ -58,7 +58,8 @@ pub(super) async fn authorization(
                 flow::deactivate_authorization(&acme.context, authorization).await?
             }
             _ => {
-                let detail = "an authorization can only be deactivated: {\"status\":\"deactivated\"}";
+                let detail =
+                    "an authorization can only be deactivated: {\"status\":\"deactivated\"}";
                 return Err(Problem::malformed(detail).into());
             }
         };

@@ -7,11 +7,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::Acme;
 use super::account::account_object;
 use super::problem::AcmeError;
 use super::reply::Reply;
 use super::request::{KeyRequest, Object};
-use super::Acme;
 use crate::acme::problem::ProblemType;
 use crate::flow::{self, Error, NewAccount};
 

@@ -37,8 +37,11 @@ pub(super) async fn new_order(
         let detail = "this CA sets the dates itself; leave out notBefore and notAfter";
         return Err(Problem::malformed(detail).into());
     }
-    let asked: Vec<_> =
-        fields.identifiers.into_iter().map(|identifier| (identifier.kind, identifier.value)).collect();
+    let asked: Vec<_> = fields
+        .identifiers
+        .into_iter()
+        .map(|identifier| (identifier.kind, identifier.value))
+        .collect();
     let order = flow::new_order(&acme.context, &request.account, &asked).await?;
     let links = &request.resource.links;
     let body = order_object(links, &order, acme.context.clock.now());

@@ -54,7 +54,8 @@ impl IntoResponse for AcmeError {
         };
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, serde_json::to_string(&problem).unwrap_or_default()).into_response();
+        let mut response =
+            (status, serde_json::to_string(&problem).unwrap_or_default()).into_response();
         let headers = response.headers_mut();
         let content_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, content_type);

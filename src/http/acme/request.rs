@@ -35,7 +35,9 @@ impl Payload for AsGet {
         if bytes.is_empty() {
             return Ok(Self);
         }
-        Err(Problem::malformed("this resource is only read: the payload must be empty (POST-as-GET)"))
+        Err(Problem::malformed(
+            "this resource is only read: the payload must be empty (POST-as-GET)",
+        ))
     }
 }
 
@@ -84,7 +86,9 @@ impl<P: Payload> FromRequest<Arc<Acme>> for AcmeRequest<P> {
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
         let Received { resource, jws } = receive(request, acme).await?;
         let KeyReference::Kid(kid) = jws.key() else {
-            return Err(Problem::malformed("sign this request with \"kid\", the account's URL").into());
+            return Err(
+                Problem::malformed("sign this request with \"kid\", the account's URL").into()
+            );
         };
         let account = find_account(acme, &resource, kid).await?;
         let key = Jwk::from_canonical_json(&account.jwk)
@@ -101,7 +105,9 @@ impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
         let Received { resource, jws } = receive(request, acme).await?;
         let KeyReference::Jwk(key) = jws.key() else {
-            return Err(Problem::malformed("sign this request with \"jwk\", the account's key").into());
+            return Err(
+                Problem::malformed("sign this request with \"jwk\", the account's key").into()
+            );
         };
         let key = key.clone();
         let jws = authenticate(acme, &resource, &key, jws).await?;
@@ -167,11 +173,7 @@ fn problem_of(error: &JwsError) -> Problem {
     }
 }
 
-async fn find_account(
-    acme: &Acme,
-    resource: &Resource,
-    kid: &str,
-) -> Result<Account, AcmeError> {
+async fn find_account(acme: &Acme, resource: &Resource, kid: &str) -> Result<Account, AcmeError> {
     let unknown = || {
         let detail = "the \"kid\" is not the URL of an account of this CA";
         AcmeError::from(Problem::new(ProblemType::AccountDoesNotExist, detail))
@@ -197,8 +199,7 @@ async fn authenticate(
 ) -> Result<Jws, AcmeError> {
     let bad_nonce = |detail: &str| AcmeError::from(Problem::new(ProblemType::BadNonce, detail));
     let Some(nonce) = jws.nonce() else { return Err(bad_nonce("the JWS has no nonce")) };
-    let Some(nonce) =
-        acme.nonces.open(&resource.authority.id, acme.context.clock.now(), nonce)
+    let Some(nonce) = acme.nonces.open(&resource.authority.id, acme.context.clock.now(), nonce)
     else {
         return Err(bad_nonce("the nonce is not one of this CA's, or has expired"));
     };

@@ -44,9 +44,12 @@ pub(super) async fn resource(
     let links = Links::new(base, &authority.id);
     let wants_nonce = request.method() == Method::POST;
     let is_directory = request.uri().path().ends_with("/directory");
-    request.extensions_mut().insert(Resource { authority: Arc::clone(&authority), links: links.clone() });
+    request
+        .extensions_mut()
+        .insert(Resource { authority: Arc::clone(&authority), links: links.clone() });
     let mut response = next.run(request).await;
-    if !is_directory && let Ok(link) = HeaderValue::try_from(links.relation("index", &links.directory()))
+    if !is_directory
+        && let Ok(link) = HeaderValue::try_from(links.relation("index", &links.directory()))
     {
         response.headers_mut().append(header::LINK, link);
     }

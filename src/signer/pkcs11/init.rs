@@ -17,7 +17,7 @@ const LABEL_BYTES: usize = 32;
 
 /// Why there is no fresh token.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     #[error("a token label has 1 to {LABEL_BYTES} bytes; {0:?} has not")]
     Label(String),
     #[error("several tokens have the label {label:?}; the library has: {present}")]
@@ -45,7 +45,7 @@ impl From<LibraryError> for InitError {
 ///
 /// The slot ID holds in this process only: some libraries number the slot anew when they are next
 /// initialised, so configure the label.
-pub fn token(
+pub(crate) fn token(
     library: &Path,
     label: &str,
     so_pin: &SecretString,

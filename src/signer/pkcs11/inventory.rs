@@ -15,45 +15,45 @@ use super::recovery::Fault;
 
 /// A slot with what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotEntry {
+pub(crate) struct SlotEntry {
     /// The slot ID that `slot` in `[hsm]` takes; not its place in the list.
-    pub slot: u64,
-    pub description: String,
-    pub token: Option<TokenEntry>,
+    pub(crate) slot: u64,
+    pub(crate) description: String,
+    pub(crate) token: Option<TokenEntry>,
 }
 
 /// A token's `CK_TOKEN_INFO` (PKCS#11 v3.1 §3.3), as far as kipuka asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenEntry {
-    pub label: String,
-    pub manufacturer: String,
-    pub model: String,
-    pub serial_number: String,
-    pub initialized: bool,
-    pub user_pin_initialized: bool,
-    pub login_required: bool,
+pub(crate) struct TokenEntry {
+    pub(crate) label: String,
+    pub(crate) manufacturer: String,
+    pub(crate) model: String,
+    pub(crate) serial_number: String,
+    pub(crate) initialized: bool,
+    pub(crate) user_pin_initialized: bool,
+    pub(crate) login_required: bool,
     /// The PIN is typed at the token itself.
-    pub protected_authentication_path: bool,
-    pub user_pin_locked: bool,
+    pub(crate) protected_authentication_path: bool,
+    pub(crate) user_pin_locked: bool,
     /// How many sessions one application may have; `None` where there is no limit to speak of.
-    pub max_sessions: Option<u64>,
+    pub(crate) max_sessions: Option<u64>,
 }
 
 /// A private or public key on a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyEntry {
+pub(crate) struct KeyEntry {
     /// `CKA_ID`: any bytes.
-    pub id: Vec<u8>,
+    pub(crate) id: Vec<u8>,
     /// `CKA_LABEL`.
-    pub label: String,
+    pub(crate) label: String,
     /// As PKCS#11 names it: `RSA`, `EC`.
-    pub key_type: String,
+    pub(crate) key_type: String,
     /// `CKO_PRIVATE_KEY`, else `CKO_PUBLIC_KEY`.
-    pub private: bool,
+    pub(crate) private: bool,
 }
 
 /// The slots of the library at `library`. Blocking.
-pub fn slots(library: &Path) -> Result<Vec<SlotEntry>, OpenError> {
+pub(crate) fn slots(library: &Path) -> Result<Vec<SlotEntry>, OpenError> {
     Ok(slots_of(&Module::load(library)?.context)?)
 }
 

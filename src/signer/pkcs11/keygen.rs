@@ -15,7 +15,7 @@ use crate::x509::algorithm::PublicKey;
 
 /// The kinds of key that kipuka makes, under the names that `kipuka hsm keygen --type` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeySpec {
+pub(crate) enum KeySpec {
     Rsa2048,
     Rsa3072,
     Rsa4096,
@@ -24,7 +24,7 @@ pub enum KeySpec {
 }
 
 impl KeySpec {
-    pub const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::EcP256, Self::EcP384];
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for KeySpec {
 /// A key type that kipuka cannot make.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no key type: use rsa-2048, rsa-3072, rsa-4096, ec-p256 or ec-p384")]
-pub struct UnknownKeySpec(String);
+pub(crate) struct UnknownKeySpec(String);
 
 impl FromStr for KeySpec {
     type Err = UnknownKeySpec;
@@ -58,7 +58,7 @@ impl FromStr for KeySpec {
 
 /// Why there is no new key.
 #[derive(Debug, thiserror::Error)]
-pub enum KeygenError {
+pub(crate) enum KeygenError {
     #[error("a key needs an id of at least one byte")]
     EmptyId,
     #[error("the id {id} is taken; the token has: {present}")]
@@ -75,7 +75,7 @@ impl From<Fault> for KeygenError {
 
 /// Makes a key pair on `token` under a `CKA_ID` that no key has yet, and returns its public half.
 /// Blocking: RSA 4096 can take minutes on a small token.
-pub fn generate(
+pub(crate) fn generate(
     token: &Token,
     spec: KeySpec,
     cka_id: &[u8],

@@ -20,22 +20,22 @@ use module::lock;
 use recovery::{Fault, Remedy};
 
 mod access;
-pub mod init;
-pub mod inventory;
+pub(crate) mod init;
+pub(crate) mod inventory;
 mod key;
-pub mod keygen;
+pub(crate) mod keygen;
 pub(super) mod mechanism;
 mod module;
 pub(super) mod recovery;
 pub(super) mod session_pool;
 mod token;
 
-pub use module::LibraryError;
-pub use session_pool::{DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, shut_down};
-pub use token::{Token, TokenOptions};
+pub(crate) use module::LibraryError;
+pub(crate) use session_pool::shut_down;
+pub(crate) use token::{Token, TokenOptions};
 
 /// A signer whose key never leaves its token.
-pub struct Pkcs11Signer {
+pub(crate) struct Pkcs11Signer {
     token: Arc<Token>,
     key: Arc<SigningKey>,
 }
@@ -43,7 +43,7 @@ pub struct Pkcs11Signer {
 /// Why a token or a key on it cannot be used. Each message is for the operator: what is wrong, what
 /// there is instead, what to do. None contains a PIN.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     #[error(transparent)]
     Library(#[from] LibraryError),
     #[error("neither slot nor token_label says which token to use; the library has: {present}")]
@@ -120,7 +120,7 @@ impl Pkcs11Signer {
     ///
     /// # Errors
     /// [`OpenError::KeyMismatch`] names the key ids (RFC 5280 §4.2.1.2) of both keys.
-    pub fn open(
+    pub(crate) fn open(
         token: &Arc<Token>,
         cka_id: &[u8],
         algorithm: Option<SignatureAlgorithm>,

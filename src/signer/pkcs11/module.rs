@@ -34,9 +34,9 @@ pub(in crate::signer) struct Module {
      installed (`ldd` lists them; see the vendor's documentation)",
     path.display()
 )]
-pub struct LibraryError {
-    pub path: PathBuf,
-    pub detail: String,
+pub(crate) struct LibraryError {
+    pub(crate) path: PathBuf,
+    pub(crate) detail: String,
 }
 
 impl Module {

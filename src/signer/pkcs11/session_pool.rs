@@ -21,10 +21,10 @@ use super::module::lock;
 use super::recovery::{Fault, Remedy};
 
 /// How long a caller waits for a signature where the configuration says nothing.
-pub const DEFAULT_SIGN_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEFAULT_SIGN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How many signing sessions are kept where neither the configuration nor the token says fewer.
-pub const DEFAULT_SESSIONS: usize = 16;
+pub(crate) const DEFAULT_SESSIONS: usize = 16;
 
 /// Callers that wait beyond this many are turned away: they would miss their deadline anyway.
 const QUEUE_LENGTH: usize = 1024;
@@ -149,7 +149,7 @@ impl Drop for SessionPool {
 /// Ends every signing thread of this process and waits for them, at most `within`; says whether all
 /// have ended. Blocking. The last thing before the process exits: a library whose global data are
 /// torn down while a thread is inside it crashes. Nothing can be signed on a token afterwards.
-pub fn shut_down(within: Duration) -> bool {
+pub(crate) fn shut_down(within: Duration) -> bool {
     let threads = std::mem::take(&mut *lock(&THREADS));
     for shared in threads.iter().filter_map(|(shared, _)| shared.upgrade()) {
         shared.close();

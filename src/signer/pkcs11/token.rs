@@ -19,23 +19,23 @@ use crate::x509::algorithm::PublicKey;
 
 /// Where the token is and how to use it: the `[hsm]` section. The PIN is not in its `Debug`.
 #[derive(Clone, Debug, Default)]
-pub struct TokenOptions {
+pub(crate) struct TokenOptions {
     /// The PKCS#11 library.
-    pub library: PathBuf,
+    pub(crate) library: PathBuf,
     /// A slot ID, as `C_GetSlotList` gives it.
-    pub slot: Option<u64>,
+    pub(crate) slot: Option<u64>,
     /// The token's label; with `slot` too, both must mean the same token.
-    pub token_label: Option<String>,
+    pub(crate) token_label: Option<String>,
     /// Not needed where the token asks for no login or has a keypad of its own.
-    pub pin: Option<SecretString>,
+    pub(crate) pin: Option<SecretString>,
     /// Signing sessions at most; [`DEFAULT_SESSIONS`] where `None`.
-    pub max_sessions: Option<usize>,
+    pub(crate) max_sessions: Option<usize>,
     /// How long a caller waits for a signature; [`DEFAULT_SIGN_DEADLINE`] where `None`.
-    pub sign_deadline: Option<Duration>,
+    pub(crate) sign_deadline: Option<Duration>,
 }
 
 /// A token that is logged in, shared by every CA whose key is on it.
-pub struct Token {
+pub(crate) struct Token {
     pub(in crate::signer) access: Arc<Access>,
     pub(super) pool: SessionPool,
 }
@@ -47,7 +47,7 @@ impl Token {
     /// # Errors
     /// Every [`OpenError`] is for the operator and says what to correct. After
     /// [`OpenError::PinRefused`] the same PIN is not tried again by this process.
-    pub fn open(options: TokenOptions) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn open(options: TokenOptions) -> Result<Arc<Self>, OpenError> {
         let module = Module::load(&options.library)?;
         let slots = slots_of(&module.context)?;
         let (slot, token) = choose(&slots, options.slot, options.token_label.as_deref())?;
@@ -64,22 +64,22 @@ impl Token {
         Ok(Arc::new(Self { access, pool }))
     }
 
-    pub fn label(&self) -> &str {
+    pub(crate) fn label(&self) -> &str {
         self.access.label()
     }
 
     /// The slot ID it was found in.
-    pub fn slot(&self) -> u64 {
+    pub(crate) fn slot(&self) -> u64 {
         self.access.slot.id()
     }
 
     /// The keys on the token, private before public, by `CKA_ID`. Blocking.
-    pub fn keys(&self) -> Result<Vec<KeyEntry>, OpenError> {
+    pub(crate) fn keys(&self) -> Result<Vec<KeyEntry>, OpenError> {
         self.access.with_management(|session| Ok(keys_in(session)?))
     }
 
     /// The public half of the key with this `CKA_ID`, for a key that has no certificate yet. Blocking.
-    pub fn public_key(&self, cka_id: &[u8]) -> Result<PublicKey, OpenError> {
+    pub(crate) fn public_key(&self, cka_id: &[u8]) -> Result<PublicKey, OpenError> {
         self.access.with_management(|session| {
             let (_, mut halves) = super::find(session, self.label(), cka_id)?;
             match (halves.pop(), halves.is_empty()) {

@@ -27,17 +27,16 @@ use checklist::Checklist;
 /// A `TBSCertificate` that passed the lint, with the only key that may sign it. It cannot be copied:
 /// one value, one signature.
 #[derive(Debug)]
-pub struct LintedTbs {
+pub(crate) struct LintedTbs {
     der: Vec<u8>,
     algorithm: SignatureAlgorithm,
     signing_key: PublicKey,
-    serial: Serial,
 }
 
 /// What is wrong with a `TBSCertificate`. Any of these is kipuka's own fault, or that of whoever
 /// altered the database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LintError {
+pub(crate) enum LintError {
     #[error("it is not the DER of a TBSCertificate")]
     Malformed,
     #[error("it is not in the one form that DER has for it")]
@@ -78,7 +77,7 @@ pub enum LintError {
 
 /// The key signed something else, or another key did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AssembleError {
+pub(crate) enum AssembleError {
     #[error("the signature is not one by the CA's key over this certificate")]
     Signature,
     #[error("the certificate cannot be written: {0}")]
@@ -90,7 +89,7 @@ pub enum AssembleError {
 ///
 /// # Errors
 /// Everything that is wrong, not the first thing only.
-pub fn lint(tbs_der: Vec<u8>, expected: &Leaf<'_>) -> Result<LintedTbs, Vec<LintError>> {
+pub(crate) fn lint(tbs_der: Vec<u8>, expected: &Leaf<'_>) -> Result<LintedTbs, Vec<LintError>> {
     let tbs = parse(&tbs_der)?;
     let mut list = Checklist::new(&tbs);
     let common = Common {
@@ -121,7 +120,7 @@ pub fn lint(tbs_der: Vec<u8>, expected: &Leaf<'_>) -> Result<LintedTbs, Vec<Lint
 ///
 /// # Errors
 /// Everything that is wrong, not the first thing only.
-pub fn lint_ca(
+pub(crate) fn lint_ca(
     tbs_der: Vec<u8>,
     expected: &CaCertificate<'_>,
 ) -> Result<LintedTbs, Vec<LintError>> {
@@ -148,26 +147,18 @@ pub fn lint_ca(
 
 impl LintedTbs {
     /// The bytes to sign.
-    pub fn der(&self) -> &[u8] {
+    pub(crate) fn der(&self) -> &[u8] {
         &self.der
     }
 
-    pub fn algorithm(&self) -> SignatureAlgorithm {
+    #[cfg(test)]
+    pub(super) fn algorithm(&self) -> SignatureAlgorithm {
         self.algorithm
-    }
-
-    /// The key that must sign.
-    pub fn signing_key(&self) -> &PublicKey {
-        &self.signing_key
-    }
-
-    pub fn serial(&self) -> Serial {
-        self.serial
     }
 
     /// Puts the certificate together (RFC 5280 §4.1) once the signature is verified. `signature` is
     /// what goes into the BIT STRING: of ECDSA, its DER.
-    pub fn assemble(self, signature: &[u8]) -> Result<Vec<u8>, AssembleError> {
+    pub(crate) fn assemble(self, signature: &[u8]) -> Result<Vec<u8>, AssembleError> {
         if !self.signing_key.verify(self.algorithm, &self.der, signature) {
             return Err(AssembleError::Signature);
         }
@@ -252,7 +243,6 @@ impl Common<'_> {
             der: tbs_der,
             algorithm: self.algorithm,
             signing_key: self.signing_key.clone(),
-            serial: self.serial,
         })
     }
 }

@@ -21,7 +21,7 @@ const AUTHORITY_KEY: ObjectIdentifier = const_oid::db::rfc5280::ID_CE_AUTHORITY_
 const CRL: ObjectIdentifier = const_oid::db::rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS;
 const AUTHORITY: ObjectIdentifier = const_oid::db::rfc5280::ID_PE_AUTHORITY_INFO_ACCESS;
 
-/// A TBSCertificate with every field open.
+/// A `TBSCertificate` with every field open.
 #[derive(Clone, Sequence)]
 struct Open {
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]

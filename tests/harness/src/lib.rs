@@ -1,1 +1,24 @@
+//! Drives the kipuka process and what surrounds it: tokens, databases, DNS, web servers, clients.
+//! Knows nothing of kipuka's code, only what `docs/` and the RFCs promise.
+//!
+//! A tool that is missing fails a test with the name of the package that has it.
 
+pub mod acme;
+pub mod command;
+pub mod csr;
+pub mod database;
+pub mod issuer;
+pub mod key;
+pub mod responder;
+pub mod server;
+pub mod token;
+pub mod zone;
+
+pub use acme::{Answer, Client, Order};
+pub use database::Database;
+pub use issuer::Issuer;
+pub use key::{Algorithm, Key};
+pub use responder::Responder;
+pub use server::{Ca, Server, Settings};
+pub use token::SoftToken;
+pub use zone::Zone;

@@ -1,0 +1,110 @@
+//! `[[ca]]`.
+
+use super::*;
+
+fn with_ca(lines: &str) -> String {
+    format!("[hsm]\nlibrary = \"t.so\"\nslot = 0\n[[ca]]\nid = \"a\"\ncert = \"a.pem\"\n{lines}\n")
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let ca = &good(MINIMAL).cas[0];
+    assert_eq!((&*ca.name, ca.validity_days, ca.client_auth), ("a", 90, false));
+    assert_eq!((&ca.digest, &ca.terms_of_service, &ca.website), (&None, &None, &None));
+    assert!(ca.key_usage.is_empty() && ca.caa_identities.is_empty());
+}
+
+#[test]
+fn every_key_is_taken() {
+    let config = good(&with_ca(
+        "name = \"A CA\"
+hsm_slot = 256
+validity_days = 7
+key_usage = [\"cRLSign\", \"keyCertSign\", \"contentCommitment\", \"cRLSign\"]
+client_auth = true
+digest = \"sha384\"
+terms_of_service = \"https://ca.test/terms?v=1\"
+website = \"https://ca.test\"
+caa_identities = [\"CA.test\", \"other.test\"]",
+    ));
+    let ca = &config.cas[0];
+    assert_eq!(ca.key, CaKey::Hsm { cka_id: vec![1, 0] });
+    assert_eq!(
+        ca.key_usage,
+        [KeyUsage::NonRepudiation, KeyUsage::KeyCertSign, KeyUsage::CrlSign],
+        "each once"
+    );
+    assert_eq!((ca.validity_days, ca.client_auth, ca.digest), (7, true, Some(Digest::Sha384)));
+    assert_eq!(ca.terms_of_service.as_deref(), Some("https://ca.test/terms?v=1"));
+    assert_eq!(ca.website.as_deref(), Some("https://ca.test"));
+    assert_eq!(ca.caa_identities, ["ca.test", "other.test"]);
+}
+
+#[test]
+fn hsm_slot_is_a_number_or_hex() {
+    for (slot, bytes) in [
+        ("3", vec![3]),
+        ("0", vec![0]),
+        ("0x0a1b", vec![10, 27]),
+        ("\"0a1b\"", vec![10, 27]),
+        ("\"0003\"", vec![0, 3]),
+        ("18446744073709551615", vec![255; 8]),
+    ] {
+        let config = good(&with_ca(&format!("hsm_slot = {slot}")));
+        assert_eq!(config.cas[0].key, CaKey::Hsm { cka_id: bytes }, "{slot}");
+    }
+    for slot in ["-1", "18446744073709551616", "\"3\"", "\"0x03\"", "\"zz\"", "\"\"", "1.5", "[3]"]
+    {
+        let (places, _) = wrong(&with_ca(&format!("hsm_slot = {slot}")));
+        assert_eq!(places, [(7, "ca.hsm_slot".to_owned())], "{slot}");
+    }
+}
+
+#[test]
+fn a_key_file_beside_hsm_slot_is_ignored_with_a_warning() {
+    let text = with_ca("hsm_slot = 3\nkey = \"/gone.pem\"");
+    let (config, warnings) = read_text(&text).unwrap();
+    assert_eq!(config.cas[0].key, CaKey::Hsm { cka_id: vec![3] });
+    let said = warnings[0].to_string();
+    assert!(said.contains(":8: ca.key: is ignored"), "{said}");
+}
+
+#[test]
+fn a_ca_needs_a_key_and_hsm_slot_needs_a_token() {
+    assert_wrong(&with_ca(""), 4, "ca.hsm_slot", "neither hsm_slot nor key is set");
+    let text = "[[ca]]\nid = \"a\"\ncert = \"a.pem\"\nhsm_slot = 3\n";
+    assert_wrong(text, 4, "ca.hsm_slot", "add [hsm]");
+    let text = "[[ca]]\nid = \"a\"\ncert = \"a.pem\"\nkey = \"a-key.pem\"\n";
+    assert_eq!(good(text).cas[0].key, CaKey::File("/etc/kipuka/a-key.pem".into()));
+}
+
+#[test]
+fn two_cas_of_one_id_are_refused_on_the_second() {
+    let ca = "[[ca]]\nid = \"a\"\ncert = \"a.pem\"\nkey = \"k.pem\"\n";
+    assert_wrong(&format!("{ca}{ca}"), 6, "ca.id", "the [[ca]] on line 1 is called `a` too");
+}
+
+#[test]
+fn an_id_that_cannot_stand_in_a_url_is_refused() {
+    let long = "a".repeat(65);
+    for id in ["A", "a_b", "a/b", "a b", "ä", ".", long.as_str()] {
+        let text = MINIMAL.replace("id = \"a\"", &format!("id = \"{id}\""));
+        assert_wrong(&text, 5, "ca.id", "a to z, 0 to 9 and -");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    for (line, key, said) in [
+        ("validity_days = 0", "validity_days", "from 1 to 36500"),
+        ("key_usage = [\"serverAuth\"]", "key_usage", "digitalSignature, nonRepudiation"),
+        ("key_usage = \"cRLSign\"", "key_usage", "in brackets"),
+        ("digest = \"sha1\"", "digest", "sha256"),
+        ("website = \"ca.test\"", "website", "whole URL"),
+        ("terms_of_service = \"ftp://ca.test/\"", "terms_of_service", "not a web page"),
+        ("caa_identities = [\"https://ca.test\"]", "caa_identities", "not a domain name"),
+        ("client_auth = \"yes\"", "client_auth", "without quotes"),
+    ] {
+        assert_wrong(&with_ca(&format!("hsm_slot = 3\n{line}")), 8, &format!("ca.{key}"), said);
+    }
+}

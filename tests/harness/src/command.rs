@@ -1,0 +1,35 @@
+//! Other programs.
+
+use std::process::{Command, Output};
+
+/// Runs a shell script with `bash -euo pipefail`, and returns what it printed on stdout.
+pub fn shell(script: &str, environment: &[(&str, &str)]) -> String {
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", script]).envs(environment.iter().copied());
+    run(&mut command)
+}
+
+/// Runs a program that must succeed, and returns what it printed on stdout.
+pub fn run(command: &mut Command) -> String {
+    let output = output(command);
+    assert!(output.status.success(), "{command:?} failed: {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a program, whatever becomes of it.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        panic!(
+            "{command:?} cannot be run ({error}); `tests/install.sh test` installs what is missing"
+        )
+    })
+}
+
+/// All that a program printed.
+pub fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

@@ -1,0 +1,80 @@
+//! CA certificates with keys in files, made by OpenSSL.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::{
+    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
+};
+use openssl::x509::{X509, X509NameBuilder};
+
+/// A root with its key.
+pub struct Issuer {
+    pub certificate: X509,
+    pub key: PKey<Private>,
+}
+
+impl Issuer {
+    /// A self-signed CA.
+    pub fn root(name: &str, key: PKey<Private>) -> Self {
+        let certificate = certificate(name, &key, None);
+        Self { certificate, key }
+    }
+
+    /// A CA below this one.
+    pub fn below(&self, name: &str, key: PKey<Private>) -> Self {
+        Self { certificate: certificate(name, &key, Some(self)), key }
+    }
+
+    /// Writes `NAME.pem` (with what stands `above`) and `NAME-key.pem` into a folder.
+    pub fn write(&self, folder: &Path, name: &str, above: &[&Self]) -> (PathBuf, PathBuf) {
+        let mut pem = self.certificate.to_pem().unwrap();
+        for issuer in above {
+            pem.extend(issuer.certificate.to_pem().unwrap());
+        }
+        let certificate = folder.join(format!("{name}.pem"));
+        let key = folder.join(format!("{name}-key.pem"));
+        fs::write(&certificate, pem).unwrap();
+        fs::write(&key, self.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        (certificate, key)
+    }
+}
+
+fn certificate(name: &str, key: &PKey<Private>, issuer: Option<&Issuer>) -> X509 {
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    let mut serial = BigNum::new().unwrap();
+    serial.rand(159, MsbOption::ONE, false).unwrap();
+    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
+    let mut subject = X509NameBuilder::new().unwrap();
+    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
+    let subject = subject.build();
+    builder.set_subject_name(&subject).unwrap();
+    builder
+        .set_issuer_name(issuer.map_or(&*subject, |issuer| issuer.certificate.subject_name()))
+        .unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(3650).unwrap()).unwrap();
+    builder.set_pubkey(key).unwrap();
+    builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+    let usage =
+        KeyUsage::new().critical().digital_signature().key_cert_sign().crl_sign().build().unwrap();
+    builder.append_extension(usage).unwrap();
+    let identifier =
+        SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None)).unwrap();
+    builder.append_extension(identifier).unwrap();
+    if let Some(issuer) = issuer {
+        let context = builder.x509v3_context(Some(&issuer.certificate), None);
+        let authority = AuthorityKeyIdentifier::new().keyid(true).build(&context).unwrap();
+        builder.append_extension(authority).unwrap();
+    }
+    builder.sign(issuer.map_or(key, |issuer| &issuer.key), MessageDigest::sha256()).unwrap();
+    builder.build()
+}

@@ -1,0 +1,297 @@
+//! The kipuka process.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use openssl::x509::X509;
+use tempfile::TempDir;
+
+use crate::acme::Client;
+use crate::csr;
+use crate::issuer::Issuer;
+use crate::key::{Algorithm, Key};
+use crate::responder::Responder;
+use crate::token::{PIN, SoftToken};
+use crate::zone::Zone;
+
+/// How long a start may take: a token's library and a busy machine included.
+const START: Duration = Duration::from_secs(60);
+
+/// Builds kipuka where that is needed, and returns the program. For tests in packages of their own:
+/// those of kipuka's use `env!("CARGO_BIN_EXE_kipuka")`.
+pub fn binary() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    cargo.args(["build", "--quiet", "--workspace", "--bin", "kipuka"]).current_dir(&root);
+    crate::command::run(&mut cargo);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    target.join("debug/kipuka")
+}
+
+/// A `[[ca]]` to be.
+#[derive(Clone, Debug)]
+pub enum Ca {
+    /// A key file and a certificate below a root that the harness makes.
+    KeyFile { id: &'static str, rsa: bool },
+    /// A key in the token, made with this type and id, with a certificate of its own.
+    Token { id: &'static str, key_type: &'static str, cka_id: u8 },
+}
+
+impl Ca {
+    fn id(&self) -> &'static str {
+        match self {
+            Self::KeyFile { id, .. } | Self::Token { id, .. } => id,
+        }
+    }
+}
+
+/// What is different from one test to the next.
+#[derive(Default)]
+pub struct Settings {
+    pub cas: Vec<Ca>,
+    /// SQLite in the server's folder unless set.
+    pub database_url: Option<String>,
+    /// Goes into `[server]`.
+    pub server: String,
+    /// Goes into every `[[ca]]`.
+    pub ca: String,
+    /// Goes into `[validation]`.
+    pub validation: String,
+}
+
+impl Settings {
+    /// One CA, `ca`, with a P-256 key in a file.
+    pub fn key_file() -> Self {
+        Self { cas: vec![Ca::KeyFile { id: "ca", rsa: false }], ..Self::default() }
+    }
+}
+
+/// A running server, with a DNS server and a responder that its validation asks.
+pub struct Server {
+    binary: PathBuf,
+    pub folder: TempDir,
+    pub token: Option<SoftToken>,
+    pub zone: Zone,
+    pub responder: Responder,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    process: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Writes a configuration and starts the program; panics with what it said where it does not
+    /// become ready.
+    pub async fn start(binary: impl Into<PathBuf>, settings: Settings) -> Self {
+        let mut server = Self::prepare(binary, settings).await;
+        server.spawn();
+        server
+    }
+
+    /// As [`Self::start`], but without starting.
+    pub async fn prepare(binary: impl Into<PathBuf>, settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let zone = Zone::start().await;
+        let responder = Responder::start().await;
+        let (address, admin) = (free_address(), free_address());
+        let root = Issuer::root("test root", csr::p256());
+        let mut trust = Vec::new();
+        if settings.cas.iter().any(|ca| matches!(ca, Ca::KeyFile { .. })) {
+            trust.extend(root.certificate.to_pem().unwrap());
+        }
+        let in_token = |ca: &Ca| matches!(ca, Ca::Token { .. });
+        let token = settings.cas.iter().any(in_token).then(SoftToken::new);
+        let mut text = format!(
+            "[server]\nlisten = \"{address}\"\nadmin_listen = \"{admin}\"\n{}\n\n\
+             [validation]\nresolvers = [\"{}\"]\nhttp_port = {}\ntls_alpn_port = {}\n{}\n\n\
+             [log]\nformat = \"json\"\nlevel = \"info\"\n\n",
+            settings.server,
+            zone.address,
+            responder.http_port,
+            responder.tls_port,
+            settings.validation
+        );
+        if let Some(url) = &settings.database_url {
+            text += &format!("[database]\nurl = \"{url}\"\n\n");
+        }
+        if let Some(token) = &token {
+            text += &token.section();
+        }
+        for ca in &settings.cas {
+            text += &format!("[[ca]]\nid = \"{}\"\nname = \"{0}\"\n{}\n", ca.id(), settings.ca);
+            text += &match (ca, &token) {
+                (Ca::Token { id, key_type, cka_id }, Some(token)) => {
+                    let hex = format!("{cka_id:02x}");
+                    token.keygen(key_type, &hex);
+                    let certificate = token.self_sign(&hex, id);
+                    trust.extend(fs::read(&certificate).unwrap());
+                    format!("cert = \"{}\"\nhsm_slot = {cka_id}\n\n", certificate.display())
+                }
+                (Ca::Token { .. }, None) => unreachable!("a token is made where one is asked for"),
+                (Ca::KeyFile { id, rsa }, _) => {
+                    let issuing = root.below(id, if *rsa { csr::rsa(2048) } else { csr::p256() });
+                    let (certificate, key) = issuing.write(folder.path(), id, &[&root]);
+                    format!("cert = \"{}\"\nkey = \"{}\"\n\n", certificate.display(), key.display())
+                }
+            };
+        }
+        fs::write(folder.path().join("kipuka.toml"), text).unwrap();
+        fs::write(folder.path().join("root.pem"), trust).unwrap();
+        Self {
+            binary: binary.into(),
+            folder,
+            token,
+            zone,
+            responder,
+            address,
+            admin,
+            process: None,
+        }
+    }
+
+    /// The configuration that the program reads.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("kipuka.toml")
+    }
+
+    /// What clients trust: every root.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root.pem")
+    }
+
+    pub fn roots(&self) -> Vec<X509> {
+        X509::stack_from_pem(&fs::read(self.root()).unwrap()).unwrap()
+    }
+
+    pub fn directory(&self, ca: &str) -> String {
+        format!("https://localhost:{}/acme/{ca}/directory", self.address.port())
+    }
+
+    /// Runs the program with this configuration and other arguments, to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--config").arg(self.config()).env("KIPUKA_HSM_PIN", PIN);
+        command.env_remove("KIPUKA_LOG").env_remove("SOFTHSM2_CONF");
+        command
+    }
+
+    /// Starts the program, and waits until `/readyz` says that it is ready.
+    pub fn spawn(&mut self) {
+        let mut child =
+            self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (mut pipe, sink) = (child.stderr.take().unwrap(), Arc::clone(&stderr));
+        thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        });
+        self.process = Some(Running { child, stderr });
+        let begin = Instant::now();
+        while self.admin_get("/readyz").is_none_or(|(status, _)| status != 200) {
+            let ended = self.process.as_mut().unwrap().child.try_wait().unwrap();
+            assert!(ended.is_none(), "kipuka ended with {ended:?}: {}", self.log());
+            assert!(begin.elapsed() < START, "kipuka is not ready: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A GET to the admin listener: status and body; `None` where nobody listens.
+    pub fn admin_get(&self, path: &str) -> Option<(u16, String)> {
+        plain_get(self.admin, path)
+    }
+
+    /// All that the program has written to stderr.
+    pub fn log(&self) -> String {
+        self.process
+            .as_ref()
+            .map_or_else(String::new, |running| running.stderr.lock().unwrap().clone())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, |running| running.child.id())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut running) = self.process.take() {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+    }
+
+    /// Sends a signal by its name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        crate::command::run(
+            Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]),
+        );
+    }
+
+    /// SIGTERM; returns whether the program ended well, and what it wrote.
+    pub fn terminate(&mut self) -> (bool, String) {
+        self.signal("TERM");
+        let mut running = self.process.take().unwrap();
+        let status = running.child.wait().unwrap();
+        thread::sleep(Duration::from_millis(50));
+        let log = running.stderr.lock().unwrap().clone();
+        (status.success(), log)
+    }
+
+    /// A client without an account.
+    pub async fn client(&self, ca: &str) -> Client {
+        self.client_with(ca, Key::new(Algorithm::Es256)).await
+    }
+
+    pub async fn client_with(&self, ca: &str, key: Key) -> Client {
+        Client::new(self.address, ca, key, &self.roots(), &self.responder, &self.zone).await
+    }
+
+    /// A client with an account.
+    pub async fn account(&self, ca: &str) -> Client {
+        let mut client = self.client(ca).await;
+        client.register().await;
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- kipuka's log ---\n{}", self.log());
+        }
+        self.kill();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A GET over plain HTTP/1.1: status and body; `None` where nobody listens.
+pub fn plain_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    use std::io::Write as _;
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}

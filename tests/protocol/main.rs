@@ -1,0 +1,23 @@
+//! RFC 8555 over the wire, one file for each part of it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod accounts;
+mod authorizations;
+mod certificates;
+mod finalize;
+mod issuance;
+mod jws;
+mod orders;
+mod transport;
+
+use harness::{Server, Settings};
+
+/// A server with one CA, `ca`, whose key is in a file: quick to start.
+async fn server() -> Server {
+    Server::start(env!("CARGO_BIN_EXE_kipuka"), Settings::key_file()).await
+}
+
+async fn server_with(settings: Settings) -> Server {
+    Server::start(env!("CARGO_BIN_EXE_kipuka"), settings).await
+}

@@ -1,0 +1,103 @@
+//! Orders (RFC 8555 §7.1.3, §7.4).
+
+use serde_json::json;
+
+use crate::server;
+
+#[tokio::test]
+async fn a_new_order_is_pending_with_an_authorization_for_each_name() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let answer = client.new_order(&["B.test", "a.TEST.", "*.a.test", "b.test"]).await.expect(201);
+    let order = answer.json();
+    assert_eq!(order["status"], "pending");
+    assert!(order["expires"].as_str().is_some_and(|time| time.ends_with('Z')));
+    assert!(order["finalize"].as_str().is_some_and(|url| url.ends_with("/finalize")));
+    let mut names: Vec<_> = order["identifiers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|identifier| identifier["value"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["*.a.test", "a.test", "b.test"], "folded, without final dot, each once");
+    assert_eq!(order["authorizations"].as_array().unwrap().len(), 3);
+    let url = answer.header("location");
+    assert_eq!(client.post_as_get(url).await.expect(200).json()["status"], "pending");
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_had_are_refused_one_by_one() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let url = client.url("newOrder");
+    let only =
+        |kind: &str, value: &str| json!({ "identifiers": [{ "type": kind, "value": value }] });
+    for (kind, value, problem) in [
+        ("dns", "a_b.test", "rejectedIdentifier"),
+        ("dns", "bücher.test", "rejectedIdentifier"),
+        ("dns", "127.0.0.1", "rejectedIdentifier"),
+        ("dns", "", "rejectedIdentifier"),
+        ("email", "a@b.test", "unsupportedIdentifier"),
+    ] {
+        client.post(&url, &only(kind, value)).await.expect_problem(400, problem);
+    }
+    let mixed = json!({ "identifiers": [
+        { "type": "dns", "value": "good.test" },
+        { "type": "dns", "value": "a_b.test" },
+        { "type": "email", "value": "a@b.test" },
+    ] });
+    let refused = client.post(&url, &mixed).await.expect_problem(400, "compound").json();
+    let sub: Vec<_> = refused["subproblems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|sub| sub["identifier"]["value"].as_str().unwrap())
+        .collect();
+    assert_eq!(sub, ["a_b.test", "a@b.test"]);
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_read_is_malformed() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let url = client.url("newOrder");
+    for payload in [
+        json!({}),
+        json!({ "identifiers": [] }),
+        json!({ "identifiers": "a.test" }),
+        json!({ "identifiers": [{ "type": "dns" }] }),
+        json!({ "identifiers": [{ "value": "a.test" }] }),
+        json!([]),
+        json!({ "identifiers": [{ "type": "dns", "value": "a.test" }], "notAfter": "2030-01-01T00:00:00Z" }),
+    ] {
+        client.post(&url, &payload).await.expect_problem(400, "malformed");
+    }
+    client.post_as_get(&url).await.expect_problem(400, "malformed");
+    let many: Vec<_> = (0..101).map(|index| format!("n{index}.test")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    client.new_order(&many).await.expect_problem(400, "rejectedIdentifier");
+}
+
+#[tokio::test]
+async fn an_order_belongs_to_its_account() {
+    let server = server().await;
+    let mut owner = server.account("ca").await;
+    let order = owner.order(&["a.test"]).await;
+    let mut urls = order.authorization_urls();
+    urls.push(order.url.clone());
+    let authorization = urls[0].clone();
+    let object = owner.post_as_get(&authorization).await.json();
+    for challenge in object["challenges"].as_array().unwrap() {
+        urls.push(challenge["url"].as_str().unwrap().to_owned());
+    }
+    let mut other = server.account("ca").await;
+    for url in &urls {
+        other.post_as_get(url).await.expect_problem(404, "malformed");
+    }
+    let begin = urls.last().unwrap();
+    other.post(begin, &json!({})).await.expect_problem(404, "malformed");
+    let deactivate = json!({ "status": "deactivated" });
+    other.post(&authorization, &deactivate).await.expect_problem(404, "malformed");
+    assert_eq!(owner.post_as_get(&authorization).await.json()["status"], "pending");
+}

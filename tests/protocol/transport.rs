@@ -1,0 +1,148 @@
+//! Requests and answers as HTTP (RFC 8555 §6, §7.1, §7.2).
+
+use std::collections::BTreeSet;
+
+use harness::{Settings, server};
+use serde_json::json;
+
+use crate::{server, server_with};
+
+#[tokio::test]
+async fn the_directory_names_what_works_and_nothing_else() {
+    let server = server().await;
+    let client = server.client("ca").await;
+    let directory = client.directory.as_object().unwrap();
+    let names: BTreeSet<_> = directory.keys().map(String::as_str).collect();
+    assert_eq!(names, BTreeSet::from(["meta", "newAccount", "newNonce", "newOrder"]));
+    assert!(directory["meta"].is_object());
+    for (name, url) in directory.iter().filter(|(name, _)| *name != "meta") {
+        let path = url.as_str().unwrap();
+        assert!(
+            path.starts_with(&format!("https://localhost:{}/acme/ca/new-", server.address.port())),
+            "{name}"
+        );
+        assert_ne!(client.get(path).await.status, 404, "{name} has no handler");
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_comes_by_head_with_200_and_by_get_with_204() {
+    let server = server().await;
+    let client = server.client("ca").await;
+    let url = client.url("newNonce");
+    for (method, status) in [("HEAD", 200), ("GET", 204)] {
+        let answer = client.with_method(method, &url).await.expect(status);
+        assert!(!answer.header("replay-nonce").is_empty());
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.links(), [format!("<{}>;rel=\"index\"", server.directory("ca"))]);
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_works_once_and_every_answer_to_a_post_brings_another() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let url = client.url("newOrder");
+    let payload = json!({ "identifiers": [{ "type": "dns", "value": "a.test" }] }).to_string();
+    let jws = client.jws(&url, payload).await;
+    let body = client.sign(&jws);
+    client.post_json(&url, &body).await.expect(201);
+    let replayed = client.post_json(&url, &body).await.expect_problem(400, "badNonce");
+    assert!(!replayed.header("replay-nonce").is_empty());
+    let not_json = client.post_raw(&url, "application/jose+json", b"{".to_vec()).await;
+    let fresh = not_json.expect_problem(400, "malformed").header("replay-nonce").to_owned();
+    assert_ne!(fresh, replayed.header("replay-nonce"));
+    client.post_as_get(&client.kid.clone().unwrap()).await.expect(200);
+}
+
+#[tokio::test]
+async fn one_nonce_sent_twice_at_once_is_taken_once() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let url = client.kid.clone().unwrap();
+    let jws = client.jws(&url, "").await;
+    let body = client.sign(&jws);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (mut client, url, body) = (client.clone(), url.clone(), body.clone());
+        tasks.spawn(async move { client.post_json(&url, &body).await.status });
+    }
+    let taken = tasks.join_all().await.into_iter().filter(|status| *status == 200).count();
+    assert_eq!(taken, 1);
+}
+
+#[tokio::test]
+async fn a_wrong_method_content_type_size_or_path_is_answered_as_the_rfc_says() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let account = client.kid.clone().unwrap();
+    client.get(&account).await.expect_problem(405, "malformed");
+    client.get(&client.url("newOrder")).await.expect_problem(405, "malformed");
+    client.with_method("DELETE", &account).await.expect_problem(405, "malformed");
+    for content_type in ["application/json", "text/plain", ""] {
+        let answer = client.post_raw(&account, content_type, b"{}".to_vec()).await;
+        assert!(!answer.header("replay-nonce").is_empty());
+        answer.expect_problem(415, "malformed");
+    }
+    let huge = vec![b' '; 200_000];
+    client.post_raw(&account, "application/jose+json", huge).await.expect_problem(413, "malformed");
+    client.get("/acme/ca/nothing").await.expect_problem(404, "malformed");
+    client.get("/acme/nobody/directory").await.expect_problem(404, "malformed");
+    assert_eq!(client.get("/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn header_names_are_in_title_case_on_http_1() {
+    let server = server().await;
+    let answer = harness::command::run(std::process::Command::new("curl").args([
+        "--silent",
+        "--show-error",
+        "--http1.1",
+        "--head",
+        "--cacert",
+        &server.root().to_string_lossy(),
+        &server.directory("ca").replace("directory", "new-nonce"),
+    ]));
+    assert!(answer.contains("\r\nReplay-Nonce: "), "{answer}");
+    assert!(answer.contains("\r\nCache-Control: no-store"), "{answer}");
+}
+
+#[tokio::test]
+async fn urls_have_the_configured_base_whatever_the_host_header_says() {
+    let settings = Settings {
+        server: "external_url = \"https://ca.example.test\"".to_owned(),
+        ..Settings::key_file()
+    };
+    let server = server_with(settings).await;
+    let client = server.client("ca").await;
+    assert_eq!(client.url("newOrder"), "https://ca.example.test/acme/ca/new-order");
+}
+
+#[tokio::test]
+async fn the_ca_certificate_is_there_for_everybody() {
+    let server = server().await;
+    let client = server.client("ca").await;
+    let pem = client.get("/ca/ca.pem").await.expect(200);
+    let chain = openssl::x509::X509::stack_from_pem(&pem.body).unwrap();
+    assert_eq!(chain.len(), 2);
+    let der = client.get("/ca/ca.cer").await.expect(200);
+    assert_eq!(der.header("content-type"), "application/pkix-cert");
+    assert_eq!(openssl::x509::X509::from_der(&der.body).unwrap(), chain[0]);
+    assert_eq!(client.get("/ca/other.pem").await.status, 404);
+    assert_eq!(client.get("/ca/ca.key").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_admin_listener_tells_health_and_metrics() {
+    let server = server().await;
+    let (status, _) = server.admin_get("/healthz").unwrap();
+    assert_eq!(status, 200);
+    let (status, ready) = server.admin_get("/readyz").unwrap();
+    assert_eq!(status, 200);
+    assert!(ready.contains(r#""database":"ok""#), "{ready}");
+    assert!(ready.contains(r#""ca":{"ca":"ok"}"#), "{ready}");
+    server.client("ca").await;
+    let (_, metrics) = server.admin_get("/metrics").unwrap();
+    assert!(metrics.contains("kipuka_http_requests_total{"), "{metrics}");
+    assert!(server::plain_get(server.address, "/readyz").is_none_or(|(status, _)| status != 200));
+}
