@@ -117,7 +117,8 @@ const KEYWORDS: &[&str] =
 fn begins_path(tokens: &[Token], at: usize) -> bool {
     let back = |steps: usize| at.checked_sub(steps).and_then(|at| tokens.get(at));
     let is_back = |steps, sign| back(steps).is_some_and(|token| token.is(sign));
-    if is_back(1, '.') && !is_back(2, '.') {
+    let is_keyword = |word: &str| KEYWORDS.contains(&word);
+    if (is_back(1, '.') && !is_back(2, '.')) || tokens[at].word().is_some_and(is_keyword) {
         return false;
     }
     if !back(1).is_some_and(Token::is_path) {
@@ -125,7 +126,7 @@ fn begins_path(tokens: &[Token], at: usize) -> bool {
     }
     let arrow = is_back(3, '-') || is_back(3, '=');
     let word = back(2).and_then(Token::word);
-    !(word.is_some_and(|word| !KEYWORDS.contains(&word)) || (is_back(2, '>') && !arrow))
+    !(word.is_some_and(|word| !is_keyword(word)) || (is_back(2, '>') && !arrow))
 }
 
 /// Reads a path or a tree of them (`a::{b, c::d}`) from `at`; returns where it ends.
