@@ -7,17 +7,16 @@ SHELL := /bin/bash
 # Tools that `cargo install` put there count, whether or not the login shell knows them.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-TARGET := $(or $(CARGO_TARGET_DIR),target)
 STEP = @printf '\n== %s ==\n'
 
+# A whole CA in ./kipuka-dev, served on https://localhost:14000.
 dev:
 	$(STEP) 'What kipuka needs'
 	@tests/install.sh dev
-	$(STEP) 'Build'
-	cargo build --locked --release -p kipuka
-	$(STEP) 'kipuka dev'
-	@exec $(TARGET)/release/kipuka dev
+	$(STEP) 'Build and run kipuka dev'
+	cargo run --locked --release --package kipuka -- dev
 
+# Everything that must hold before a change is taken.
 test:
 	$(STEP) 'What the tests need'
 	@tests/install.sh test

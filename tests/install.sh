@@ -5,7 +5,8 @@ set -euo pipefail
 
 # The name of a Debian package, and how to see that what it brings is there.
 dev=(
-    'gcc            command -v gcc'
+    'gcc            command -v gcc && command -v cc'
+    'libc6-dev      test -e /usr/include/stdio.h'
     'pkg-config     command -v pkg-config'
     'libssl-dev     pkg-config --exists openssl'
     'softhsm2       command -v softhsm2-util'

@@ -274,8 +274,10 @@ fn check_use(members: &Members, algorithms: &[&str]) -> Result<(), JwkError> {
     }
     match members.get("key_ops") {
         None => Ok(()),
-        Some(Member::Other(serde_json::Value::Array(operations)))
-            if operations.iter().any(|operation| operation == "verify") =>
+        Some(Member::List(operations))
+            if operations.iter().any(
+                |operation| matches!(operation, Member::Text(operation) if operation == "verify"),
+            ) =>
         {
             Ok(())
         }
