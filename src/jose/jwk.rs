@@ -168,7 +168,7 @@ impl Jwk {
         URL_SAFE_NO_PAD.encode(openssl::sha::sha256(self.canonical_json().as_bytes()))
     }
 
-    /// The key as the DER of a SubjectPublicKeyInfo.
+    /// The key as the DER of a `SubjectPublicKeyInfo`.
     pub(crate) fn spki(&self) -> Result<Vec<u8>, ErrorStack> {
         self.pkey()?.public_key_to_der()
     }

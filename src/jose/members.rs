@@ -14,7 +14,7 @@ pub(super) struct Members(Vec<(String, Member)>);
 pub(super) enum Member {
     Text(String),
     Object(Members),
-    List(Vec<Member>),
+    List(Vec<Self>),
     /// Anything else: no member that matters here is a number.
     Other,
 }
