@@ -1,17 +1,45 @@
-# Two commands for people; the rest is cargo's.
+# kipuka's two commands: see README.md. Both install what is missing and can be run again and again.
 
-.PHONY: dev test
+SHELL := /bin/bash
+.NOTPARALLEL:
+.PHONY: dev test format lint dependencies build suite
+
+# Tools that `cargo install` put there count, whether or not the login shell knows them.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+STEP = @printf '\n== %s ==\n'
 
 # A whole CA in ./kipuka-dev, served on https://localhost:14000.
 dev:
+	$(STEP) 'What kipuka needs'
 	@tests/install.sh dev
-	cargo run --release --package kipuka -- dev
+	$(STEP) 'Build and run kipuka dev'
+	cargo run --locked --release --package kipuka -- dev
 
 # Everything that must hold before a change is taken.
 test:
+	$(STEP) 'What the tests need'
 	@tests/install.sh test
+	@$(MAKE) --no-print-directory format lint dependencies build suite
+	$(STEP) 'Everything passed'
+
+format:
+	$(STEP) 'Format'
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	cargo deny --config .deny.toml check bans licenses sources
-	cargo build --workspace --bins
-	cargo nextest run --workspace
+
+lint:
+	$(STEP) 'Lint'
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# Advisories are not checked: their database is no package, and may be out of reach.
+dependencies:
+	$(STEP) 'Dependencies'
+	cargo deny --locked --workspace --config .deny.toml check --hide-inclusion-graph bans licenses sources
+
+build:
+	$(STEP) 'Build'
+	cargo build --locked --workspace
+
+suite:
+	$(STEP) 'Tests'
+	cargo nextest run --locked --workspace

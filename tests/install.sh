@@ -1,43 +1,90 @@
 #!/usr/bin/env bash
-# Installs what kipuka needs on Debian or Ubuntu: `dev` to build and to try it, `test` for all the tests as well.
-# Quick where everything is there already.
+# Installs what is missing: `dev` to build and run kipuka, `test` (the default) to test it as well.
+# Made for Debian and its kin; where everything is there already it installs nothing, anywhere.
 set -euo pipefail
 
-dev=(gcc pkg-config libssl-dev softhsm2)
-test=(opensc openssl libengine-pkcs11-openssl postgresql certbot lego uacme curl util-linux)
+# The name of a Debian package, and how to see that what it brings is there.
+dev=(
+    'gcc            command -v gcc && command -v cc'
+    'libc6-dev      test -e /usr/include/stdio.h'
+    'pkg-config     command -v pkg-config'
+    'libssl-dev     pkg-config --exists openssl'
+    'softhsm2       command -v softhsm2-util'
+)
+test=(
+    'opensc                   command -v pkcs11-tool'
+    'openssl                  command -v openssl'
+    'libengine-pkcs11-openssl openssl engine pkcs11'
+    'postgresql               compgen -G /usr/lib/postgresql/*/bin/initdb || command -v initdb'
+    'certbot                  command -v certbot'
+    'lego                     command -v lego'
+    'uacme                    command -v uacme'
+    'curl                     command -v curl'
+    'util-linux               command -v runuser'
+)
+# Tools of the toolchain, built from source; another version that is there already is kept.
+cargo=(
+    'cargo-nextest 0.9.143'
+    'cargo-deny    0.20.2'
+)
 
-case "${1:-}" in
-  dev) packages=("${dev[@]}") ;;
-  test) packages=("${dev[@]}" "${test[@]}") ;;
-  *) echo "usage: $0 dev|test" >&2; exit 2 ;;
+say() { printf '%s\n' "$*" >&2; }
+die() { say "install.sh: $*"; exit 1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+install_packages() {
+    local line package probe missing=()
+    for line in "$@"; do
+        read -r package probe <<<"$line"
+        eval "$probe" >/dev/null 2>&1 || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+
+    command -v apt-get >/dev/null \
+        || die "please install ${missing[*]} (the names are Debian's): there is no apt-get here"
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null \
+        || die "please install as root: apt-get install ${missing[*]}"
+    say "Installing ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# They run for minutes and are used for seconds, so they are built fast rather than made fast.
+install_cargo_tools() {
+    local line name version
+    for line in "${cargo[@]}"; do
+        read -r name version <<<"$line"
+        command -v "$name" >/dev/null && continue
+        say "Installing $name $version (once, some minutes)"
+        CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+            CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+            cargo install --locked --version "=$version" "$name"
+    done
+}
+
+install_components() {
+    local component
+    for component in rustfmt clippy; do
+        command -v "cargo-${component/rustfmt/fmt}" >/dev/null \
+            && "cargo-${component/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
+        command -v rustup >/dev/null || die "please install $component with the Rust toolchain"
+        rustup component add "$component"
+    done
+}
+
+cd "$(dirname "$0")/.."
+PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin"
+command -v cargo >/dev/null || die "please install a Rust toolchain first: cargo is not there"
+
+case "${1:-test}" in
+dev)
+    install_packages "${dev[@]}"
+    ;;
+test)
+    install_packages "${dev[@]}" "${test[@]}"
+    install_components
+    install_cargo_tools
+    ;;
+*) die "usage: tests/install.sh [dev|test]" ;;
 esac
-
-if ! command -v cargo >/dev/null; then
-  echo "cargo is missing: install a Rust toolchain (https://www.rust-lang.org/tools/install)" >&2
-  exit 1
-fi
-
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  if ! command -v apt-get >/dev/null; then
-    echo "please install these, or what your system calls them: ${missing[*]}" >&2
-    exit 1
-  fi
-  sudo=()
-  [ "$(id -u)" = 0 ] || sudo=(sudo)
-  echo "installing ${missing[*]}"
-  "${sudo[@]}" apt-get update -qq
-  # A service that a package starts is not wanted: the tests start what they need themselves.
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
-
-if [ "$1" = test ]; then
-  cargo nextest --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-nextest@0.9.143
-  # Without optimisation it is built in half the time, and it runs for a second.
-  cargo deny --version >/dev/null 2>&1 ||
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 \
-      cargo install --locked --quiet cargo-deny
-fi

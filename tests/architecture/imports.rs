@@ -1,216 +1,193 @@
-//! Imports point only upwards in the list that is `src/lib.rs`, and some crates have one home.
+//! The source against the rules, and the rules against bad source.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::rules::{House, Violation, check};
+use crate::{read, sources};
 
-/// Of these rooms, those that each may import; a room that is not here may import all above it.
-/// Ports and rules are narrow on purpose: what they know of each other, they know by a type.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
-    ("clock", &[]),
-    ("entropy", &[]),
-    ("config", &[]),
-    ("telemetry", &["config"]),
-    ("jose", &[]),
-    ("acme", &["clock", "jose"]),
-    ("x509", &[]),
-    ("store", &["clock", "entropy", "acme", "x509"]),
-    ("signer", &["clock", "entropy", "x509"]),
-    ("validation", &["clock", "acme"]),
-];
-
-/// Crates that may be named only below these paths, and why.
-const HOMES: [(&str, &[&str], &str); 6] = [
-    ("sqlx", &["src/store/"], "SQL stays in the store"),
-    ("cryptoki", &["src/signer/pkcs11/"], "PKCS#11 stays in one place"),
-    ("josekit", &["src/jose/verify.rs"], "josekit verifies and does nothing else"),
-    ("axum", &["src/http/"], "HTTP stays at the edge"),
-    ("clap", &["src/cli/", "src/signer/pkcs11/keygen.rs"], "the command line stays in cli"),
-    ("hickory_resolver", &["src/validation/"], "DNS stays in validation"),
-];
-
-/// What stands in `src/lib.rs`: the rooms in their order, each with its floor.
-struct House(Vec<(String, String)>);
-
-impl House {
-    fn read(lib: &str) -> Self {
-        let mut floor = String::new();
-        let mut rooms = Vec::new();
-        for line in lib.lines() {
-            if let Some(name) = line.strip_prefix("// ") {
-                floor = name.split(':').next().unwrap_or(name).to_owned();
-            }
-            let module = line.trim_start_matches("pub ").strip_prefix("mod ");
-            if let Some((name, _)) = module.and_then(|module| module.split_once(';')) {
-                rooms.push((name.to_owned(), floor.clone()));
-            }
-        }
-        Self(rooms)
-    }
-
-    fn position(&self, room: &str) -> Option<usize> {
-        self.0.iter().position(|(name, _)| name == room)
-    }
-
-    /// Why `room` may not import `other`, if it may not.
-    fn objection(&self, room: &str, other: &str) -> Option<String> {
-        let (at, above) = (self.position(room)?, self.position(other)?);
-        if room == other {
-            return None;
-        }
-        let (floor, other_floor) = (&self.0[at].1, &self.0[above].1);
-        if floor == other_floor && ["ports", "edges"].contains(&floor.as_str()) {
-            return Some(format!(
-                "{floor} never import one another; let a flow bring them together"
-            ));
-        }
-        if above > at {
-            return Some(format!(
-                "{other} stands below {room} in src/lib.rs; imports point only up"
-            ));
-        }
-        let allowed = MAY_IMPORT.iter().find(|(name, _)| *name == room)?.1;
-        if allowed.contains(&other) {
-            return None;
-        }
-        Some(format!("{room} imports only {allowed:?}; pass what it needs as a value"))
-    }
+#[test]
+fn the_source_keeps_the_rules() {
+    let house = House::read(&read("src/lib.rs"));
+    assert!(house.len() >= 15, "src/lib.rs lists the modules, one `mod` a line");
+    assert_eq!(house.unknown(), [""; 0], "a rule names what is not in src/lib.rs");
+    let files = sources("src");
+    assert!(files.len() > 60, "the source is not where it was: {files:?}");
+    let violations: Vec<String> = files
+        .iter()
+        .flat_map(|file| check(&house, file, &read(file)))
+        .map(|violation| violation.to_string())
+        .collect();
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
 
-/// The rooms that a line of code names by `crate::…`, those in braces too.
-fn rooms_in(code: &str) -> Vec<String> {
-    let mut rooms = Vec::new();
-    for rest in code.split("crate::").skip(1) {
-        match rest.strip_prefix('{') {
-            None => rooms.push(word(rest)),
-            Some(group) => {
-                let mut depth = 0;
-                let mut start = true;
-                for (index, character) in group.char_indices() {
-                    match character {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => start = true,
-                        c if start && c.is_alphabetic() => {
-                            rooms.push(word(&group[index..]));
-                            start = false;
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-    rooms
+const LIB: &str = "\
+// ground: used by all
+mod clock; // time
+mod config;
+// rules
+mod jose;
+mod acme;
+// ports: one kind of IO each
+mod store;
+mod signer;
+// flow: what happens
+mod flow;
+// edges
+mod http;
+mod worker;
+pub mod cli;
+";
+
+fn violations(file: &str, source: &str) -> Vec<Violation> {
+    check(&House::read(LIB), file, source)
 }
 
-fn word(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+/// The lines that are refused, each with the path that is named there.
+fn refused(file: &str, source: &str) -> Vec<(usize, String)> {
+    violations(file, source).into_iter().map(|found| (found.line, found.what)).collect()
 }
 
-/// A file's statements with the numbers of the lines on which they begin: comments are left out, and
-/// so is what is only for tests, which may build what it likes.
-fn statements(text: &str) -> Vec<(usize, String)> {
-    let mut statements = Vec::new();
-    let mut open: Option<(usize, String)> = None;
-    for (line, number) in text.lines().zip(1..) {
-        if line.trim() == "#[cfg(test)]" && !line.starts_with(' ') {
-            break;
-        }
-        let code = line.split("//").next().unwrap_or("");
-        let (begin, mut whole) = open.take().unwrap_or((number, String::new()));
-        whole.push_str(code.trim());
-        let is_open_use = whole.contains("use ") && !whole.contains(';');
-        if is_open_use {
-            open = Some((begin, whole));
-        } else {
-            statements.push((begin, whole));
-        }
-    }
-    statements
-}
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        let name = entry.file_name();
-        if path.is_dir() && name != "tests" {
-            files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests.rs"
-        {
-            found.push(path);
-        }
-    }
-}
-
-/// Every source file below `src`, by its path from the top.
-fn sources() -> BTreeMap<String, String> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Vec::new();
-    files(&top.join("src"), &mut found);
-    let relative = |path: &Path| path.strip_prefix(top).unwrap().to_string_lossy().into_owned();
-    found.iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect()
-}
-
-fn room_of(path: &str) -> String {
-    word(path.trim_start_matches("src/"))
-}
-
-/// What is wrong with a file's imports.
-fn objections(house: &House, path: &str, text: &str) -> Vec<String> {
-    let mut objections = Vec::new();
-    let room = room_of(path);
-    for (line, code) in statements(text) {
-        for other in rooms_in(&code) {
-            if let Some(why) = house.objection(&room, &other) {
-                objections.push(format!("{path}:{line}: {room} imports {other}: {why}"));
-            }
-        }
-        for (crate_name, homes, why) in HOMES {
-            let named = code.contains(&format!("{crate_name}::"));
-            if named && !homes.iter().any(|home| path.starts_with(home)) {
-                objections
-                    .push(format!("{path}:{line}: {crate_name} is named outside {homes:?}: {why}"));
-            }
-        }
-        let statement = ["\"SELECT ", "\"INSERT INTO ", "\"DELETE FROM ", "\"UPDATE "];
-        if statement.iter().any(|sql| code.contains(sql)) && !path.starts_with("src/store/") {
-            objections.push(format!("{path}:{line}: SQL outside src/store"));
-        }
-    }
-    objections
+fn at(line: usize, what: &str) -> (usize, String) {
+    (line, what.to_owned())
 }
 
 #[test]
-fn imports_point_only_upwards_and_crates_stay_at_home() {
-    let sources = sources();
-    let house = House::read(&sources["src/lib.rs"]);
-    assert!(house.0.len() >= 15, "src/lib.rs lists the rooms, one `mod` each");
-    for (room, _) in MAY_IMPORT {
-        assert!(house.position(room).is_some(), "{room} is not in src/lib.rs");
-    }
-    let found: Vec<_> =
-        sources.iter().flat_map(|(path, text)| objections(&house, path, text)).collect();
-    assert!(found.is_empty(), "{}", found.join("\n"));
+fn upwards_is_fine() {
+    let source =
+        "use crate::acme::order::Order;\nuse crate::store::{self, Store};\nuse super::Error;";
+    assert_eq!(refused("src/flow/issue.rs", source), []);
+    assert_eq!(refused("src/http/mod.rs", "use crate::http::tls; use self::tls::Slot;"), []);
 }
 
 #[test]
-fn a_wrong_import_is_found_and_named() {
-    let house = House::read(
-        "// ground: all\nmod clock;\n// ports: IO\nmod store;\nmod signer;\n\n// flow\nmod flow;\n",
-    );
-    let wrong = |path: &str, text: &str| objections(&house, path, text);
-    assert_eq!(wrong("src/store/a.rs", "use crate::clock::Clock;\n"), [""; 0]);
-    assert!(
-        wrong("src/store/a.rs", "\nuse crate::signer::Signer;\n")[0]
-            .starts_with("src/store/a.rs:2: ")
-    );
-    assert!(wrong("src/clock.rs", "fn f() { crate::flow::g() }\n")[0].contains("flow"));
-    assert_eq!(wrong("src/clock.rs", "use crate::{\n    store::{A, B},\n    flow,\n};\n").len(), 2);
+fn downwards_is_named_with_its_line_and_reason() {
+    let found = violations("src/flow/issue.rs", "\nuse crate::http::acme::Reply;\n");
+    assert_eq!(found.len(), 1);
+    let text = found[0].to_string();
+    assert!(text.starts_with("src/flow/issue.rs:2: crate::http::acme::Reply\n"), "{text}");
+    assert!(text.contains("http stands below flow: a module imports only what"), "{text}");
+}
+
+#[test]
+fn a_group_is_looked_into_however_deep() {
+    let source = "use crate::{\n  clock::Clock,\n  http::{\n    tls::{A as B, *},\n    ops,\n  },\n  worker,\n};";
     assert_eq!(
-        wrong("src/clock.rs", "// crate::flow\n#[cfg(test)]\nmod tests { use crate::flow; }\n"),
-        [""; 0]
+        refused("src/flow/a.rs", source),
+        [
+            at(4, "crate::http::tls::A"),
+            at(4, "crate::http::tls::*"),
+            at(5, "crate::http::ops"),
+            at(7, "crate::worker"),
+        ]
     );
-    assert_eq!(wrong("src/flow/a.rs", "use sqlx::query;\nlet sql = \"SELECT 1\";\n").len(), 2);
+}
+
+#[test]
+fn paths_in_code_count_too() {
+    let source = "fn f(a: &crate::flow::A) -> Vec<crate::http::B> {\n  crate::worker::run::<crate::cli::C>()\n}";
+    let expected = ["crate::flow::A", "crate::http::B", "crate::worker::run", "crate::cli::C"];
+    let found: Vec<String> =
+        refused("src/acme/a.rs", source).into_iter().map(|(_, what)| what).collect();
+    assert_eq!(found, expected);
+    let source = "macro_rules! m { () => { $crate::http::b() } }";
+    assert_eq!(refused("src/flow/a.rs", source), [at(1, "crate::http::b")]);
+}
+
+#[test]
+fn super_is_followed_out_of_the_room() {
+    assert_eq!(refused("src/flow/mod.rs", "use super::http::B;"), [at(1, "crate::http::B")]);
+    assert_eq!(refused("src/flow/a.rs", "use super::http::B;"), []);
+    assert_eq!(refused("src/flow/a.rs", "use super::super::http::B;"), [at(1, "crate::http::B")]);
+    let inside = "mod b { use super::super::super::http::B; use super::c; } use super::http;";
+    assert_eq!(refused("src/flow/a.rs", inside), [at(1, "crate::http::B")]);
+}
+
+#[test]
+fn the_whole_crate_cannot_be_taken() {
+    assert_eq!(refused("src/flow/a.rs", "use crate::*;"), [at(1, "crate::*")]);
+    assert_eq!(refused("src/flow/a.rs", "use crate as all;"), [at(1, "crate::")]);
+    assert_eq!(refused("src/flow/a.rs", "use super::super::*;"), [at(1, "crate::*")]);
+}
+
+#[test]
+fn visibility_is_no_import_of_another_room() {
+    assert_eq!(
+        refused("src/store/a.rs", "pub(in crate::store) struct A; pub(crate) fn b() {}"),
+        []
+    );
+}
+
+#[test]
+fn ports_and_edges_stay_apart() {
+    let found = violations("src/signer/a.rs", "use crate::store::Store;");
+    assert!(found[0].rule.starts_with("ports never import one another"), "{}", found[0]);
+    let found = violations("src/worker/a.rs", "use crate::http::ops;");
+    assert!(found[0].rule.starts_with("edges never import one another"), "{}", found[0]);
+}
+
+#[test]
+fn some_rooms_may_import_less_than_stands_above() {
+    let found = violations("src/config/a.rs", "use crate::clock::Clock;");
+    assert!(found[0].rule.starts_with("config may import nothing of this crate"), "{}", found[0]);
+    let found = violations("src/store/a.rs", "use crate::config::Database;");
+    assert!(found[0].rule.starts_with("store may import acme, clock, entropy"), "{}", found[0]);
+}
+
+#[test]
+fn what_is_for_tests_is_free() {
+    let source = "
+#[cfg(test)]
+use crate::{http::A, worker};
+#[cfg(test)]
+mod tests { use crate::cli; fn f() { sqlx::query(\"SELECT 1\") } }
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) fn fake(a: [u8; 2]) -> Self { crate::http::f() }
+use crate::http::B;";
+    assert_eq!(refused("src/flow/a.rs", source), [at(9, "crate::http::B")]);
+}
+
+#[test]
+fn what_only_looks_like_code_is_free() {
+    let source = r####"
+// use crate::http; sqlx::query
+/* crate::http /* nested */ sqlx::query */
+//! [`crate::http::A`]
+const A: &str = "crate::http \" sqlx::query";
+const B: &str = r#"crate::http "quoted" "#;
+const C: char = '"';
+const D: [char; 2] = ['\'', '\u{41}'];
+fn f<'crate_>(a: &'crate_ str) { let hyper = a; hyper.b(); c.axum(); d::sqlx::e(); }
+"####;
+    assert_eq!(refused("src/flow/a.rs", source), []);
+}
+
+#[test]
+fn a_crate_is_named_at_home_only() {
+    for (home, source) in [
+        ("src/store/db.rs", "use sqlx::query;"),
+        ("src/store/mod.rs", "fn f() -> Result<(), sqlx::Error> {}"),
+        ("src/signer/pkcs11/key.rs", "use cryptoki::{object, session};"),
+        ("src/http/a.rs", "use axum::Router;"),
+        ("src/validation/a.rs", "use hyper::client;"),
+        ("src/cli/a.rs", "#[derive(clap::Parser)] struct A;"),
+    ] {
+        assert_eq!(violations(home, source), [], "{home}");
+        assert!(!violations("src/flow/a.rs", source).is_empty(), "{source}");
+    }
+    for source in
+        ["use sqlx;", "use ::sqlx::query;", "use {sqlx::query};", "type A = fn() -> ::sqlx::B;"]
+    {
+        assert_eq!(violations("src/flow/a.rs", source).len(), 1, "{source}");
+    }
+    assert_eq!(violations("src/signer/mod.rs", "use cryptoki::context::Pkcs11;").len(), 1);
+}
+
+#[test]
+fn sql_stays_in_the_store() {
+    for sql in ["SELECT id FROM a", "INSERT INTO a", "DELETE FROM a", "UPDATE a\\n SET b = 1"] {
+        let source = format!("\nconst SQL: &str = \"{sql}\";");
+        assert_eq!(violations("src/store/order.rs", &source), [], "{sql}");
+        let found = violations("src/flow/a.rs", &source);
+        assert_eq!(found.iter().map(|found| found.line).collect::<Vec<_>>(), [2], "{sql}");
+    }
+    assert_eq!(violations("src/flow/a.rs", "const A: &str = \"to UPDATE or to select\";"), []);
 }
