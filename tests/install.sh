@@ -57,8 +57,8 @@ install_cargo_tools() {
         read -r name version <<<"$line"
         command -v "$name" >/dev/null && continue
         say "Installing $name $version (once, some minutes)"
-        CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-            CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
+            CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 \
             cargo install --locked --version "=$version" "$name"
     done
 }
