@@ -1,1 +1,112 @@
+//! One suite for both databases: each test is a function of an empty database, and runs on SQLite
+//! and on Postgres.
 
+mod accounts;
+mod certificates;
+mod challenges;
+mod corrupt;
+mod database;
+mod fixture;
+mod issuance;
+mod orders;
+mod schema;
+mod waiting;
+mod work;
+
+macro_rules! suite {
+    ($($area:ident: $($test:ident),+;)+) => {
+        suite!(@on sqlite; $($area: $($test),+;)+);
+        suite!(@on postgres; $($area: $($test),+;)+);
+    };
+    (@on $database:ident; $($area:ident: $($test:ident),+;)+) => {
+        mod $database {
+            $(mod $area {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let database = harness::Database::$database();
+                    crate::store::tests::$area::$test(&database).await;
+                })+
+            })+
+        }
+    };
+}
+
+suite! {
+    accounts:
+        of_concurrent_registrations_of_one_key_one_creates_the_account,
+        a_key_has_one_account_with_each_ca,
+        an_account_is_invisible_to_another_ca,
+        an_update_keeps_what_is_not_given,
+        an_account_is_deactivated_once_and_not_updated_after,
+        a_nonce_is_spent_once,
+        of_concurrent_spenders_of_a_nonce_one_spends_it,
+        only_expired_nonces_are_forgotten,
+        two_stores_on_one_database_share_their_keys;
+    orders:
+        an_order_of_100_identifiers_keeps_their_order,
+        an_order_is_invisible_to_another_ca,
+        the_facts_decide_the_status,
+        a_list_of_orders_is_paged_also_where_all_are_of_one_instant,
+        a_list_of_orders_leaves_out_those_that_are_invalid,
+        a_second_order_with_the_same_id_is_a_conflict_and_leaves_nothing;
+    challenges:
+        a_challenge_is_begun_once,
+        a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,
+        of_concurrent_beginnings_one_wins_and_one_piece_of_work_exists,
+        a_worker_finds_what_it_validates,
+        a_conclusion_is_visible_to_another_store_at_once,
+        of_two_challenges_that_end_together_exactly_one_decides,
+        a_lost_lease_concludes_nothing,
+        a_deactivated_authorization_is_not_concluded,
+        an_authorization_is_deactivated_once;
+    work:
+        only_what_is_due_is_claimed,
+        at_most_the_limit_is_claimed,
+        concurrent_claimers_never_get_the_same_piece,
+        a_lapsed_lease_is_claimed_again_as_the_next_attempt,
+        postponed_work_is_claimed_when_it_is_due_again,
+        discarded_work_is_gone,
+        a_lapsed_lease_neither_postpones_nor_discards,
+        work_of_one_kind_is_not_claimed_as_the_other;
+    waiting:
+        a_waiter_returns_when_the_work_is_settled,
+        a_waiter_sees_a_settlement_by_another_store,
+        a_waiter_gives_up_when_its_time_has_passed,
+        new_work_wakes_a_worker;
+    issuance:
+        a_certificate_is_planned_once_for_an_order,
+        of_concurrent_plans_one_wins,
+        nothing_is_planned_for_an_order_that_is_not_ready,
+        nothing_is_planned_after_a_deactivation,
+        the_plan_is_given_back_as_it_was_made,
+        a_plan_with_a_serial_that_was_used_leaves_nothing,
+        an_issuance_is_completed_once,
+        an_issuance_that_failed_is_not_completed,
+        an_issuance_that_is_complete_does_not_fail,
+        a_lost_lease_neither_completes_nor_fails,
+        of_concurrent_workers_one_completes;
+    certificates:
+        a_certificate_is_shown_once_it_is_complete_and_only_by_its_ca,
+        a_certificate_keeps_the_chain_it_was_issued_below,
+        an_own_certificate_is_kept_and_never_shown,
+        an_own_certificate_is_completed_once;
+    database:
+        a_database_that_is_there_answers,
+        a_required_statement_without_effect_undoes_the_others,
+        a_failing_statement_undoes_the_others,
+        of_64_concurrent_writers_each_gets_its_own_result,
+        a_caller_that_goes_away_leaves_nothing_half_done,
+        closing_waits_for_what_was_begun;
+    schema:
+        the_schema_is_known_before_and_after_migration,
+        migrating_twice_is_fine,
+        several_stores_migrate_at_once,
+        a_newer_schema_is_left_alone;
+    corrupt:
+        an_account_with_broken_contacts_is_corrupt,
+        an_authorization_with_a_name_no_order_can_have_is_corrupt,
+        a_challenge_both_valid_and_failed_is_corrupt,
+        a_challenge_with_a_broken_problem_is_corrupt,
+        a_challenge_of_an_unknown_type_is_corrupt,
+        an_order_with_a_broken_problem_is_corrupt;
+}

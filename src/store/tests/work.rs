@@ -1,0 +1,137 @@
+//! Leases.
+
+use std::collections::BTreeSet;
+
+use harness::Database;
+
+use super::fixture::{
+    NOW, after, claim, claim_one, lease_validation, migrated, number, open, with_order,
+};
+use crate::store::db::Statement;
+use crate::store::work::enqueue;
+use crate::store::{Store, WorkKind};
+
+const KIND: WorkKind = WorkKind::Validation;
+
+/// Puts pieces of work on the list, each due a second after the one before.
+async fn with_work(database: &Database, pieces: u64) -> Store {
+    let store = migrated(database).await;
+    let statements: Vec<Statement> =
+        (0..pieces).map(|piece| enqueue(KIND, &format!("piece-{piece}"), after(piece))).collect();
+    store.db.transact(statements).await.unwrap();
+    store
+}
+
+fn subjects(leases: &[crate::store::Lease]) -> BTreeSet<&str> {
+    leases.iter().map(|lease| lease.subject()).collect()
+}
+
+pub(super) async fn only_what_is_due_is_claimed(database: &Database) {
+    let store = migrated(database).await;
+    assert_eq!(store.next_due(KIND).await.unwrap(), None);
+    let store = {
+        drop(store);
+        with_work(database, 3).await
+    };
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(NOW));
+    let leases = claim(&store, KIND, after(1), 10).await;
+    assert_eq!(subjects(&leases), BTreeSet::from(["piece-0", "piece-1"]));
+    assert!(leases.iter().all(|lease| lease.attempt() == 1));
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(2)));
+    assert!(claim(&store, KIND, after(1), 10).await.is_empty());
+}
+
+pub(super) async fn at_most_the_limit_is_claimed(database: &Database) {
+    let store = with_work(database, 50).await;
+    for expected in [20, 20, 10, 0] {
+        // All are due, and no lease has lapsed.
+        let now = after(50);
+        let leases = claim(&store, KIND, now, 20).await;
+        assert_eq!(leases.len(), expected);
+    }
+    let store = with_order(&Database::sqlite(), &["a.test"]).await;
+    assert!(claim(&store, KIND, NOW, 20).await.is_empty());
+}
+
+pub(super) async fn concurrent_claimers_never_get_the_same_piece(database: &Database) {
+    let stores = [with_work(database, 200).await, open(database).await];
+    let claimers: Vec<_> = (0..8)
+        .map(|number| {
+            let store = stores[number % 2].clone();
+            tokio::spawn(async move {
+                let mut mine = Vec::new();
+                let mut empty = 0;
+                // On Postgres a claim may find all that is due locked by others, and nothing left.
+                while empty < 3 {
+                    let leases = claim(&store, KIND, after(200), 7).await;
+                    assert!(leases.len() <= 7, "{} leases were claimed", leases.len());
+                    empty = if leases.is_empty() { empty + 1 } else { 0 };
+                    mine.extend(leases.into_iter().map(|lease| lease.subject().to_owned()));
+                }
+                mine
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for claimer in claimers {
+        all.extend(claimer.await.unwrap());
+    }
+    assert_eq!(all.len(), 200);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 200);
+    assert_eq!(number(&stores[0], "SELECT MAX(attempts) FROM work").await, 1);
+}
+
+pub(super) async fn a_lapsed_lease_is_claimed_again_as_the_next_attempt(database: &Database) {
+    let store = with_work(database, 1).await;
+    for attempt in 1..=4 {
+        let now = after(20 * u64::from(attempt - 1));
+        let lease = claim_one(&store, KIND, now).await;
+        assert_eq!((lease.subject(), lease.attempt()), ("piece-0", attempt));
+        let almost = now.plus(std::time::Duration::from_millis(19_999));
+        assert!(claim(&store, KIND, almost, 10).await.is_empty());
+    }
+}
+
+pub(super) async fn postponed_work_is_claimed_when_it_is_due_again(database: &Database) {
+    let store = with_work(database, 1).await;
+    let lease = claim_one(&store, KIND, NOW).await;
+    store.postpone(lease, after(3)).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(3)));
+    assert!(claim(&store, KIND, after(2), 10).await.is_empty());
+    assert_eq!(claim_one(&store, KIND, after(3)).await.attempt(), 2);
+}
+
+pub(super) async fn discarded_work_is_gone(database: &Database) {
+    let store = with_work(database, 2).await;
+    let lease = claim_one(&store, KIND, NOW).await;
+    store.discard(lease).await.unwrap();
+    let left = claim(&store, KIND, after(1000), 10).await;
+    assert_eq!(subjects(&left), BTreeSet::from(["piece-1"]));
+}
+
+pub(super) async fn a_lapsed_lease_neither_postpones_nor_discards(database: &Database) {
+    let store = with_work(database, 1).await;
+    let (one, two) = (claim_one(&store, KIND, NOW).await, claim_one(&store, KIND, after(20)).await);
+    store.postpone(one, after(1)).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(40)));
+    let three = claim_one(&store, KIND, after(40)).await;
+    store.discard(two).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(60)));
+    store.discard(three).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap(), None);
+}
+
+pub(super) async fn work_of_one_kind_is_not_claimed_as_the_other(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    // Of the same name as the challenge.
+    let twin = enqueue(WorkKind::Issuance, "order-0-http-01", after(5));
+    store.db.transact(vec![twin]).await.unwrap();
+    assert!(claim(&store, KIND, after(10), 10).await.is_empty());
+    let validation = lease_validation(&store, "order-0-http-01").await;
+    assert_eq!(store.next_due(WorkKind::Issuance).await.unwrap(), Some(after(5)));
+    let issuance = claim_one(&store, WorkKind::Issuance, after(5)).await;
+    store.discard(validation).await.unwrap();
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM work WHERE kind = 'issuance'").await, 1);
+    store.discard(issuance).await.unwrap();
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM work").await, 0);
+}
