@@ -194,3 +194,25 @@ async fn an_url_that_cannot_be_read_is_said_to_be_so() {
         assert!(matches!(error, StoreError::Url(_)), "{error:?}");
     }
 }
+
+#[test]
+fn sqlite_has_written_what_was_begun_when_it_is_closed() {
+    let database = Database::sqlite();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    first.block_on(async {
+        let store = migrated(&database).await;
+        for number in 0..20 {
+            // A caller that asks, and goes away before there is an answer.
+            tokio::select! {
+                biased;
+                _ = store.db.transact(vec![insert(&number.to_string())]) => panic!("too early"),
+                () = std::future::ready(()) => {}
+            }
+        }
+        store.close().await;
+    });
+    drop(first);
+    let written = runtime().block_on(async { number(&open(&database).await, KEYS).await });
+    assert_eq!(written, 20);
+}
