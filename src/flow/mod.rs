@@ -8,6 +8,8 @@ mod issue;
 mod new_account;
 mod new_order;
 mod own_certificate;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub(crate) use account::{deactivate_account, update_account};
