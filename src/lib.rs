@@ -1,32 +1,33 @@
 //! kipuka: a certificate authority that speaks ACME (RFC 8555) at the front and PKCS#11 at the
-//! back. A module imports only what stands above it here; `tests/architecture` holds it to that.
+//! back. This list is the map of the house. A module imports only what stands above it, and ports
+//! and edges never one another; `tests/architecture` holds us to that.
 
 // ground: used by all
-mod clock;
-mod config;
-mod entropy;
-mod telemetry;
+mod clock; // time, as an argument
+mod config; // kipuka.toml, with every mistake in it at once
+mod entropy; // randomness, as an argument
+mod telemetry; // the log and the metrics
 
 // rules: values in, values out; no async, no IO, no clock, no randomness
-mod acme;
-mod jose;
-mod x509;
+mod acme; // RFC 8555's objects: facts in, status out
+mod jose; // JWS and JWK, strictly
+mod x509; // CSRs, chains, TBSCertificates and their lint
 
 // ports: one kind of IO each
-mod signer;
-mod store;
-mod validation;
+mod signer; // keys that sign: PKCS#11 tokens, key files
+mod store; // what kipuka remembers; the only SQL
+mod validation; // proof of control over the network
 
-// authority
+// authority: a [[ca]] with its chain, signer and profile
 mod ca;
 
-// flow: one file for each thing that happens
+// flow: one file for each thing that happens; where ports meet
 mod flow;
 
 // edges: outside to flow and back
-mod http;
-mod worker;
+mod http; // ACME, the CA's certificates, health
+mod worker; // claimed work: validate, issue, housekeeping
 
-// assembly
+// assembly: configuration to all of the above
 mod app;
 pub mod cli;

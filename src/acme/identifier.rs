@@ -58,7 +58,10 @@ impl Identifier {
             check_label(label).map_err(&refused)?;
         }
         let last = base.rsplit('.').next().unwrap_or(base);
-        if last.bytes().all(|b| b.is_ascii_digit()) {
+        let hex =
+            last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
+        // A URL with such a host would be read as one with an IPv4 address.
+        if hex || last.bytes().all(|b| b.is_ascii_digit()) {
             return Err(refused("ends in a numeric label, so it is not a DNS name"));
         }
         if idna::domain_to_ascii_strict(base).ok().as_deref() != Some(base) {
@@ -159,6 +162,9 @@ mod tests {
             "xn--.test",
             "ab--c.test",
             "127.0.0.1",
+            "0x7f000001",
+            "127.0.0.0x1",
+            "a.0x",
             "a.1",
             "[::1]",
             "a.test:80",

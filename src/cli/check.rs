@@ -24,7 +24,7 @@ pub(super) fn check(config: Option<&Path>) -> Result<(), Failure> {
     pkcs11::shut_down(std::time::Duration::from_secs(5));
     match report.wrong {
         0 => Ok(()),
-        1 => Err(Failure::Failed("one thing is not in order".to_owned())),
+        1 => Err(Failure::Failed("1 thing is not in order".to_owned())),
         several => Err(Failure::Failed(format!("{several} things are not in order"))),
     }
 }

@@ -40,13 +40,21 @@ const LEASE: Duration = Duration::from_secs(20);
 /// A key that first goes through a list of ailments, then signs.
 struct Sick {
     key: KeyFile,
-    ailments: Mutex<VecDeque<SignError>>,
+    /// What it answers instead.
+    ailments: Mutex<VecDeque<Result<Vec<u8>, SignError>>>,
     asked: AtomicUsize,
 }
 
 impl Sick {
     fn suffers(&self, ailment: &SignError, times: usize) {
-        self.ailments.lock().unwrap().extend(std::iter::repeat_n(ailment.clone(), times));
+        let ailments = std::iter::repeat_n(Err(ailment.clone()), times);
+        self.ailments.lock().unwrap().extend(ailments);
+    }
+
+    /// Answers with a signature of something else, as if nobody had verified it.
+    async fn lies(&self) {
+        let lie = self.key.sign(b"something else".to_vec()).await;
+        self.ailments.lock().unwrap().push_back(lie);
     }
 
     fn asked(&self) -> usize {
@@ -66,7 +74,7 @@ impl Signer for Sick {
     fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match self.ailments.lock().unwrap().pop_front() {
-            Some(ailment) => Box::pin(async move { Err(ailment) }),
+            Some(answer) => Box::pin(async move { answer }),
             None => self.key.sign(message),
         }
     }
@@ -385,7 +393,9 @@ async fn of_two_workers_on_one_plan_only_the_holder_of_the_lease_stores_a_certif
 #[tokio::test]
 async fn a_wrong_signature_is_never_stored() {
     let site = Site::new().await;
-    site.signer.suffers(&wrong(), 4);
+    site.signer.suffers(&wrong(), 2);
+    site.signer.lies().await;
+    site.signer.lies().await;
     let (order, _) = site.planned().await;
     for pause in [1, 2, 4, 8] {
         site.issue().await;

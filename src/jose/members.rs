@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 /// The members of a JSON object in their order. Where a name stands twice, two readers could each
 /// believe another value, so such an object is refused, at every depth.
@@ -15,8 +14,9 @@ pub(super) struct Members(Vec<(String, Member)>);
 pub(super) enum Member {
     Text(String),
     Object(Members),
-    /// Anything else: no member that matters here is a number or a list, but `crit` and `key_ops`.
-    Other(Value),
+    List(Vec<Self>),
+    /// Anything else: no member that matters here is a number.
+    Other,
 }
 
 impl Members {
@@ -93,29 +93,32 @@ impl<'de> Deserialize<'de> for Member {
                     .map(Member::Object)
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Member, A::Error> {
-                Value::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
-                    .map(Member::Other)
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Member, A::Error> {
+                let mut list = Vec::new();
+                while let Some(member) = seq.next_element()? {
+                    list.push(member);
+                }
+                Ok(Member::List(list))
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Member, E> {
-                Ok(Member::Other(Value::from(value)))
+            fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+                Ok(Member::Other)
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Member, E> {
-                Ok(Member::Other(Value::from(value)))
+            fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
+                Ok(Member::Other)
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Member, E> {
-                Ok(Member::Other(Value::from(value)))
+            fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
+                Ok(Member::Other)
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Member, E> {
-                Ok(Member::Other(Value::from(value)))
+            fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
+                Ok(Member::Other)
             }
 
             fn visit_unit<E>(self) -> Result<Member, E> {
-                Ok(Member::Other(Value::Null))
+                Ok(Member::Other)
             }
         }
 

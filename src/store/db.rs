@@ -271,6 +271,11 @@ impl Db {
         }
     }
 
+    /// Whether several processes may work on this database.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// Chooses between the two where no SQL serves both.
     pub(super) fn pick(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
         match self {

@@ -183,6 +183,16 @@ impl Store {
         let _ = tokio::time::timeout(at_most, self.wakeups.due(kind).notified()).await;
     }
 
+    /// Lapses every lease that a process before this one left behind, where there can be no other:
+    /// one process at a time works on a SQLite file. On Postgres leases lapse by themselves.
+    pub(crate) async fn lapse_leases(&self, now: Timestamp) -> Result<(), StoreError> {
+        if self.db.is_shared() {
+            return Ok(());
+        }
+        let update = "UPDATE work SET due_at = $1, lease = NULL WHERE lease IS NOT NULL";
+        self.db.transact(vec![Statement::new(update, values![now])]).await.map(drop)
+    }
+
     /// Gives the work back, to be claimed again from `due_at` on.
     pub(crate) async fn postpone(&self, lease: Lease, due_at: Timestamp) -> Result<(), StoreError> {
         let update = "UPDATE work SET due_at = $4, lease = NULL \

@@ -36,7 +36,7 @@ fn filter(log: &Log, env: &Env<'_>) -> Result<EnvFilter, LoggingError> {
         return Ok(EnvFilter::try_new(set)?);
     }
     // cryptoki calls every mechanism that it has no name for an error.
-    Ok(EnvFilter::try_new(format!("{},cryptoki::mechanism=off", log.level))?)
+    Ok(EnvFilter::try_new(format!("{},cryptoki=off", log.level))?)
 }
 
 fn subscriber<W>(

@@ -60,7 +60,7 @@ impl Http01 {
         let (name, token) = (attempt.identifier.base(), attempt.token);
         let url = format!("http://{name}:{}/.well-known/acme-challenge/{token}", self.http_port);
         match Url::parse(&url) {
-            // a URL reads a name such as 0x7f000001 as an IPv4 address; DNS was to be asked
+            // no Identifier is a name that a URL reads as an IPv4 address; should one be, DNS was to be asked
             Ok(parsed) if parsed.host_str() == Some(name) => Ok(parsed),
             Ok(parsed) => {
                 Err(refused(format!("GET {url}: a URL takes {name} for {:?}", parsed.host_str())))

@@ -37,7 +37,6 @@ const SIGNATURE_ALGORITHMS: [ObjectIdentifier; 8] = [
 /// key that a certificate may carry. All else it asks for is left unread (RFC 8555 §7.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CertificateRequest {
-    der: Vec<u8>,
     public_key: PublicKey,
     dns_names: Vec<String>,
     common_names: Vec<String>,
@@ -109,12 +108,7 @@ impl CertificateRequest {
             None => Vec::new(),
         };
         let common_names = common_names(&request.info.subject)?;
-        Ok(Self { der: der.to_vec(), public_key, dns_names, common_names })
-    }
-
-    /// The DER as it came.
-    pub(crate) fn der(&self) -> &[u8] {
-        &self.der
+        Ok(Self { public_key, dns_names, common_names })
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {

@@ -1,1 +1,12 @@
 //! kipuka as its operator sees it: the command line, reload, the documented ways.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod command_line;
+mod dev;
+mod founding_document;
+mod readme;
+mod reload;
+mod start;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

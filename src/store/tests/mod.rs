@@ -67,6 +67,7 @@ suite! {
         postponed_work_is_claimed_when_it_is_due_again,
         discarded_work_is_gone,
         a_lapsed_lease_neither_postpones_nor_discards,
+        leases_of_a_process_before_lapse_at_once_on_sqlite_alone,
         work_of_one_kind_is_not_claimed_as_the_other;
     waiting:
         a_waiter_returns_when_the_work_is_settled,

@@ -119,6 +119,23 @@ pub(super) async fn a_lapsed_lease_neither_postpones_nor_discards(database: &Dat
     assert_eq!(store.next_due(KIND).await.unwrap(), None);
 }
 
+pub(super) async fn leases_of_a_process_before_lapse_at_once_on_sqlite_alone(database: &Database) {
+    let store = with_work(database, 2).await;
+    let left_behind = claim_one(&store, KIND, NOW).await;
+    open(database).await.lapse_leases(NOW).await.unwrap();
+    if matches!(database, Database::Postgres(_)) {
+        // Another process may be at it.
+        assert!(claim(&store, KIND, NOW, 10).await.is_empty());
+        return;
+    }
+    let again = claim_one(&store, KIND, NOW).await;
+    assert_eq!((again.subject(), again.attempt()), ("piece-0", 2));
+    store.discard(left_behind).await.unwrap();
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM work").await, 2);
+    // What nobody had begun is due when it was.
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(1)));
+}
+
 pub(super) async fn work_of_one_kind_is_not_claimed_as_the_other(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     // Of the same name as the challenge.

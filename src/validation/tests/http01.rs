@@ -313,13 +313,3 @@ fn a_proxy_in_the_environment_is_not_used() {
     let out = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success() && out.contains("1 passed"), "{out}");
 }
-
-#[tokio::test]
-async fn a_name_that_a_url_takes_for_an_address_is_refused() {
-    for name in ["0x7f000001", "127.0.0.0x1"] {
-        let web = Web::right().serve("127.0.0.1:0").await;
-        let outcome = attempt(web.options(zone().await), Method::Http01, name).await;
-        says(&refused(outcome, ProblemType::IncorrectResponse), &["a URL takes"]);
-        assert!(web.requests().is_empty());
-    }
-}

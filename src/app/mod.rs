@@ -1,0 +1,222 @@
+//! Config → store, authorities, validator, routers, workers; and the swap of these on reload.
+
+mod open;
+mod server_certificate;
+
+pub(crate) use open::{
+    StartError, needs_token, open_authority, open_store, open_token, open_validator,
+};
+pub(crate) use server_certificate::open_certificate;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use self::open::{open_authorities, same_token};
+use self::server_certificate::{own_names, renew_own, server_certificate, tls_files};
+use crate::acme::nonce::NonceKey;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::entropy::Entropy;
+use crate::flow::{Context, Limits, SharedContext};
+use crate::http::acme::{self, Acme, Verifiers};
+use crate::http::listener::Listener;
+use crate::http::tls::{self, CertificateSlot};
+use crate::http::{ops, public};
+use crate::signer::pkcs11::Token;
+use crate::telemetry::metrics::Metrics;
+use crate::worker;
+
+/// How long work under way may take to end once the listeners are closed.
+const WORKERS_DRAIN: Duration = Duration::from_secs(15);
+
+/// A running server.
+pub(crate) struct App {
+    config: Config,
+    token: Option<Arc<Token>>,
+    context: SharedContext,
+    metrics: Arc<Metrics>,
+    certificate: Arc<CertificateSlot>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    workers: JoinSet<()>,
+}
+
+impl App {
+    /// Opens everything, listens, and starts to work. `listening` is told where ACME is served.
+    pub(crate) async fn start(
+        config: Config,
+        listening: impl FnOnce(SocketAddr),
+    ) -> Result<Self, StartError> {
+        let clock = Clock::System;
+        let store = open_store(&config).await?;
+        let token = match &config.hsm {
+            Some(hsm) if needs_token(&config) => Some(open_token(hsm).await?),
+            _ => None,
+        };
+        let authorities = open_authorities(&config, token.as_ref(), &store, clock.now()).await?;
+        store
+            .lapse_leases(clock.now())
+            .await
+            .map_err(|error| StartError::new("database", error))?;
+        let nonce_key = store
+            .shared_key("nonce", Entropy)
+            .await
+            .map_err(|error| StartError::new("database", error))?;
+        let nonces =
+            NonceKey::new(&nonce_key).map_err(|error| StartError::new("nonce key", error))?;
+        let context = Arc::new(Context {
+            store,
+            clock,
+            entropy: Entropy,
+            authorities: ArcSwap::from_pointee(authorities),
+            validator: ArcSwap::from_pointee(open_validator(&config.validation)?),
+            limits: Limits {
+                hold: config.server.hold,
+                validation_attempts: config.validation.attempts,
+                ..Limits::default()
+            },
+        });
+        let metrics = Arc::new(Metrics::new());
+        let certificate = server_certificate(&config, &context).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut app = Self {
+            config,
+            token,
+            context,
+            metrics,
+            certificate,
+            stop,
+            tasks: JoinSet::new(),
+            workers: JoinSet::new(),
+        };
+        app.workers = worker::start(&app.context, &stopped);
+        app.watch_certificate(&stopped);
+        listening(app.listen(nonces, &stopped).await?);
+        Ok(app)
+    }
+
+    async fn listen(
+        &mut self,
+        nonces: NonceKey,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<SocketAddr, StartError> {
+        let acme = Arc::new(Acme {
+            context: Arc::clone(&self.context),
+            nonces,
+            verifiers: Verifiers::default(),
+            external_url: self.config.server.external_url.clone(),
+        });
+        let public = public::router(Arc::clone(&self.context));
+        let tls = tls::server_config(Arc::clone(&self.certificate))
+            .map_err(|error| StartError::new("TLS", error))?;
+        let server = &self.config.server;
+        let listeners = [
+            ("acme", Some(server.listen), Some(tls), acme::router(acme).merge(public.clone())),
+            ("public", server.http_listen, None, public),
+            (
+                "admin",
+                server.admin_listen,
+                None,
+                ops::router(Arc::clone(&self.context), Arc::clone(&self.metrics)),
+            ),
+        ];
+        let drain = server.drain;
+        let mut acme_address = server.listen;
+        for (name, address, tls, router) in listeners {
+            let Some(address) = address else { continue };
+            let cannot = |error| StartError::new(format!("cannot listen on {address}"), error);
+            let socket = TcpListener::bind(address).await.map_err(cannot)?;
+            let address = socket.local_addr().map_err(cannot)?;
+            if name == "acme" {
+                acme_address = address;
+            }
+            tracing::info!(listener = name, %address, "listening");
+            let metrics = Arc::clone(&self.metrics);
+            let listener = Listener { name, socket, tls, router, metrics };
+            self.tasks.spawn(listener.serve(stopped.clone(), drain));
+        }
+        Ok(acme_address)
+    }
+
+    fn watch_certificate(&mut self, stopped: &watch::Receiver<bool>) {
+        let slot = Arc::clone(&self.certificate);
+        match &self.config.server.tls {
+            Some(files) => {
+                let watch = tls_files(files).watch(slot, tls::WATCH_INTERVAL, stopped.clone());
+                self.tasks.spawn(watch);
+            }
+            None => {
+                let names = own_names(&self.config);
+                let context = Arc::clone(&self.context);
+                self.tasks.spawn(renew_own(context, slot, names, stopped.clone()));
+            }
+        }
+    }
+
+    /// Takes a new configuration over, all of it or nothing: CAs, validation, the TLS certificate.
+    /// Listeners, the database and the token's library keep what they started with.
+    pub(crate) async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        let token = match (&config.hsm, &self.token) {
+            (Some(hsm), Some(token))
+                if self.config.hsm.as_ref().is_some_and(|old| same_token(old, hsm)) =>
+            {
+                Some(Arc::clone(token))
+            }
+            (Some(hsm), _) if needs_token(&config) => Some(open_token(hsm).await?),
+            _ => None,
+        };
+        let now = self.context.clock.now();
+        let authorities =
+            open_authorities(&config, token.as_ref(), &self.context.store, now).await?;
+        let validator = open_validator(&config.validation)?;
+        // The files that it serves with; others need a restart, as every change of [server] does.
+        if let Some(files) = &self.config.server.tls {
+            tls_files(files)
+                .reload(&self.certificate)
+                .map_err(|error| StartError::new("[server]", error))?;
+        }
+        let restart = [
+            ("[server]", config.server != self.config.server),
+            (
+                "[database]",
+                config.database.url.expose_secret() != self.config.database.url.expose_secret(),
+            ),
+        ];
+        for (section, _) in restart.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(section, "changes to this section need a restart");
+        }
+        // From here on nothing can fail.
+        self.context.authorities.store(Arc::new(authorities));
+        self.context.validator.store(Arc::new(validator));
+        self.token = token;
+        self.config = Config { server: self.config.server.clone(), ..config };
+        Ok(())
+    }
+
+    /// The file that was read, to be read again.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Ends: what was begun is finished, within bounds; work beyond them is on the list for the next
+    /// start.
+    pub(crate) async fn stop(mut self) {
+        // Nobody listens any more if all tasks have ended: then there is nothing to stop.
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+        let workers = async { while self.workers.join_next().await.is_some() {} };
+        if tokio::time::timeout(WORKERS_DRAIN, workers).await.is_err() {
+            tracing::warn!(
+                "work was cut off; its leases lapse and it is done after the next start"
+            );
+        }
+        self.context.store.close().await;
+    }
+}
