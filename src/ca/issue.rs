@@ -30,6 +30,8 @@ pub(crate) enum IssueError {
     Lint(Vec<LintError>),
     #[error("the planned certificate has no serial that this CA could have made")]
     Serial,
+    #[error("the planned certificate is not what this CA would plan for the order")]
+    NotAsPlanned,
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
 }
@@ -81,17 +83,23 @@ impl Authority {
         })
     }
 
-    /// Makes the proof anew that the planned bytes may be signed.
+    /// Makes the proof anew that the planned bytes may be signed. They must be those that a plan of
+    /// that time has: the lint alone would let other dates pass that the profile allows.
     pub(crate) fn lint(
         &self,
         tbs: &[u8],
         serial: &str,
+        planned_at: Timestamp,
         identifiers: &[Identifier],
         public_key: &PublicKey,
     ) -> Result<LintedTbs, IssueError> {
         let serial = Serial::from_hex(serial).ok_or(IssueError::Serial)?;
         let names: Vec<_> = identifiers.iter().map(Identifier::to_string).collect();
-        lint(tbs.to_vec(), &self.leaf(serial, &names, &[], public_key)).map_err(IssueError::Lint)
+        let leaf = self.leaf(serial, &names, &[], public_key);
+        if leaf.tbs(planned_at.unix_s())?.der != tbs {
+            return Err(IssueError::NotAsPlanned);
+        }
+        lint(tbs.to_vec(), &leaf).map_err(IssueError::Lint)
     }
 
     fn leaf<'a>(

@@ -34,10 +34,12 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         Ok(request) => request,
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
+    let (serial, names) = (&plan.serial, &plan.identifiers);
     let linted =
-        match authority.lint(&plan.tbs, &plan.serial, &plan.identifiers, request.public_key()) {
+        match authority.lint(&plan.tbs, serial, plan.planned_at, names, request.public_key()) {
             Ok(linted) => linted,
-            // What was planned no longer fits the CA: its certificate changed in between.
+            // What was planned no longer fits the CA, whose certificate or profile changed in
+            // between, or is not what was planned.
             Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
         };
     let certificate = match authority.sign(linted).await {

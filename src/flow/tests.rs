@@ -1,89 +1,82 @@
-//! What happens when the signer is sick, the network silent or the database was altered: with a
-//! clock that stands still, a real SQLite store, and a signer that does as it is told.
+//! Flows against a real SQLite file, a clock turned by hand, and a signing key that may be sick.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
-use openssl::sign::Signer as OpensslSigner;
-use sqlx::Connection as _;
-use tempfile::TempDir;
+use arc_swap::ArcSwap;
+use harness::csr::Csr;
+use harness::{Algorithm, Database, Key};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 
-use super::*;
+use super::{
+    Context, Error, Limits, NewAccount, begin_challenge, deactivate_account,
+    deactivate_authorization, finalize, issue, new_account, new_order, own_certificate,
+    update_account, validate,
+};
 use crate::acme::account::Account;
-use crate::acme::challenge::ChallengeType;
-use crate::acme::order::Order;
-use crate::ca::{Authority, Meta, NewCa, create_ca};
-use crate::clock::Timestamp;
-use crate::jose::jwk::Jwk;
+use crate::acme::authorization::AuthorizationStatus;
+use crate::acme::challenge::{ChallengeResult, ChallengeStatus, ChallengeType};
+use crate::acme::order::{Order, OrderStatus};
+use crate::acme::problem::{Problem, ProblemType};
+use crate::ca::{Authorities, Authority, Meta, NewCa, create_ca};
+use crate::clock::{Clock, Timestamp};
+use crate::entropy::Entropy;
+use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
-use crate::store::{Lease, WorkKind};
-use crate::validation::{Options, Timeouts};
+use crate::store::{Lease, Store, WorkKind};
+use crate::validation::{Options, Validator};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
 use crate::x509::chain::Chain;
+use crate::x509::csr::CertificateRequest;
 use crate::x509::profile::Profile;
 
 const START: Timestamp = Timestamp::from_unix_s(1_800_000_000);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const LEASE: Duration = Duration::from_secs(20);
 
-/// What the signer is to do with the next call.
-#[derive(Clone, Copy, Debug)]
-enum Mood {
-    Away,
-    Wrong,
+/// A key that first goes through a list of ailments, then signs.
+struct Sick {
+    key: KeyFile,
+    /// What it answers instead.
+    ailments: Mutex<VecDeque<Result<Vec<u8>, SignError>>>,
+    asked: AtomicUsize,
 }
 
-/// A P-256 key that does as it is told, and then signs.
-struct MoodySigner {
-    key: PKey<Private>,
-    public_key: PublicKey,
-    moods: Mutex<VecDeque<Mood>>,
-    /// What was signed, in order.
-    signed: Mutex<Vec<Vec<u8>>>,
-}
-
-impl MoodySigner {
-    fn new() -> Self {
-        let key = p256();
-        let public_key = PublicKey::from_spki(&key.public_key_to_der().unwrap()).unwrap();
-        Self { key, public_key, moods: Mutex::default(), signed: Mutex::default() }
+impl Sick {
+    fn suffers(&self, ailment: &SignError, times: usize) {
+        let ailments = std::iter::repeat_n(Err(ailment.clone()), times);
+        self.ailments.lock().unwrap().extend(ailments);
     }
 
-    fn be(&self, moods: impl IntoIterator<Item = Mood>) {
-        self.moods.lock().unwrap().extend(moods);
+    /// Answers with a signature of something else, as if nobody had verified it.
+    async fn lies(&self) {
+        let lie = self.key.sign(b"something else".to_vec()).await;
+        self.ailments.lock().unwrap().push_back(lie);
     }
 
-    fn signatures(&self) -> usize {
-        self.signed.lock().unwrap().len()
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 }
 
-impl Signer for MoodySigner {
+impl Signer for Sick {
     fn public_key(&self) -> &PublicKey {
-        &self.public_key
+        self.key.public_key()
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
-        SignatureAlgorithm::EcdsaSha256
+        self.key.algorithm()
     }
 
     fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {
-        Box::pin(async move {
-            match self.moods.lock().unwrap().pop_front() {
-                Some(Mood::Away) => Err(SignError::Unavailable { detail: "away".to_owned() }),
-                // As a token would that found another key under its handle, and nobody looked.
-                Some(Mood::Wrong) => Ok(sign(&p256(), &message)),
-                None => {
-                    let signature = sign(&self.key, &message);
-                    self.signed.lock().unwrap().push(message);
-                    Ok(signature)
-                }
-            }
-        })
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match self.ailments.lock().unwrap().pop_front() {
+            Some(answer) => Box::pin(async move { answer }),
+            None => self.key.sign(message),
+        }
     }
 
     fn health(&self) -> Health {
@@ -91,261 +84,532 @@ impl Signer for MoodySigner {
     }
 
     fn describe(&self) -> String {
-        "a moody signer".to_owned()
+        "a sick key".to_owned()
     }
 }
 
-fn p256() -> PKey<Private> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+fn away() -> SignError {
+    SignError::Unavailable { detail: "the token is away".to_owned() }
 }
 
-fn sign(key: &PKey<Private>, message: &[u8]) -> Vec<u8> {
-    let mut signer = OpensslSigner::new(MessageDigest::sha256(), key).unwrap();
-    signer.sign_oneshot_to_vec(message).unwrap()
+fn wrong() -> SignError {
+    SignError::WrongSignature { key_identifier: "00".to_owned() }
 }
 
-/// A CA with one account, all by itself.
-struct House {
+/// A CA with one account, at work on nothing.
+struct Site {
     context: Context,
-    signer: Arc<MoodySigner>,
+    authority: Arc<Authority>,
+    signer: Arc<Sick>,
     account: Account,
-    folder: TempDir,
+    key: Key,
+    database: Database,
 }
 
-impl House {
+impl Site {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
+        let database = Database::sqlite();
+        let store = Store::open(&database.url(), 1).await.unwrap();
         store.migrate().await.unwrap();
-        let signer = Arc::new(MoodySigner::new());
-        let root = NewCa {
-            subject: "CN=test",
-            public_key: signer.public_key(),
-            issuer: None,
-            path_len: Some(0),
-            validity: DAY * 3650,
-        };
-        let root = create_ca(root, signer.as_ref(), START, Entropy).await.unwrap();
-        signer.signed.lock().unwrap().clear();
-        let chain = Chain::new(vec![root]).unwrap();
-        let issuer_id = store.keep_issuer(&chain.download_chain()).await.unwrap();
-        let authority = Authority {
-            id: "ca".to_owned(),
-            name: "ca".to_owned(),
-            chain,
-            issuer_id,
-            signer: Arc::clone(&signer) as Arc<dyn Signer>,
-            profile: Profile::tls_server(90 * 24 * 3600),
-            meta: Meta::default(),
-        };
-        let key = harness::Key::new(harness::Algorithm::Es256);
-        let jwk = Jwk::from_canonical_json(&key.jwk().to_string()).unwrap();
-        let account = Account {
-            id: "account".to_owned(),
-            ca: "ca".to_owned(),
-            jwk: jwk.canonical_json(),
-            thumbprint: jwk.thumbprint(),
-            contact: Vec::new(),
-            terms_agreed_at: None,
-            created_at: START,
-            deactivated_at: None,
-        };
-        store.register_account(account.clone()).await.unwrap();
-        let validator = Validator::new(Options {
-            // Nobody listens there: every name is this machine, and every port closed.
-            resolvers: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
-            http_port: 9,
-            localhost_is_this_machine: true,
-            timeouts: Timeouts { attempt: Duration::from_secs(1), ..Timeouts::default() },
-            ..Options::default()
-        });
+        let clock = Clock::fake(START);
+        let (authority, signer) = authority(&store, clock.now()).await;
         let context = Context {
             store,
-            clock: Clock::fake(START.plus(Duration::from_secs(60))),
+            clock,
             entropy: Entropy,
-            authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::new(authority)])),
-            validator: ArcSwap::from_pointee(validator.unwrap()),
-            limits: Limits { hold: Duration::ZERO, validation_attempts: 3, ..Limits::default() },
+            authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::clone(&authority)])),
+            validator: ArcSwap::from_pointee(validator()),
+            limits: Limits { hold: Duration::ZERO, ..Limits::default() },
         };
-        Self { context, signer, account, folder }
+        let key = Key::new(Algorithm::Es256);
+        let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();
+        assert!(created);
+        Self { context, authority, signer, account, key, database }
     }
 
-    async fn order(&self) -> Order {
-        let names = [("dns".to_owned(), "a.localhost".to_owned())];
-        new_order(&self.context, &self.account, &names).await.unwrap()
+    fn store(&self) -> &Store {
+        &self.context.store
     }
 
-    /// An order whose authorizations somebody proved.
-    async fn ready_order(&self) -> Order {
-        let order = self.order().await;
-        for authorization in &order.authorizations {
-            let challenge = &authorization.challenges[0];
-            let store = &self.context.store;
-            store.begin_challenge(&challenge.id, self.context.clock.now()).await.unwrap();
+    fn advance(&self, span: Duration) {
+        self.context.clock.advance(span);
+    }
+
+    async fn place(&self, names: &[&str]) -> Order {
+        let asked: Vec<_> =
+            names.iter().map(|name| ("dns".to_owned(), (*name).to_owned())).collect();
+        new_order(&self.context, &self.account, &asked).await.unwrap()
+    }
+
+    async fn order(&self, id: &str) -> Order {
+        self.store().order("web", id).await.unwrap().unwrap()
+    }
+
+    async fn status(&self, id: &str) -> OrderStatus {
+        self.order(id).await.status(self.context.clock.now())
+    }
+
+    /// Claims the only piece of work that is due.
+    async fn claim(&self, kind: WorkKind) -> Option<Lease> {
+        let now = self.context.clock.now();
+        let mut leases = self.store().claim(kind, now, LEASE, 10, Entropy).await.unwrap();
+        assert!(leases.len() <= 1);
+        leases.pop()
+    }
+
+    /// How long until work of this kind is due; `None` where there is none.
+    async fn pause(&self, kind: WorkKind) -> Option<Duration> {
+        let due = self.store().next_due(kind).await.unwrap()?;
+        Some(due.since(self.context.clock.now()))
+    }
+
+    /// An order whose authorizations are all proved.
+    async fn ready(&self, names: &[&str]) -> Order {
+        let order = self.place(names).await;
+        for placed in &order.authorizations {
+            let challenge = &placed.challenges[0].id;
+            let begun = begin_challenge(&self.context, placed.clone(), challenge).await.unwrap();
+            assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
-            let at = self.context.clock.now();
-            let result = crate::acme::challenge::ChallengeResult::Proved { at };
-            assert!(store.conclude_challenge(&lease, &result, None).await.unwrap());
+            let proved = ChallengeResult::Proved { at: self.context.clock.now() };
+            assert!(self.store().conclude_challenge(&lease, &proved, None).await.unwrap());
         }
+        assert_eq!(self.status(&order.id).await, OrderStatus::Ready);
         order
     }
 
-    async fn claim(&self, kind: WorkKind) -> Option<Lease> {
-        let now = self.context.clock.now();
-        let lease = Duration::from_secs(20);
-        self.context.store.claim(kind, now, lease, 1, Entropy).await.unwrap().pop()
+    async fn finalize(&self, order: &Order, csr: &[u8]) -> Result<OrderStatus, Error> {
+        let order = finalize(&self.context, &self.authority, &self.account, &order.id, csr).await?;
+        Ok(order.status(self.context.clock.now()))
     }
 
-    async fn finalize(&self, order: &Order, csr: &[u8]) -> Result<Order, Error> {
-        let authorities = self.context.authorities.load_full();
-        let authority = authorities.get("ca").unwrap();
-        finalize(&self.context, authority, &self.account, &order.id, csr).await
+    /// An order whose certificate is planned, with its CSR.
+    async fn planned(&self) -> (Order, Vec<u8>) {
+        let order = self.ready(&["a.test"]).await;
+        let csr = Csr::new(&["a.test"]).der();
+        assert_eq!(self.finalize(&order, &csr).await.unwrap(), OrderStatus::Processing);
+        (order, csr)
     }
 
-    async fn status(&self, order: &Order) -> String {
-        let order = self.context.store.order("ca", &order.id).await.unwrap().unwrap();
-        order.status(self.context.clock.now()).as_str().to_owned()
+    /// Does the issuance that is due, if any.
+    async fn issue(&self) {
+        let lease = self.claim(WorkKind::Issuance).await.unwrap();
+        issue(&self.context, lease).await.unwrap();
     }
 
-    /// Claims and issues once; `false` where nothing is due.
-    async fn issue_once(&self) -> bool {
-        match self.claim(WorkKind::Issuance).await {
-            None => false,
-            Some(lease) => {
-                issue(&self.context, lease).await.unwrap();
-                true
-            }
-        }
+    /// Looks behind the store: how many rows a query counts.
+    async fn count(&self, sql: &'static str) -> i64 {
+        let mut connection = SqliteConnection::connect(&self.database.url()).await.unwrap();
+        sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get(0)
+    }
+
+    async fn signed(&self) -> i64 {
+        self.count("SELECT COUNT(*) FROM certificates WHERE certificate IS NOT NULL").await
     }
 }
 
-async fn store(folder: &TempDir) -> Store {
-    let url = format!("sqlite://{}/test.db", folder.path().display());
-    Store::open(&url, 1).await.unwrap()
+fn asked(key: &Key) -> NewAccount {
+    NewAccount {
+        jwk: key.jwk().to_string(),
+        thumbprint: key.thumbprint(),
+        contact: Vec::new(),
+        terms_agreed: true,
+        only_return_existing: false,
+    }
 }
 
-fn csr() -> Vec<u8> {
-    harness::csr::Csr::new(&["a.localhost"]).der()
+/// A root that issues by itself.
+async fn authority(store: &Store, now: Timestamp) -> (Arc<Authority>, Arc<Sick>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.pem");
+    let public_key = generate(&path).unwrap();
+    let key = KeyFile::open(&path, None, Some(&public_key)).unwrap();
+    let new = NewCa {
+        subject: "CN=a root",
+        public_key: &public_key,
+        issuer: None,
+        path_len: Some(0),
+        validity: DAY * 3650,
+    };
+    let root = create_ca(new, &key, now, Entropy).await.unwrap();
+    let chain = Chain::new(vec![root]).unwrap();
+    let signer = Arc::new(Sick { key, ailments: Mutex::default(), asked: AtomicUsize::default() });
+    let authority = Authority {
+        id: "web".to_owned(),
+        name: "a CA".to_owned(),
+        issuer_id: store.keep_issuer(&chain.download_chain()).await.unwrap(),
+        chain,
+        signer: Arc::clone(&signer) as Arc<dyn Signer>,
+        profile: Profile::tls_server(90 * 24 * 3600),
+        meta: Meta::default(),
+    };
+    (Arc::new(authority), signer)
+}
+
+/// Finds nobody at home, wherever it looks.
+fn validator() -> Validator {
+    let closed = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    Validator::new(Options {
+        resolvers: vec![closed()],
+        http_port: closed().port(),
+        https_port: closed().port(),
+        tls_alpn_port: closed().port(),
+        ..Options::default()
+    })
+    .unwrap()
+}
+
+#[track_caller]
+fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Problem {
+    match result {
+        Err(Error::Refused(problem)) => *problem,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
-async fn an_order_waits_for_a_signer_that_is_away_and_then_gets_one_certificate() {
-    let house = House::new().await;
-    let order = house.ready_order().await;
-    assert_eq!(house.status(&order).await, "ready");
-    house.signer.be([Mood::Away, Mood::Away]);
-    let csr = csr();
-    house.finalize(&order, &csr).await.unwrap();
-    assert_eq!(house.status(&order).await, "processing");
-    for pause in [1, 2] {
-        assert!(house.issue_once().await);
-        assert!(!house.issue_once().await, "it is put off");
-        assert_eq!(house.status(&order).await, "processing");
-        // Sending the same CSR again plans nothing anew.
-        house.finalize(&order, &csr).await.unwrap();
-        house.context.clock.advance(Duration::from_secs(pause));
+async fn a_validation_without_answer_is_put_off_with_doubling_pauses_and_then_given_up() {
+    for kind in [ChallengeType::Http01, ChallengeType::TlsAlpn01] {
+        let site = Site::new().await;
+        let order = site.place(&["a.localhost"]).await;
+        let placed = &order.authorizations[0];
+        let challenge = placed.challenges.iter().find(|one| one.kind == kind).unwrap();
+        let begun = begin_challenge(&site.context, placed.clone(), &challenge.id).await.unwrap();
+        assert_eq!(begun.status(START), AuthorizationStatus::Pending);
+
+        for pause in [1, 2, 4] {
+            let lease = site.claim(WorkKind::Validation).await.unwrap();
+            validate(&site.context, lease).await.unwrap();
+            let pause = Duration::from_secs(pause);
+            assert_eq!(site.pause(WorkKind::Validation).await, Some(pause), "{kind:?}");
+            assert_eq!(site.status(&order.id).await, OrderStatus::Pending);
+            site.advance(pause - Duration::from_millis(1));
+            assert!(site.claim(WorkKind::Validation).await.is_none());
+            site.advance(Duration::from_millis(1));
+        }
+        let lease = site.claim(WorkKind::Validation).await.unwrap();
+        assert_eq!(lease.attempt(), 4);
+        validate(&site.context, lease).await.unwrap();
+        assert_eq!(site.pause(WorkKind::Validation).await, None);
+
+        let now = site.context.clock.now();
+        let found = site.store().authorization("web", &placed.id).await.unwrap().unwrap();
+        let AuthorizationStatus::Invalid { problem: Some(problem) } = found.status(now) else {
+            panic!("{:?}", found.status(now))
+        };
+        assert_eq!(problem.kind, ProblemType::Connection);
+        assert!(problem.detail.ends_with("(after 4 attempts)"), "{}", problem.detail);
+        let shown = found.visible_challenges();
+        assert_eq!(shown.len(), 1);
+        assert_eq!(shown[0].status(), ChallengeStatus::Invalid { problem });
+        assert_eq!(site.status(&order.id).await.as_str(), "invalid");
+
+        // Said again, the client gets the result; no work comes of it.
+        begin_challenge(&site.context, found.clone(), &challenge.id).await.unwrap();
+        let other = found.challenges.iter().find(|one| one.kind != kind).unwrap();
+        let problem = refusal(begin_challenge(&site.context, found.clone(), &other.id).await);
+        assert_eq!(problem.kind, ProblemType::Malformed);
+        assert_eq!(site.pause(WorkKind::Validation).await, None);
     }
-    assert!(house.issue_once().await);
-    assert_eq!(house.status(&order).await, "valid");
-    assert_eq!(house.signer.signatures(), 1);
-    house.context.clock.advance(DAY);
-    assert!(!house.issue_once().await, "nothing is left to do");
+}
+
+#[tokio::test]
+async fn a_validation_that_has_become_pointless_is_dropped() {
+    let site = Site::new().await;
+    let order = site.place(&["a.localhost", "b.localhost", "c.localhost"]).await;
+    for placed in &order.authorizations {
+        begin_challenge(&site.context, placed.clone(), &placed.challenges[0].id).await.unwrap();
+    }
+    let now = site.context.clock.now();
+    let leases = site.store().claim(WorkKind::Validation, now, LEASE, 10, Entropy).await.unwrap();
+    let mut leases = leases.into_iter();
+    let first = order
+        .authorizations
+        .iter()
+        .find(|one| leases.as_slice()[0].subject() == one.challenges[0].id);
+    deactivate_authorization(&site.context, first.unwrap().clone()).await.unwrap();
+    validate(&site.context, leases.next().unwrap()).await.unwrap();
+    assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 2);
+    deactivate_account(&site.context, site.account.clone()).await.unwrap();
+    validate(&site.context, leases.next().unwrap()).await.unwrap();
+    assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 1);
+    // Expired.
+    site.advance(DAY * 8);
+    validate(&site.context, leases.next().unwrap()).await.unwrap();
+    assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 0);
+    assert_eq!(
+        site.count("SELECT COUNT(*) FROM authorizations WHERE concluded_by IS NOT NULL").await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn an_issuance_waits_for_its_signer_and_issues_exactly_one_certificate() {
+    let site = Site::new().await;
+    site.signer.suffers(&away(), 3);
+    site.signer.suffers(&SignError::Deadline { deadline: LEASE }, 3);
+    site.signer.suffers(&SignError::PinRefused, 1);
+    let (order, _) = site.planned().await;
+    for pause in [1, 2, 4, 8, 16, 30, 30] {
+        site.issue().await;
+        let pause = Duration::from_secs(pause);
+        assert_eq!(site.pause(WorkKind::Issuance).await, Some(pause));
+        assert_eq!(site.status(&order.id).await, OrderStatus::Processing);
+        assert!(site.claim(WorkKind::Issuance).await.is_none());
+        site.advance(pause);
+    }
+    assert_eq!(site.signed().await, 0);
+    site.issue().await;
+    let OrderStatus::Valid { certificate_id } = site.status(&order.id).await else {
+        panic!("not valid")
+    };
+    assert_eq!(site.signer.asked(), 8);
+    assert_eq!(site.signed().await, 1);
+    assert_eq!(site.count("SELECT COUNT(*) FROM certificates").await, 1);
+    assert_eq!(site.pause(WorkKind::Issuance).await, None);
+    let issued = site.store().certificate("web", &certificate_id).await.unwrap().unwrap();
+    assert_eq!(issued.account_id, site.account.id);
+    assert_eq!(issued.chain, site.authority.chain.download_chain());
+    let certificate = openssl::x509::X509::from_der(&issued.certificate).unwrap();
+    let root = openssl::x509::X509::from_pem(issued.chain.as_bytes()).unwrap();
+    assert!(certificate.verify(&root.public_key().unwrap()).unwrap());
+}
+
+#[tokio::test]
+async fn of_two_workers_on_one_plan_only_the_holder_of_the_lease_stores_a_certificate() {
+    let site = Site::new().await;
+    let (order, _) = site.planned().await;
+    let lost = site.claim(WorkKind::Issuance).await.unwrap();
+    site.advance(LEASE);
+    let held = site.claim(WorkKind::Issuance).await.unwrap();
+    issue(&site.context, lost).await.unwrap();
+    assert_eq!(site.status(&order.id).await, OrderStatus::Processing);
+    assert_eq!(site.signed().await, 0);
+    issue(&site.context, held).await.unwrap();
+    assert_eq!(site.status(&order.id).await.as_str(), "valid");
+    assert_eq!(site.signed().await, 1);
 }
 
 #[tokio::test]
 async fn a_wrong_signature_is_never_stored() {
-    let house = House::new().await;
-    let order = house.ready_order().await;
-    house.signer.be([Mood::Wrong]);
-    house.finalize(&order, &csr()).await.unwrap();
-    assert!(house.issue_once().await);
-    assert_eq!(house.status(&order).await, "processing");
-    house.context.clock.advance(Duration::from_secs(1));
-    assert!(house.issue_once().await);
-    assert_eq!(house.status(&order).await, "valid");
-}
-
-#[tokio::test]
-async fn two_workers_with_one_plan_store_one_certificate() {
-    let house = House::new().await;
-    let order = house.ready_order().await;
-    house.finalize(&order, &csr()).await.unwrap();
-    let slow = house.claim(WorkKind::Issuance).await.unwrap();
-    house.context.clock.advance(Duration::from_secs(21));
-    let quick = house.claim(WorkKind::Issuance).await.unwrap();
-    issue(&house.context, quick).await.unwrap();
-    let find = || async { house.context.store.order("ca", &order.id).await.unwrap().unwrap() };
-    let id = find().await.certificate_id.unwrap();
-    let stored = house.context.store.certificate("ca", &id).await.unwrap();
-    issue(&house.context, slow).await.unwrap();
-    assert_eq!(house.context.store.certificate("ca", &id).await.unwrap(), stored);
-    let signed = house.signer.signed.lock().unwrap().clone();
-    assert!(signed.iter().all(|tbs| *tbs == signed[0]), "whoever signs, signs the same bytes");
-}
-
-#[tokio::test]
-async fn a_plan_that_was_altered_in_the_database_is_not_signed() {
-    let house = House::new().await;
-    let order = house.ready_order().await;
-    house.finalize(&order, &csr()).await.unwrap();
-    let plan = house.context.store.planned_certificate(&order.id).await.unwrap().unwrap();
-    let at = plan.tbs.windows(11).position(|window| window == b"a.localhost").unwrap();
-    let mut altered = plan.tbs;
-    altered[at] = b'b';
-    let url = format!("sqlite://{}/test.db", house.folder.path().display());
-    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let update = sqlx::query("UPDATE certificates SET tbs = $1").bind(altered);
-    update.execute(&mut database).await.unwrap();
-    assert!(house.issue_once().await);
-    assert_eq!(house.signer.signatures(), 0);
-    assert_eq!(house.status(&order).await, "invalid");
-}
-
-#[tokio::test]
-async fn a_plan_is_given_up_after_a_day() {
-    let house = House::new().await;
-    let order = house.ready_order().await;
-    house.finalize(&order, &csr()).await.unwrap();
-    house.context.clock.advance(DAY + Duration::from_secs(1));
-    assert!(house.issue_once().await);
-    assert_eq!(house.status(&order).await, "invalid");
-    assert_eq!(house.signer.signatures(), 0);
-}
-
-#[tokio::test]
-async fn nothing_is_planned_for_an_account_that_was_deactivated() {
-    let house = House::new().await;
-    let order = house.ready_order().await;
-    deactivate_account(&house.context, house.account.clone()).await.unwrap();
-    assert!(matches!(house.finalize(&order, &csr()).await, Err(Error::Refused(_))));
-    assert!(!house.issue_once().await);
-}
-
-#[tokio::test]
-async fn a_validation_without_an_answer_is_tried_again_and_then_given_up() {
-    let house = House::new().await;
-    let order = house.order().await;
-    let authorization = &order.authorizations[0];
-    let find = |kind| authorization.challenges.iter().find(move |challenge| challenge.kind == kind);
-    let challenge = find(ChallengeType::Http01).unwrap();
-    begin_challenge(&house.context, authorization.clone(), &challenge.id).await.unwrap();
-    for pause in [1, 2] {
-        let lease = house.claim(WorkKind::Validation).await.unwrap();
-        validate(&house.context, lease).await.unwrap();
-        assert_eq!(house.status(&order).await, "pending");
-        assert!(house.claim(WorkKind::Validation).await.is_none(), "it is put off");
-        house.context.clock.advance(Duration::from_secs(pause));
+    let site = Site::new().await;
+    site.signer.suffers(&wrong(), 2);
+    site.signer.lies().await;
+    site.signer.lies().await;
+    let (order, _) = site.planned().await;
+    for pause in [1, 2, 4, 8] {
+        site.issue().await;
+        assert_eq!(site.signed().await, 0);
+        assert_eq!(site.status(&order.id).await, OrderStatus::Processing);
+        assert_eq!(site.pause(WorkKind::Issuance).await, Some(Duration::from_secs(pause)));
+        site.advance(Duration::from_secs(pause));
     }
-    let lease = house.claim(WorkKind::Validation).await.unwrap();
-    validate(&house.context, lease).await.unwrap();
-    assert_eq!(house.status(&order).await, "invalid");
-    let after = house.context.store.authorization("ca", &authorization.id).await.unwrap().unwrap();
-    assert_eq!(after.status(house.context.clock.now()).as_str(), "invalid");
-    let shown = after.visible_challenges();
-    let crate::acme::challenge::ChallengeStatus::Invalid { problem } = shown[0].status() else {
-        panic!("{shown:?}")
+    site.issue().await;
+    assert_eq!(site.status(&order.id).await.as_str(), "valid");
+}
+
+#[tokio::test]
+async fn a_csr_that_is_sent_again_while_the_signer_is_away_plans_nothing_twice() {
+    let site = Site::new().await;
+    site.signer.suffers(&away(), 1);
+    let (order, csr) = site.planned().await;
+    site.issue().await;
+    for _ in 0..3 {
+        assert_eq!(site.finalize(&order, &csr).await.unwrap(), OrderStatus::Processing);
+    }
+    let other = refusal(site.finalize(&order, &Csr::new(&["a.test"]).der()).await);
+    assert_eq!(other.kind, ProblemType::OrderNotReady);
+    assert_eq!(site.count("SELECT COUNT(*) FROM certificates").await, 1);
+    assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 1);
+    site.advance(Duration::from_secs(1));
+    site.issue().await;
+    assert_eq!(site.finalize(&order, &csr).await.unwrap().as_str(), "valid");
+    assert_eq!(site.signed().await, 1);
+}
+
+#[tokio::test]
+async fn of_csrs_that_come_together_one_is_planned() {
+    let site = Site::new().await;
+    let order = site.ready(&["a.test"]).await;
+    let csrs = [Csr::new(&["a.test"]).der(), Csr::new(&["a.test"]).der()];
+    let (one, same, other) = tokio::join!(
+        site.finalize(&order, &csrs[0]),
+        site.finalize(&order, &csrs[0]),
+        site.finalize(&order, &csrs[1]),
+    );
+    let planned = site.store().order_csr(&order.id).await.unwrap().unwrap();
+    let (won, lost) = if planned == csrs[0] {
+        (vec![one, same], vec![other])
+    } else {
+        (vec![other], vec![one, same])
     };
-    assert!(problem.detail.contains("after 3 attempts"), "{}", problem.detail);
-    assert!(house.claim(WorkKind::Validation).await.is_none());
+    for result in won {
+        assert_eq!(result.unwrap(), OrderStatus::Processing);
+    }
+    for result in lost {
+        assert_eq!(refusal(result).kind, ProblemType::OrderNotReady);
+    }
+    assert_eq!(site.count("SELECT COUNT(*) FROM certificates").await, 1);
+}
+
+#[tokio::test]
+async fn a_plan_older_than_a_day_is_given_up() {
+    let site = Site::new().await;
+    site.signer.suffers(&away(), 1);
+    let (order, csr) = site.planned().await;
+    site.advance(DAY);
+    site.issue().await;
+    assert_eq!(site.signer.asked(), 1, "a day is not too long");
+    assert_eq!(site.status(&order.id).await, OrderStatus::Processing);
+    site.advance(Duration::from_secs(1));
+    site.issue().await;
+    assert_eq!(site.signer.asked(), 1);
+    let OrderStatus::Invalid { problem } = site.status(&order.id).await else {
+        panic!("not invalid")
+    };
+    assert_eq!(problem.kind, ProblemType::ServerInternal);
+    assert_eq!(site.pause(WorkKind::Issuance).await, None);
+    assert_eq!(refusal(site.finalize(&order, &csr).await).kind, ProblemType::OrderNotReady);
+}
+
+#[tokio::test]
+async fn a_plan_that_was_tampered_with_is_never_signed() {
+    let site = Site::new().await;
+    for part in 0..8 {
+        let (order, _) = site.planned().await;
+        let planned = site.store().planned_certificate(&order.id).await.unwrap().unwrap();
+        let mut tbs = planned.tbs;
+        // Everywhere: in the serial, the names, the dates, the key, the extensions.
+        let place = part * (tbs.len() - 1) / 7;
+        tbs[place] ^= 1;
+        let mut connection = SqliteConnection::connect(&site.database.url()).await.unwrap();
+        let update = "UPDATE certificates SET tbs = $2 WHERE order_id = $1";
+        let update = sqlx::query(update).bind(&order.id).bind(tbs);
+        assert_eq!(update.execute(&mut connection).await.unwrap().rows_affected(), 1);
+        connection.close().await.unwrap();
+        site.issue().await;
+        assert_eq!(site.status(&order.id).await.as_str(), "invalid", "byte {place}");
+    }
+    assert_eq!((site.signer.asked(), site.signed().await), (0, 0));
+    assert_eq!(site.pause(WorkKind::Issuance).await, None);
+}
+
+#[tokio::test]
+async fn a_plan_that_differs_in_one_bit_does_not_pass_the_last_look() {
+    let site = Site::new().await;
+    let (order, csr) = site.planned().await;
+    let planned = site.store().planned_certificate(&order.id).await.unwrap().unwrap();
+    let request = CertificateRequest::from_der(&csr).unwrap();
+    let passes = |tbs: &[u8]| {
+        let (serial, at, names) = (&planned.serial, planned.planned_at, &planned.identifiers);
+        site.authority.lint(tbs, serial, at, names, request.public_key()).is_ok()
+    };
+    assert!(passes(&planned.tbs));
+    for bit in 0..planned.tbs.len() * 8 {
+        let mut tbs = planned.tbs.clone();
+        tbs[bit / 8] ^= 1 << (bit % 8);
+        assert!(!passes(&tbs), "bit {} of byte {}", bit % 8, bit / 8);
+    }
+}
+
+#[tokio::test]
+async fn an_issuance_waits_for_a_ca_that_is_not_configured() {
+    let site = Site::new().await;
+    let (order, _) = site.planned().await;
+    let authorities = site.context.authorities.swap(Arc::default());
+    site.issue().await;
+    assert_eq!(site.pause(WorkKind::Issuance).await, Some(Duration::from_secs(1)));
+    site.context.authorities.store(authorities);
+    site.advance(Duration::from_secs(1));
+    site.issue().await;
+    assert_eq!(site.status(&order.id).await.as_str(), "valid");
+}
+
+#[tokio::test]
+async fn an_order_whose_account_was_deactivated_meanwhile_is_not_planned() {
+    let site = Site::new().await;
+    let order = site.ready(&["a.test"]).await;
+    let gone = deactivate_account(&site.context, site.account.clone()).await.unwrap();
+    assert_eq!(gone.status().as_str(), "deactivated");
+    let problem = refusal(site.finalize(&order, &Csr::new(&["a.test"]).der()).await);
+    assert_eq!(problem.kind, ProblemType::OrderNotReady);
+    assert_eq!(site.count("SELECT COUNT(*) FROM certificates").await, 0);
+    assert_eq!(site.pause(WorkKind::Issuance).await, None);
+    let again = refusal(new_account(&site.context, &site.authority, asked(&site.key)).await);
+    assert_eq!(again.kind, ProblemType::Unauthorized);
+}
+
+#[tokio::test]
+async fn an_order_whose_authorization_was_deactivated_is_not_planned() {
+    let site = Site::new().await;
+    let order = site.ready(&["a.test", "b.test"]).await;
+    let one = site.order(&order.id).await.authorizations.remove(1);
+    deactivate_authorization(&site.context, one).await.unwrap();
+    let problem = refusal(site.finalize(&order, &Csr::new(&["a.test", "b.test"]).der()).await);
+    assert_eq!(problem.kind, ProblemType::OrderNotReady);
+    assert_eq!(site.count("SELECT COUNT(*) FROM certificates").await, 0);
+}
+
+#[tokio::test]
+async fn a_csr_that_does_not_fit_the_order_is_refused_and_may_be_corrected() {
+    let site = Site::new().await;
+    let order = site.ready(&["a.test"]).await;
+    let account_key = Csr { key: site.key.private.clone(), ..Csr::new(&["a.test"]) };
+    let csrs = [
+        Csr::new(&["b.test"]).der(),
+        Csr::new(&["a.test", "b.test"]).der(),
+        Csr::new(&[]).der(),
+        account_key.der(),
+        b"nonsense".to_vec(),
+    ];
+    for csr in csrs {
+        assert_eq!(refusal(site.finalize(&order, &csr).await).kind, ProblemType::BadCsr);
+    }
+    let csr = Csr::new(&["a.test"]).der();
+    assert_eq!(site.finalize(&order, &csr).await.unwrap(), OrderStatus::Processing);
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_ready_or_not_ones_own_is_not_finalized() {
+    let site = Site::new().await;
+    let order = site.place(&["a.test"]).await;
+    let csr = Csr::new(&["a.test"]).der();
+    assert_eq!(refusal(site.finalize(&order, &csr).await).kind, ProblemType::OrderNotReady);
+    let key = Key::new(Algorithm::Es256);
+    let (other, _) = new_account(&site.context, &site.authority, asked(&key)).await.unwrap();
+    let order = site.ready(&["a.test"]).await;
+    let theirs = finalize(&site.context, &site.authority, &other, &order.id, &csr).await;
+    assert_eq!(refusal(theirs).status, 404);
+    site.advance(DAY * 8);
+    assert_eq!(refusal(site.finalize(&order, &csr).await).kind, ProblemType::OrderNotReady);
+}
+
+#[tokio::test]
+async fn an_account_is_found_by_its_key_and_changes_as_asked() {
+    let site = Site::new().await;
+    let (found, created) =
+        new_account(&site.context, &site.authority, asked(&site.key)).await.unwrap();
+    assert_eq!((&found, created), (&site.account, false));
+    let contact = Some(vec!["mailto:a@a.test".to_owned()]);
+    let changed = update_account(&site.context, found, contact, false).await.unwrap();
+    let kept = site.store().account("web", &site.account.id).await.unwrap().unwrap();
+    assert_eq!(kept, changed);
+    assert_eq!(kept.contact, ["mailto:a@a.test"]);
+    let nonsense = Some(vec!["tel:1".to_owned()]);
+    refusal(update_account(&site.context, changed, nonsense, false).await);
+}
+
+#[tokio::test]
+async fn an_own_certificate_is_planned_before_it_is_signed() {
+    let site = Site::new().await;
+    let names = ["ca.test".to_owned()];
+    site.signer.suffers(&away(), 1);
+    let error = own_certificate(&site.context, &site.authority, &names, &[]).await.err().unwrap();
+    assert!(matches!(error, Error::Failed(_)), "{error:?}");
+    assert_eq!(site.count("SELECT COUNT(*) FROM certificates").await, 1);
+    assert_eq!(site.signed().await, 0);
+    let own = own_certificate(&site.context, &site.authority, &names, &[]).await.unwrap();
+    assert!(own.chain_pem.starts_with("-----BEGIN CERTIFICATE-----"));
+    assert_eq!(site.signed().await, 1);
+    assert_eq!(site.pause(WorkKind::Issuance).await, None);
 }

@@ -148,14 +148,16 @@ impl Store {
         limit: i64,
         entropy: Entropy,
     ) -> Result<Vec<Lease>, StoreError> {
+        // On Postgres an array, which is made once: a subquery behind IN may be run for each row, and
+        // finds other rows each time because it skips those it has updated already.
         let update = self.db.pick(
             "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
              WHERE kind = $3 AND subject IN (SELECT subject FROM work \
              WHERE kind = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5) \
              RETURNING subject, attempts",
             "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
-             WHERE kind = $3 AND subject IN (SELECT subject FROM work \
-             WHERE kind = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED) \
+             WHERE kind = $3 AND subject = ANY (ARRAY(SELECT subject FROM work \
+             WHERE kind = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)) \
              RETURNING subject, attempts",
         );
         let token = entropy.id()?;

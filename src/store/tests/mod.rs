@@ -1,157 +1,113 @@
-//! One suite, run on SQLite and on Postgres.
+//! One suite for both databases: each test is a function of an empty database, and runs on SQLite
+//! and on Postgres.
 
 mod accounts;
+mod certificates;
+mod challenges;
+mod corrupt;
+mod database;
+mod fixture;
+mod issuance;
 mod orders;
-mod transactions;
+mod schema;
+mod waiting;
 mod work;
 
-use std::time::Duration;
-
-use harness::Database;
-
-use super::{NewAuthorization, NewChallenge, NewOrder, Plan, Store, WorkKind};
-use crate::acme::account::Account;
-use crate::acme::challenge::{ChallengeResult, ChallengeType};
-use crate::acme::identifier::Identifier;
-use crate::acme::order::Order;
-use crate::clock::Timestamp;
-use crate::entropy::Entropy;
-use crate::store::Lease;
-
-const NOW: Timestamp = Timestamp::from_unix_s(1_800_000_000);
-const LEASE: Duration = Duration::from_secs(20);
-
-/// Makes of each named function a test on either database.
-macro_rules! on_both {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name($crate::store::tests::Fixture::new(harness::Database::sqlite()).await).await;
-            })+
-        }
-
-        mod postgres {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name($crate::store::tests::Fixture::new(harness::Database::postgres()).await).await;
+macro_rules! suite {
+    ($($area:ident: $($test:ident),+;)+) => {
+        suite!(@on sqlite; $($area: $($test),+;)+);
+        suite!(@on postgres; $($area: $($test),+;)+);
+    };
+    (@on $database:ident; $($area:ident: $($test:ident),+;)+) => {
+        mod $database {
+            $(mod $area {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let database = harness::Database::$database();
+                    crate::store::tests::$area::$test(&database).await;
+                })+
             })+
         }
     };
 }
-use on_both;
 
-/// A store, and how to open it again.
-pub(super) struct Fixture {
-    database: Database,
-    store: Store,
-}
-
-impl Fixture {
-    async fn new(database: Database) -> Self {
-        let store = Store::open(&database.url(), 10).await.unwrap();
-        store.migrate().await.unwrap();
-        Self { database, store }
-    }
-
-    /// As another process would open it.
-    async fn another(&self) -> Store {
-        Store::open(&self.database.url(), 10).await.unwrap()
-    }
-
-    async fn account(&self, id: &str) -> Account {
-        let account = account(id);
-        self.store.register_account(account.clone()).await.unwrap();
-        account
-    }
-
-    /// An order of a new account for these names, with one http-01 and one dns-01 challenge each.
-    async fn order(&self, id: &str, names: &[&str]) -> Order {
-        let account = self.account(&format!("{id}-account")).await;
-        let authorizations = names.iter().map(|name| NewAuthorization {
-            id: format!("{id}-{name}"),
-            identifier: Identifier::dns(name).unwrap(),
-            challenges: [ChallengeType::Http01, ChallengeType::Dns01]
-                .map(|kind| NewChallenge {
-                    id: format!("{id}-{name}-{}", kind.as_str()),
-                    kind,
-                    token: format!("token-{id}-{name}"),
-                })
-                .into(),
-        });
-        let order = NewOrder {
-            id: id.to_owned(),
-            ca: "ca".to_owned(),
-            account_id: account.id,
-            created_at: NOW,
-            expires_at: NOW.plus(Duration::from_secs(1000)),
-            authorizations: authorizations.collect(),
-        };
-        self.store.create_order(&order).await.unwrap();
-        self.read(id).await
-    }
-
-    async fn read(&self, id: &str) -> Order {
-        self.store.order("ca", id).await.unwrap().unwrap()
-    }
-
-    async fn status(&self, id: &str) -> &'static str {
-        self.read(id).await.status(NOW).as_str()
-    }
-
-    async fn claim(&self, kind: WorkKind, now: Timestamp) -> Option<Lease> {
-        self.store.claim(kind, now, LEASE, 1, Entropy).await.unwrap().pop()
-    }
-
-    /// Begins a challenge and claims it.
-    async fn begin(&self, challenge: &str) -> Lease {
-        assert!(self.store.begin_challenge(challenge, NOW).await.unwrap());
-        self.claim(WorkKind::Validation, NOW).await.unwrap()
-    }
-
-    async fn ready_order(&self, id: &str) -> Order {
-        let order = self.order(id, &["a.test"]).await;
-        let lease = self.begin(&format!("{id}-a.test-http-01")).await;
-        assert!(self.store.conclude_challenge(&lease, &proved(), None).await.unwrap());
-        assert_eq!(self.status(id).await, "ready");
-        order
-    }
-
-    async fn plan(&self, order: &Order, certificate_id: &str) -> bool {
-        let issuer_id = self.store.keep_issuer("chain").await.unwrap();
-        let plan = Plan {
-            order_id: order.id.clone(),
-            ca: "ca".to_owned(),
-            account_id: order.account_id.clone(),
-            csr: b"csr".to_vec(),
-            certificate_id: certificate_id.to_owned(),
-            issuer_id,
-            serial: format!("serial-{certificate_id}"),
-            tbs: b"tbs".to_vec(),
-            now: NOW,
-        };
-        self.store.plan_issuance(plan).await.unwrap()
-    }
-}
-
-fn account(id: &str) -> Account {
-    Account {
-        id: id.to_owned(),
-        ca: "ca".to_owned(),
-        jwk: "{}".to_owned(),
-        thumbprint: format!("thumbprint-{id}"),
-        contact: vec!["mailto:a@b.test".to_owned()],
-        terms_agreed_at: None,
-        created_at: NOW,
-        deactivated_at: None,
-    }
-}
-
-fn proved() -> ChallengeResult {
-    ChallengeResult::Proved { at: NOW }
-}
-
-fn failed() -> ChallengeResult {
-    use crate::acme::problem::{Problem, ProblemType};
-    ChallengeResult::Failed { problem: Problem::new(ProblemType::Dns, "NXDOMAIN") }
+suite! {
+    accounts:
+        of_concurrent_registrations_of_one_key_one_creates_the_account,
+        a_key_has_one_account_with_each_ca,
+        an_account_is_invisible_to_another_ca,
+        an_update_keeps_what_is_not_given,
+        an_account_is_deactivated_once_and_not_updated_after,
+        a_nonce_is_spent_once,
+        of_concurrent_spenders_of_a_nonce_one_spends_it,
+        only_expired_nonces_are_forgotten,
+        two_stores_on_one_database_share_their_keys;
+    orders:
+        an_order_of_100_identifiers_keeps_their_order,
+        an_order_is_invisible_to_another_ca,
+        the_facts_decide_the_status,
+        a_list_of_orders_is_paged_also_where_all_are_of_one_instant,
+        a_list_of_orders_leaves_out_those_that_are_invalid,
+        a_second_order_with_the_same_id_is_a_conflict_and_leaves_nothing;
+    challenges:
+        a_challenge_is_begun_once,
+        a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,
+        of_concurrent_beginnings_one_wins_and_one_piece_of_work_exists,
+        a_worker_finds_what_it_validates,
+        a_conclusion_is_visible_to_another_store_at_once,
+        of_two_challenges_that_end_together_exactly_one_decides,
+        a_lost_lease_concludes_nothing,
+        a_deactivated_authorization_is_not_concluded,
+        an_authorization_is_deactivated_once;
+    work:
+        only_what_is_due_is_claimed,
+        at_most_the_limit_is_claimed,
+        concurrent_claimers_never_get_the_same_piece,
+        a_lapsed_lease_is_claimed_again_as_the_next_attempt,
+        postponed_work_is_claimed_when_it_is_due_again,
+        discarded_work_is_gone,
+        a_lapsed_lease_neither_postpones_nor_discards,
+        leases_of_a_process_before_lapse_at_once_on_sqlite_alone,
+        work_of_one_kind_is_not_claimed_as_the_other;
+    waiting:
+        a_waiter_returns_when_the_work_is_settled,
+        a_waiter_sees_a_settlement_by_another_store,
+        a_waiter_gives_up_when_its_time_has_passed,
+        new_work_wakes_a_worker;
+    issuance:
+        a_certificate_is_planned_once_for_an_order,
+        of_concurrent_plans_one_wins,
+        nothing_is_planned_for_an_order_that_is_not_ready,
+        nothing_is_planned_after_a_deactivation,
+        the_plan_is_given_back_as_it_was_made,
+        a_plan_with_a_serial_that_was_used_leaves_nothing,
+        an_issuance_is_completed_once,
+        an_issuance_that_failed_is_not_completed,
+        an_issuance_that_is_complete_does_not_fail,
+        a_lost_lease_neither_completes_nor_fails,
+        of_concurrent_workers_one_completes;
+    certificates:
+        a_certificate_is_shown_once_it_is_complete_and_only_by_its_ca,
+        a_certificate_keeps_the_chain_it_was_issued_below,
+        an_own_certificate_is_kept_and_never_shown,
+        an_own_certificate_is_completed_once;
+    database:
+        a_database_that_is_there_answers,
+        a_required_statement_without_effect_undoes_the_others,
+        a_failing_statement_undoes_the_others,
+        of_64_concurrent_writers_each_gets_its_own_result,
+        a_caller_that_goes_away_leaves_nothing_half_done,
+        closing_waits_for_what_was_begun;
+    schema:
+        the_schema_is_known_before_and_after_migration,
+        migrating_twice_is_fine,
+        several_stores_migrate_at_once,
+        a_newer_schema_is_left_alone;
+    corrupt:
+        an_account_with_broken_contacts_is_corrupt,
+        an_authorization_with_a_name_no_order_can_have_is_corrupt,
+        a_challenge_both_valid_and_failed_is_corrupt,
+        a_challenge_with_a_broken_problem_is_corrupt,
+        a_challenge_of_an_unknown_type_is_corrupt,
+        an_order_with_a_broken_problem_is_corrupt;
 }

@@ -1,211 +1,171 @@
-//! Orders, authorizations, challenges and certificates.
+//! Orders.
 
 use std::time::Duration;
 
-use super::{Fixture, NOW, failed, on_both, proved};
+use harness::Database;
+
+use super::fixture::{
+    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, failed, make_ready, number,
+    order, plan, problem, proved, with_account, with_order,
+};
+use crate::acme::order::OrderStatus;
 use crate::clock::Timestamp;
-use crate::store::db::{Statement, values};
-use crate::store::{OwnPlan, StoreError, WorkKind};
+use crate::store::{NewOrder, OrdersCursor, Registered, Store, StoreError, WorkKind};
 
-on_both! {
-    an_order_of_a_hundred_names_is_read_as_it_was_written,
-    an_order_is_ready_for_every_instance_in_the_same_instant,
-    of_two_challenges_that_end_at_once_one_decides,
-    a_challenge_begins_once,
-    a_plan_is_made_once_and_completed_once,
-    nothing_is_planned_without_every_authorization_and_a_living_account,
-    an_order_that_was_given_up_gets_no_certificate,
-    the_list_of_orders_goes_page_by_page_and_leaves_out_what_is_lost,
-    a_certificate_nobody_ordered_is_handed_to_nobody,
-    a_row_that_cannot_be_is_corrupt,
-}
-
-async fn an_order_of_a_hundred_names_is_read_as_it_was_written(fixture: Fixture) {
-    let names: Vec<_> = (0..100).map(|index| format!("n{index}.test")).collect();
+pub(super) async fn an_order_of_100_identifiers_keeps_their_order(database: &Database) {
+    // Neither the names' order nor that of the ids.
+    let names: Vec<_> = (0..100).map(|index| format!("n{}.test", index * 37 % 100)).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let order = fixture.order("o", &names).await;
-    let read: Vec<_> = order.identifiers().map(ToString::to_string).collect();
-    assert_eq!(read, names);
-    assert_eq!(fixture.store.order("other", "o").await.unwrap(), None);
-    let authorization = fixture.store.authorization("ca", "o-n7.test").await.unwrap().unwrap();
-    assert_eq!(authorization.challenges.len(), 2);
-    assert_eq!(fixture.store.authorization("other", "o-n7.test").await.unwrap(), None);
-    let by_challenge =
-        fixture.store.authorization_of_challenge("ca", "o-n7.test-dns-01").await.unwrap();
-    assert_eq!(by_challenge, Some(authorization));
+    let store = with_order(database, &names).await;
+    let order = store.order(CA, ORDER).await.unwrap().unwrap();
+    let kept: Vec<_> = order.identifiers().map(ToString::to_string).collect();
+    assert_eq!(kept, names);
+    assert_eq!(order.account_id, ACCOUNT);
+    assert_eq!(order.expires_at, after(3600));
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM challenges").await, 300);
+    let last = store.authorization(CA, "order-99").await.unwrap().unwrap();
+    assert_eq!(last.identifier.to_string(), names[99]);
+    assert_eq!(last.challenges.len(), 3);
 }
 
-async fn an_order_is_ready_for_every_instance_in_the_same_instant(fixture: Fixture) {
-    let other = fixture.another().await;
-    fixture.order("o", &["a.test", "b.test"]).await;
-    for (name, status) in [("a.test", "pending"), ("b.test", "ready")] {
-        let lease = fixture.begin(&format!("o-{name}-http-01")).await;
-        assert!(fixture.store.conclude_challenge(&lease, &proved(), None).await.unwrap());
-        let seen = other.order("ca", "o").await.unwrap().unwrap();
-        assert_eq!(seen.status(NOW).as_str(), status);
-    }
+pub(super) async fn an_order_is_invisible_to_another_ca(database: &Database) {
+    let store = with_order(database, &["a.test", "*.b.test"]).await;
+    assert_eq!(store.order("internal", ORDER).await.unwrap(), None);
+    assert_eq!(store.authorization("internal", "order-0").await.unwrap(), None);
+    let by_challenge = store.authorization_of_challenge("internal", "order-0-dns-01").await;
+    assert_eq!(by_challenge.unwrap(), None);
+    assert_eq!(store.order(CA, "nothing").await.unwrap(), None);
+    assert_eq!(store.order_csr("nothing").await.unwrap(), None);
+    assert!(store.order(CA, ORDER).await.unwrap().is_some());
 }
 
-async fn of_two_challenges_that_end_at_once_one_decides(fixture: Fixture) {
-    for round in 0..10 {
-        let id = format!("o{round}");
-        fixture.order(&id, &["a.test"]).await;
-        let http = fixture.begin(&format!("{id}-a.test-http-01")).await;
-        let dns = fixture.begin(&format!("{id}-a.test-dns-01")).await;
-        let (good, bad) = (proved(), failed());
-        let (one, two) = tokio::join!(
-            fixture.store.conclude_challenge(&http, &good, Some("evidence".to_owned())),
-            fixture.store.conclude_challenge(&dns, &bad, None),
-        );
-        let (one, two) = (one.unwrap(), two.unwrap());
-        assert!(one != two, "exactly one decides");
-        assert_eq!(fixture.status(&id).await, if one { "ready" } else { "invalid" });
-        let lost = if one { dns } else { http };
-        fixture.store.discard(lost).await.unwrap();
-    }
-    assert_eq!(fixture.store.next_due(WorkKind::Validation).await.unwrap(), None);
+async fn status(store: &Store, id: &str, now: Timestamp) -> OrderStatus {
+    store.order(CA, id).await.unwrap().unwrap().status(now)
 }
 
-async fn a_challenge_begins_once(fixture: Fixture) {
-    let store = &fixture.store;
-    fixture.order("o", &["a.test", "b.test"]).await;
-    let challenge = "o-a.test-http-01";
-    let (one, two) =
-        tokio::join!(store.begin_challenge(challenge, NOW), store.begin_challenge(challenge, NOW));
-    assert!(one.unwrap() != two.unwrap());
-    store.deactivate_authorization("o-b.test", NOW).await.unwrap();
-    assert!(!store.begin_challenge("o-b.test-http-01", NOW).await.unwrap());
-    let lease = fixture.claim(WorkKind::Validation, NOW).await.unwrap();
-    assert!(fixture.claim(WorkKind::Validation, NOW).await.is_none(), "one piece of work");
-    assert!(store.conclude_challenge(&lease, &failed(), None).await.unwrap());
-    assert!(!store.begin_challenge("o-a.test-dns-01", NOW).await.unwrap(), "it is decided");
+pub(super) async fn the_facts_decide_the_status(database: &Database) {
+    let store = with_order(database, &["a.test", "b.test"]).await;
+    assert_eq!(status(&store, ORDER, NOW).await, OrderStatus::Pending);
+    assert_eq!(status(&store, ORDER, after(3600)).await.as_str(), "invalid");
+    conclude(&store, "order-0-http-01", &proved()).await;
+    assert_eq!(status(&store, ORDER, NOW).await, OrderStatus::Pending);
+    conclude(&store, "order-1-tls-alpn-01", &proved()).await;
+    assert_eq!(status(&store, ORDER, NOW).await, OrderStatus::Ready);
+    assert_eq!(store.order_csr(ORDER).await.unwrap(), None);
+
+    assert!(store.plan_issuance(plan(&store, ORDER).await).await.unwrap());
+    assert_eq!(status(&store, ORDER, after(7200)).await, OrderStatus::Processing);
+    assert_eq!(store.order_csr(ORDER).await.unwrap().as_deref(), Some(&b"csr of order"[..]));
+    let lease = claim_one(&store, WorkKind::Issuance, NOW).await;
+    assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+    let certificate_id = "certificate of order".to_owned();
+    assert_eq!(status(&store, ORDER, after(7200)).await, OrderStatus::Valid { certificate_id });
+
+    store.create_order(&order("refused", &["a.test", "b.test"])).await.unwrap();
+    conclude(&store, "refused-1-http-01", &failed()).await;
+    let OrderStatus::Invalid { problem: found } = status(&store, "refused", NOW).await else {
+        panic!("not invalid")
+    };
+    assert_eq!((found.kind, &found.detail), (problem().kind, &problem().detail));
+    assert_eq!(found.subproblems[0].identifier.value, "b.test");
+
+    store.create_order(&order("deactivated", &["a.test"])).await.unwrap();
+    store.deactivate_authorization("deactivated-0", NOW).await.unwrap();
+    assert_eq!(status(&store, "deactivated", NOW).await.as_str(), "invalid");
 }
 
-async fn a_plan_is_made_once_and_completed_once(fixture: Fixture) {
-    let store = &fixture.store;
-    let order = fixture.ready_order("o").await;
-    let (one, two) = tokio::join!(fixture.plan(&order, "c1"), fixture.plan(&order, "c2"));
-    assert!(one != two, "exactly one plans");
-    assert_eq!(fixture.status("o").await, "processing");
-    let id = if one { "c1" } else { "c2" };
-    assert_eq!(store.certificate("ca", id).await.unwrap(), None, "planned is not issued");
-    let plan = store.planned_certificate("o").await.unwrap().unwrap();
-    assert_eq!(
-        (plan.tbs, plan.csr, plan.serial),
-        (b"tbs".into(), b"csr".into(), format!("serial-{id}"))
-    );
-    let slow = fixture.claim(WorkKind::Issuance, NOW).await.unwrap();
-    let later = NOW.plus(Duration::from_secs(21));
-    let quick = fixture.claim(WorkKind::Issuance, later).await.unwrap();
-    assert_eq!(quick.attempt(), 2);
-    assert!(!store.complete_issuance(slow, b"slow".to_vec(), NOW).await.unwrap());
-    assert!(store.complete_issuance(quick, b"quick".to_vec(), NOW).await.unwrap());
-    assert_eq!(fixture.status("o").await, "valid");
-    let issued = store.certificate("ca", id).await.unwrap().unwrap();
-    assert_eq!((issued.certificate, issued.chain), (b"quick".into(), "chain".to_owned()));
-    assert_eq!(store.certificate("other", id).await.unwrap(), None);
-    assert_eq!(store.order_csr("o").await.unwrap().as_deref(), Some(&b"csr"[..]));
-}
-
-async fn nothing_is_planned_without_every_authorization_and_a_living_account(fixture: Fixture) {
-    let store = &fixture.store;
-    let pending = fixture.order("pending", &["a.test"]).await;
-    assert!(!fixture.plan(&pending, "c1").await);
-    let given_up = fixture.ready_order("given-up").await;
-    store.deactivate_authorization("given-up-a.test", NOW).await.unwrap();
-    assert!(!fixture.plan(&given_up, "c2").await);
-    let orphan = fixture.ready_order("orphan").await;
-    store.deactivate_account("orphan-account", NOW).await.unwrap();
-    assert!(!fixture.plan(&orphan, "c3").await);
-    assert_eq!(store.next_due(WorkKind::Issuance).await.unwrap(), None);
-    for id in ["pending", "given-up", "orphan"] {
-        assert!(store.planned_certificate(id).await.unwrap().is_none());
-    }
-}
-
-async fn an_order_that_was_given_up_gets_no_certificate(fixture: Fixture) {
-    let store = &fixture.store;
-    let order = fixture.ready_order("o").await;
-    assert!(fixture.plan(&order, "c").await);
-    let slow = fixture.claim(WorkKind::Issuance, NOW).await.unwrap();
-    let quick = fixture.claim(WorkKind::Issuance, NOW.plus(Duration::from_secs(21))).await.unwrap();
-    let super::ChallengeResult::Failed { problem } = failed() else { unreachable!() };
-    assert!(store.fail_issuance(quick, &problem).await.unwrap());
-    assert_eq!(fixture.status("o").await, "invalid");
-    assert!(!store.complete_issuance(slow, b"late".to_vec(), NOW).await.unwrap());
-    assert_eq!(store.certificate("ca", "c").await.unwrap(), None);
-    assert_eq!(fixture.status("o").await, "invalid");
-}
-
-async fn the_list_of_orders_goes_page_by_page_and_leaves_out_what_is_lost(fixture: Fixture) {
-    let store = &fixture.store;
-    let first = fixture.order("o0", &["a.test"]).await;
-    // All at the same moment, of one account.
-    for index in 1..7 {
-        let order = super::NewOrder {
-            id: format!("o{index}"),
-            ca: "ca".to_owned(),
-            account_id: first.account_id.clone(),
-            created_at: NOW,
-            expires_at: NOW.plus(Duration::from_secs(if index == 6 { 0 } else { 1000 })),
-            authorizations: vec![super::NewAuthorization {
-                id: format!("authorization-{index}"),
-                identifier: super::Identifier::dns("a.test").unwrap(),
-                challenges: vec![super::NewChallenge {
-                    id: format!("challenge-{index}"),
-                    kind: super::ChallengeType::Http01,
-                    token: String::new(),
-                }],
-            }],
-        };
-        store.create_order(&order).await.unwrap();
-    }
-    store.deactivate_authorization("authorization-3", NOW).await.unwrap();
-    let mut listed = Vec::new();
-    let mut next = None;
+/// All ids, page by page, and how many pages they took.
+async fn list(store: &Store, now: Timestamp, limit: usize) -> (Vec<String>, usize) {
+    let (mut ids, mut pages, mut cursor) = (Vec::new(), 0, None::<OrdersCursor>);
     loop {
-        let page = store.orders_of(&first.account_id, NOW, next, 2).await.unwrap();
-        assert!(page.ids.len() <= 2);
-        listed.extend(page.ids);
-        match page.next {
-            Some(cursor) => next = Some(cursor),
-            None => break,
+        let page = store.orders_of(ACCOUNT, now, cursor, limit).await.unwrap();
+        assert!(page.ids.len() <= limit);
+        ids.extend(page.ids);
+        pages += 1;
+        cursor = page.next;
+        if cursor.is_none() {
+            return (ids, pages);
         }
     }
-    assert_eq!(listed, ["o5", "o4", "o2", "o1", "o0"], "not the expired, not the given-up");
 }
 
-async fn a_certificate_nobody_ordered_is_handed_to_nobody(fixture: Fixture) {
-    let store = &fixture.store;
-    let issuer_id = store.keep_issuer("chain").await.unwrap();
-    let plan = |serial| OwnPlan {
-        id: serial,
-        ca: "ca",
-        issuer_id: &issuer_id,
-        serial,
-        tbs: b"tbs",
-        now: NOW,
-    };
-    store.plan_own_certificate(plan("s1")).await.unwrap();
-    store.plan_own_certificate(plan("s2")).await.unwrap();
-    assert!(matches!(store.plan_own_certificate(plan("s1")).await, Err(StoreError::Conflict(_))));
-    store.complete_own_certificate("s1", b"certificate", NOW).await.unwrap();
-    assert_eq!(store.certificate("ca", "s1").await.unwrap(), None);
+pub(super) async fn a_list_of_orders_is_paged_also_where_all_are_of_one_instant(
+    database: &Database,
+) {
+    let store = with_account(database).await;
+    assert_eq!(list(&store, NOW, 10).await, (Vec::new(), 1));
+    let other = account("other", CA);
+    assert_eq!(store.register_account(other).await.unwrap(), Registered::Created);
+    let not_mine = NewOrder { account_id: "other".to_owned(), ..order("not-mine", &["a.test"]) };
+    store.create_order(&not_mine).await.unwrap();
+    for index in 0..12 {
+        store.create_order(&order(&format!("same{index:02}"), &["a.test"])).await.unwrap();
+    }
+    for (id, age) in [("older", 1000), ("newer", 0)] {
+        let created_at = if age == 0 { after(1) } else { Timestamp::from_unix_ms(1) };
+        let order = NewOrder { created_at, ..order(id, &["a.test"]) };
+        store.create_order(&order).await.unwrap();
+    }
+    let mut expected = vec!["newer".to_owned()];
+    expected.extend((0..12).rev().map(|index| format!("same{index:02}")));
+    expected.push("older".to_owned());
+    for (limit, pages) in [(1, 14), (5, 3), (7, 2), (13, 2), (14, 1), (100, 1)] {
+        assert_eq!(list(&store, NOW, limit).await, (expected.clone(), pages), "limit {limit}");
+    }
 }
 
-async fn a_row_that_cannot_be_is_corrupt(fixture: Fixture) {
-    let store = &fixture.store;
-    fixture.order("o", &["a.test"]).await;
-    let both = "UPDATE challenges SET validated_at = $1, error = $2 WHERE id = $3";
-    let values = values![Timestamp::from_unix_s(1), "{}", "o-a.test-http-01"];
-    store.db.transact(vec![Statement::new(both, values)]).await.unwrap();
-    let read = store.authorization("ca", "o-a.test").await;
-    assert!(
-        matches!(&read, Err(StoreError::Corrupt { table: "challenges", id }) if id == "o-a.test-http-01"),
-        "{read:?}"
-    );
-    let error = "UPDATE orders SET error = $1 WHERE id = $2";
-    store.db.transact(vec![Statement::new(error, values!["no JSON", "o"])]).await.unwrap();
-    let read = store.order("ca", "o").await;
-    assert!(matches!(read, Err(StoreError::Corrupt { table: "orders", .. })), "{read:?}");
+pub(super) async fn a_list_of_orders_leaves_out_those_that_are_invalid(database: &Database) {
+    let store = with_account(database).await;
+    let ids = ["pending", "ready", "processing", "valid", "failed", "refused", "deactivated"];
+    for id in ids {
+        store.create_order(&order(id, &["a.test", "b.test"])).await.unwrap();
+    }
+    for id in ["ready", "processing", "valid", "failed"] {
+        make_ready(&store, id).await;
+    }
+    for id in ["processing", "valid", "failed"] {
+        assert!(store.plan_issuance(plan(&store, id).await).await.unwrap());
+    }
+    for lease in super::fixture::claim(&store, WorkKind::Issuance, NOW, 10).await {
+        match lease.subject() {
+            "valid" => {
+                assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+            }
+            "failed" => assert!(store.fail_issuance(lease, &problem()).await.unwrap()),
+            _ => {}
+        }
+    }
+    conclude(&store, "refused-1-http-01", &failed()).await;
+    store.deactivate_authorization("deactivated-1", NOW).await.unwrap();
+
+    for (now, seconds) in [(NOW, 0), (after(3600), 3600)] {
+        let (mut listed, _) = list(&store, now, 2).await;
+        listed.sort();
+        let mut expected = Vec::new();
+        for id in ids {
+            if status(&store, id, now).await.as_str() != "invalid" {
+                expected.push(id.to_owned());
+            }
+        }
+        expected.sort();
+        assert_eq!(listed, expected, "after {:?}", Duration::from_secs(seconds));
+        let count = if seconds == 0 { 4 } else { 2 };
+        assert_eq!(listed.len(), count);
+    }
+}
+
+pub(super) async fn a_second_order_with_the_same_id_is_a_conflict_and_leaves_nothing(
+    database: &Database,
+) {
+    let store = with_order(database, &["a.test"]).await;
+    // The last statement fails: the others came before it.
+    let mut again = order("another", &["b.test"]);
+    again.authorizations[0].challenges[0].id = "order-0-http-01".to_owned();
+    let error = store.create_order(&again).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
+    let error = store.create_order(&order(ORDER, &["b.test"])).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM orders").await, 1);
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM authorizations").await, 1);
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM challenges").await, 3);
 }

@@ -1,99 +1,165 @@
-//! Claims, leases and those who wait.
+//! Leases.
 
-use std::collections::HashSet;
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use tokio::task::JoinSet;
+use harness::Database;
 
-use super::{Fixture, LEASE, NOW, failed, on_both, proved};
-use crate::entropy::Entropy;
-use crate::store::WorkKind;
+use super::fixture::{
+    NOW, after, claim, claim_one, lease_validation, migrated, number, open, with_order,
+};
+use crate::store::db::Statement;
 use crate::store::work::enqueue;
+use crate::store::{Store, WorkKind};
 
-on_both! {
-    no_piece_of_work_is_claimed_twice,
-    a_lease_lapses_and_whoever_had_it_can_no_longer_settle,
-    work_that_was_put_off_is_due_again_when_it_was_said,
-    a_waiter_is_called_when_its_work_is_settled_by_any_instance,
+const KIND: WorkKind = WorkKind::Validation;
+
+/// Puts pieces of work on the list, each due a second after the one before.
+async fn with_work(database: &Database, pieces: u64) -> Store {
+    let store = migrated(database).await;
+    let statements: Vec<Statement> =
+        (0..pieces).map(|piece| enqueue(KIND, &format!("piece-{piece}"), after(piece))).collect();
+    store.db.transact(statements).await.unwrap();
+    store
 }
 
-async fn enqueue_many(fixture: &Fixture, count: usize) {
-    let work = (0..count).map(|index| enqueue(WorkKind::Validation, &format!("w{index}"), NOW));
-    fixture.store.db.transact(work.collect()).await.unwrap();
+fn subjects(leases: &[crate::store::Lease]) -> BTreeSet<&str> {
+    leases.iter().map(|lease| lease.subject()).collect()
 }
 
-async fn no_piece_of_work_is_claimed_twice(fixture: Fixture) {
-    enqueue_many(&fixture, 200).await;
-    let other = fixture.another().await;
-    let mut tasks = JoinSet::new();
-    for index in 0..8 {
-        let store = if index % 2 == 0 { fixture.store.clone() } else { other.clone() };
-        tasks.spawn(async move {
-            let mut claimed = Vec::new();
-            loop {
-                let leases =
-                    store.claim(WorkKind::Validation, NOW, LEASE, 7, Entropy).await.unwrap();
-                assert!(leases.len() <= 7);
-                if leases.is_empty() {
-                    return claimed;
+pub(super) async fn only_what_is_due_is_claimed(database: &Database) {
+    let store = migrated(database).await;
+    assert_eq!(store.next_due(KIND).await.unwrap(), None);
+    let store = {
+        drop(store);
+        with_work(database, 3).await
+    };
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(NOW));
+    let leases = claim(&store, KIND, after(1), 10).await;
+    assert_eq!(subjects(&leases), BTreeSet::from(["piece-0", "piece-1"]));
+    assert!(leases.iter().all(|lease| lease.attempt() == 1));
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(2)));
+    assert!(claim(&store, KIND, after(1), 10).await.is_empty());
+}
+
+pub(super) async fn at_most_the_limit_is_claimed(database: &Database) {
+    let store = with_work(database, 50).await;
+    for expected in [20, 20, 10, 0] {
+        // All are due, and no lease has lapsed.
+        let now = after(50);
+        let leases = claim(&store, KIND, now, 20).await;
+        assert_eq!(leases.len(), expected);
+    }
+}
+
+pub(super) async fn concurrent_claimers_never_get_the_same_piece(database: &Database) {
+    let stores = [with_work(database, 200).await, open(database).await];
+    let claimers: Vec<_> = (0..8)
+        .map(|number| {
+            let store = stores[number % 2].clone();
+            tokio::spawn(async move {
+                let mut mine = Vec::new();
+                let mut empty = 0;
+                // On Postgres a claim may find all that is due locked by others, and nothing left.
+                while empty < 3 {
+                    let leases = claim(&store, KIND, after(200), 7).await;
+                    assert!(leases.len() <= 7, "{} leases were claimed", leases.len());
+                    empty = if leases.is_empty() { empty + 1 } else { 0 };
+                    mine.extend(leases.into_iter().map(|lease| lease.subject().to_owned()));
                 }
-                claimed.extend(leases.into_iter().map(|lease| lease.subject().to_owned()));
-            }
-        });
+                mine
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for claimer in claimers {
+        all.extend(claimer.await.unwrap());
     }
-    let claimed: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
-    assert_eq!(claimed.len(), 200);
-    assert_eq!(claimed.into_iter().collect::<HashSet<_>>().len(), 200);
-    assert!(fixture.claim(WorkKind::Issuance, NOW).await.is_none(), "kinds are apart");
+    assert_eq!(all.len(), 200);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 200);
+    assert_eq!(number(&stores[0], "SELECT MAX(attempts) FROM work").await, 1);
 }
 
-async fn a_lease_lapses_and_whoever_had_it_can_no_longer_settle(fixture: Fixture) {
-    let store = &fixture.store;
-    fixture.order("o", &["a.test"]).await;
-    let slow = fixture.begin("o-a.test-http-01").await;
-    assert_eq!(slow.attempt(), 1);
-    assert!(fixture.claim(WorkKind::Validation, NOW).await.is_none());
-    let later = NOW.plus(LEASE);
-    let quick = fixture.claim(WorkKind::Validation, later).await.unwrap();
-    assert_eq!(quick.attempt(), 2);
-    assert!(!store.conclude_challenge(&slow, &failed(), None).await.unwrap());
-    assert_eq!(fixture.status("o").await, "pending", "nothing of it was written");
-    store.postpone(slow, NOW).await.unwrap();
-    assert!(fixture.claim(WorkKind::Validation, later).await.is_none(), "nor was it put off");
-    assert!(store.conclude_challenge(&quick, &proved(), None).await.unwrap());
-    assert_eq!(fixture.status("o").await, "ready");
-}
-
-async fn work_that_was_put_off_is_due_again_when_it_was_said(fixture: Fixture) {
-    enqueue_many(&fixture, 1).await;
-    let lease = fixture.claim(WorkKind::Validation, NOW).await.unwrap();
-    let due = NOW.plus(Duration::from_secs(5));
-    fixture.store.postpone(lease, due).await.unwrap();
-    assert_eq!(fixture.store.next_due(WorkKind::Validation).await.unwrap(), Some(due));
-    let early = due.unix_ms() - 1;
-    let early = crate::clock::Timestamp::from_unix_ms(early);
-    assert!(fixture.claim(WorkKind::Validation, early).await.is_none());
-    let lease = fixture.claim(WorkKind::Validation, due).await.unwrap();
-    assert_eq!(lease.attempt(), 2);
-    fixture.store.discard(lease).await.unwrap();
-    assert_eq!(fixture.store.next_due(WorkKind::Validation).await.unwrap(), None);
-}
-
-async fn a_waiter_is_called_when_its_work_is_settled_by_any_instance(fixture: Fixture) {
-    let long = Duration::from_secs(30);
-    for settler in [fixture.store.clone(), fixture.another().await] {
-        let waiter = fixture.store.waiter(WorkKind::Validation, "w0");
-        enqueue_many(&fixture, 1).await;
-        let waiting = tokio::spawn(waiter.wait(long));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(!waiting.is_finished());
-        let lease =
-            settler.claim(WorkKind::Validation, NOW, LEASE, 1, Entropy).await.unwrap().pop();
-        settler.discard(lease.unwrap()).await.unwrap();
-        let called = tokio::time::timeout(Duration::from_secs(5), waiting).await;
-        called.expect("called long before its time is up").unwrap().unwrap();
+pub(super) async fn a_lapsed_lease_is_claimed_again_as_the_next_attempt(database: &Database) {
+    let store = with_work(database, 1).await;
+    for attempt in 1..=4 {
+        let now = after(20 * u64::from(attempt - 1));
+        let lease = claim_one(&store, KIND, now).await;
+        assert_eq!((lease.subject(), lease.attempt()), ("piece-0", attempt));
+        let almost = now.plus(std::time::Duration::from_millis(19_999));
+        assert!(claim(&store, KIND, almost, 10).await.is_empty());
     }
-    let waiter = fixture.store.waiter(WorkKind::Validation, "w0");
-    enqueue_many(&fixture, 1).await;
-    waiter.wait(Duration::from_millis(20)).await.unwrap();
+}
+
+pub(super) async fn postponed_work_is_claimed_when_it_is_due_again(database: &Database) {
+    let store = with_work(database, 1).await;
+    let lease = claim_one(&store, KIND, NOW).await;
+    store.postpone(lease, after(3)).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(3)));
+    assert!(claim(&store, KIND, after(2), 10).await.is_empty());
+    assert_eq!(claim_one(&store, KIND, after(3)).await.attempt(), 2);
+}
+
+pub(super) async fn discarded_work_is_gone(database: &Database) {
+    let store = with_work(database, 2).await;
+    let lease = claim_one(&store, KIND, NOW).await;
+    store.discard(lease).await.unwrap();
+    let left = claim(&store, KIND, after(1000), 10).await;
+    assert_eq!(subjects(&left), BTreeSet::from(["piece-1"]));
+}
+
+pub(super) async fn a_lapsed_lease_neither_postpones_nor_discards(database: &Database) {
+    let store = with_work(database, 1).await;
+    let (one, two) = (claim_one(&store, KIND, NOW).await, claim_one(&store, KIND, after(20)).await);
+    store.postpone(one, after(1)).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(40)));
+    let three = claim_one(&store, KIND, after(40)).await;
+    store.discard(two).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(60)));
+    store.discard(three).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap(), None);
+}
+
+pub(super) async fn leases_of_a_process_before_lapse_at_once_on_sqlite_alone(database: &Database) {
+    let store = with_work(database, 2).await;
+    let left_behind = claim_one(&store, KIND, NOW).await;
+    open(database).await.lapse_leases(NOW).await.unwrap();
+    if matches!(database, Database::Postgres(_)) {
+        // Another process may be at it.
+        assert!(claim(&store, KIND, NOW, 10).await.is_empty());
+        return;
+    }
+    let again = claim_one(&store, KIND, NOW).await;
+    assert_eq!((again.subject(), again.attempt()), ("piece-0", 2));
+    store.discard(left_behind).await.unwrap();
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM work").await, 2);
+    // What nobody had begun is due when it was.
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(1)));
+}
+
+pub(super) async fn work_of_one_kind_is_not_claimed_as_the_other(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    // Of the same name as the challenge.
+    let twin = enqueue(WorkKind::Issuance, "order-0-http-01", after(5));
+    store.db.transact(vec![twin]).await.unwrap();
+    assert!(claim(&store, KIND, after(10), 10).await.is_empty());
+    let validation = lease_validation(&store, "order-0-http-01").await;
+    assert_eq!(store.next_due(WorkKind::Issuance).await.unwrap(), Some(after(5)));
+    let issuance = claim_one(&store, WorkKind::Issuance, after(5)).await;
+    store.discard(validation).await.unwrap();
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM work WHERE kind = 'issuance'").await, 1);
+    store.discard(issuance).await.unwrap();
+    assert_eq!(number(&store, "SELECT COUNT(*) FROM work").await, 0);
+}
+
+#[tokio::test]
+async fn on_postgres_a_claim_keeps_to_its_limit_where_the_planner_expects_one_row() {
+    let database = Database::postgres();
+    let store = with_work(&database, 1).await;
+    store.db.change("ANALYZE work", Vec::new()).await.unwrap();
+    let statements: Vec<Statement> =
+        (1..50).map(|piece| enqueue(KIND, &format!("piece-{piece}"), NOW)).collect();
+    store.db.transact(statements).await.unwrap();
+    for expected in [20, 20, 10] {
+        assert_eq!(claim(&store, KIND, NOW, 20).await.len(), expected);
+    }
 }

@@ -1,0 +1,169 @@
+//! Authorizations and challenges.
+
+use harness::Database;
+
+use super::fixture::{
+    ACCOUNT, CA, NOW, ORDER, after, claim, claim_one, conclude, failed, lease_validation, number,
+    open, proved, with_order,
+};
+use crate::acme::authorization::AuthorizationStatus;
+use crate::acme::challenge::{ChallengeStatus, ChallengeType};
+use crate::acme::order::OrderStatus;
+use crate::store::WorkKind;
+
+const WORK: &str = "SELECT COUNT(*) FROM work";
+const HTTP: &str = "order-0-http-01";
+const DNS: &str = "order-0-dns-01";
+
+pub(super) async fn a_challenge_is_begun_once(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    assert!(store.begin_challenge(HTTP, after(1)).await.unwrap());
+    assert!(!store.begin_challenge(HTTP, after(2)).await.unwrap());
+    assert!(!store.begin_challenge("nothing", NOW).await.unwrap());
+    assert_eq!(number(&store, WORK).await, 1);
+    let authorization = store.authorization_of_challenge(CA, DNS).await.unwrap().unwrap();
+    assert_eq!(authorization.id, "order-0");
+    let begun: Vec<_> =
+        authorization.challenges.iter().map(|one| (one.kind, one.begun_at)).collect();
+    assert_eq!(
+        begun,
+        [
+            (ChallengeType::Dns01, None),
+            (ChallengeType::Http01, Some(after(1))),
+            (ChallengeType::TlsAlpn01, None),
+        ]
+    );
+}
+
+pub(super) async fn a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun(
+    database: &Database,
+) {
+    let store = with_order(database, &["a.test", "b.test", "c.test"]).await;
+    conclude(&store, "order-0-http-01", &proved()).await;
+    conclude(&store, "order-1-http-01", &failed()).await;
+    store.deactivate_authorization("order-2", NOW).await.unwrap();
+    for challenge in ["order-0-dns-01", "order-1-dns-01", "order-2-dns-01", "order-0-http-01"] {
+        assert!(!store.begin_challenge(challenge, NOW).await.unwrap(), "{challenge}");
+    }
+    assert_eq!(number(&store, WORK).await, 0);
+}
+
+pub(super) async fn of_concurrent_beginnings_one_wins_and_one_piece_of_work_exists(
+    database: &Database,
+) {
+    let stores = [with_order(database, &["a.test"]).await, open(database).await];
+    let beginnings: Vec<_> = (0..16)
+        .map(|number| {
+            let store = stores[number % 2].clone();
+            tokio::spawn(async move { store.begin_challenge(HTTP, NOW).await.unwrap() })
+        })
+        .collect();
+    let mut begun = 0;
+    for beginning in beginnings {
+        begun += usize::from(beginning.await.unwrap());
+    }
+    assert_eq!(begun, 1);
+    assert_eq!(number(&stores[0], WORK).await, 1);
+}
+
+pub(super) async fn a_worker_finds_what_it_validates(database: &Database) {
+    let store = with_order(database, &["*.a.test"]).await;
+    let found = store.to_validate(DNS).await.unwrap().unwrap();
+    assert_eq!(found.authorization.identifier.to_string(), "*.a.test");
+    assert_eq!(found.authorization.account_id, ACCOUNT);
+    assert_eq!(found.authorization.challenges.len(), 1);
+    assert_eq!(found.authorization.challenges[0].token, "token of order-0-dns-01");
+    assert_eq!(found.account_thumbprint, "thumbprint of account");
+    assert!(!found.account_deactivated);
+    store.deactivate_account(ACCOUNT, NOW).await.unwrap();
+    assert!(store.to_validate(DNS).await.unwrap().unwrap().account_deactivated);
+    assert!(store.to_validate("nothing").await.unwrap().is_none());
+}
+
+pub(super) async fn a_conclusion_is_visible_to_another_store_at_once(database: &Database) {
+    let store = with_order(database, &["a.test", "b.test"]).await;
+    let other = open(database).await;
+    assert_eq!(other.order(CA, ORDER).await.unwrap().unwrap().status(NOW), OrderStatus::Pending);
+    conclude(&store, HTTP, &proved()).await;
+    let authorization = other.authorization(CA, "order-0").await.unwrap().unwrap();
+    assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
+    assert_eq!(authorization.concluded_by.as_deref(), Some(HTTP));
+    let shown = authorization.visible_challenges();
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0].status(), ChallengeStatus::Valid { at: NOW });
+    conclude(&store, "order-1-dns-01", &proved()).await;
+    assert_eq!(other.order(CA, ORDER).await.unwrap().unwrap().status(NOW), OrderStatus::Ready);
+}
+
+pub(super) async fn of_two_challenges_that_end_together_exactly_one_decides(database: &Database) {
+    let names: Vec<_> = (0..10).map(|index| format!("n{index}.test")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let store = with_order(database, &names).await;
+    let other = open(database).await;
+    for index in 0..names.len() {
+        let http = lease_validation(&store, &format!("order-{index}-http-01")).await;
+        let dns = lease_validation(&other, &format!("order-{index}-dns-01")).await;
+        let (first, second) = tokio::join!(
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.conclude_challenge(&http, &proved(), None).await.unwrap() }
+            }),
+            tokio::spawn({
+                let other = other.clone();
+                async move { other.conclude_challenge(&dns, &failed(), None).await.unwrap() }
+            }),
+        );
+        let (proved_first, failed_first) = (first.unwrap(), second.unwrap());
+        assert_ne!(proved_first, failed_first);
+        let id = format!("order-{index}");
+        let authorization = store.authorization(CA, &id).await.unwrap().unwrap();
+        let expected = if proved_first { "valid" } else { "invalid" };
+        assert_eq!(authorization.status(NOW).as_str(), expected);
+        let results = authorization.challenges.iter().filter(|one| one.result.is_some());
+        assert_eq!(results.count(), 1, "only the one that decided has a result");
+        let winner = if proved_first { "http-01" } else { "dns-01" };
+        assert_eq!(authorization.concluded_by, Some(format!("order-{index}-{winner}")));
+    }
+    // The losers' work is theirs to discard.
+    assert_eq!(number(&store, WORK).await, 10);
+}
+
+pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    let lost = lease_validation(&store, HTTP).await;
+    let held = claim_one(&store, WorkKind::Validation, after(20)).await;
+    assert!(!store.conclude_challenge(&lost, &failed(), None).await.unwrap());
+    let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
+    assert_eq!(authorization.concluded_by, None);
+    assert!(authorization.challenges.iter().all(|challenge| challenge.result.is_none()));
+    assert!(store.conclude_challenge(&held, &proved(), Some("seen".to_owned())).await.unwrap());
+    assert!(!store.conclude_challenge(&held, &failed(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None).await.unwrap());
+    let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
+    assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
+    let kept = "SELECT COUNT(*) FROM challenges WHERE evidence = 'seen'";
+    assert_eq!(number(&store, kept).await, 1);
+    assert_eq!(number(&store, WORK).await, 0);
+}
+
+pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    let lease = lease_validation(&store, HTTP).await;
+    store.deactivate_authorization("order-0", NOW).await.unwrap();
+    assert!(!store.conclude_challenge(&lease, &proved(), None).await.unwrap());
+    let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
+    assert_eq!(authorization.status(NOW), AuthorizationStatus::Deactivated);
+    assert_eq!(authorization.concluded_by, None);
+    // Nothing at all was written: the work is still on the list.
+    assert_eq!(claim(&store, WorkKind::Validation, after(20), 10).await.len(), 1);
+}
+
+pub(super) async fn an_authorization_is_deactivated_once(database: &Database) {
+    let store = with_order(database, &["a.test", "b.test"]).await;
+    store.deactivate_authorization("order-0", after(1)).await.unwrap();
+    store.deactivate_authorization("order-0", after(2)).await.unwrap();
+    let deactivated = store.authorization(CA, "order-0").await.unwrap().unwrap();
+    assert_eq!(deactivated.deactivated_at, Some(after(1)));
+    let other = store.authorization(CA, "order-1").await.unwrap().unwrap();
+    assert_eq!(other.deactivated_at, None);
+}
