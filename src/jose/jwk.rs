@@ -107,6 +107,8 @@ pub(crate) enum JwkError {
     Point,
     #[error("the JWK's {0:?} does not allow it to verify signatures of this kind")]
     Use(&'static str),
+    #[error("a key of this type does not sign with {0}")]
+    Algorithm(&'static str),
 }
 
 impl From<NotText> for JwkError {
@@ -274,8 +276,10 @@ fn check_use(members: &Members, algorithms: &[&str]) -> Result<(), JwkError> {
     }
     match members.get("key_ops") {
         None => Ok(()),
-        Some(Member::Other(serde_json::Value::Array(operations)))
-            if operations.iter().any(|operation| operation == "verify") =>
+        Some(Member::List(operations))
+            if operations
+                .iter()
+                .any(|one| matches!(one, Member::Text(name) if name == "verify")) =>
         {
             Ok(())
         }

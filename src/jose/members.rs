@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+/// More members than any JWS, header or JWK has. Each is compared with all before it, so a body full
+/// of them would be much work for anybody's asking.
+const MAX_MEMBERS: usize = 64;
 
 /// The members of a JSON object in their order. Where a name stands twice, two readers could each
 /// believe another value, so such an object is refused, at every depth.
@@ -15,8 +18,9 @@ pub(super) struct Members(Vec<(String, Member)>);
 pub(super) enum Member {
     Text(String),
     Object(Members),
-    /// Anything else: no member that matters here is a number or a list, but `crit` and `key_ops`.
-    Other(Value),
+    List(Vec<Member>),
+    /// A number, a truth value or nothing: no member that matters here is one.
+    Other,
 }
 
 impl Members {
@@ -60,6 +64,9 @@ impl<'de> Deserialize<'de> for Members {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members = Members(Vec::new());
                 while let Some((name, member)) = map.next_entry::<String, Member>()? {
+                    if members.0.len() == MAX_MEMBERS {
+                        return Err(A::Error::custom(format!("more than {MAX_MEMBERS} members")));
+                    }
                     if members.has(&name) {
                         return Err(A::Error::custom(format!("the member {name:?} stands twice")));
                     }
@@ -93,29 +100,32 @@ impl<'de> Deserialize<'de> for Member {
                     .map(Member::Object)
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Member, A::Error> {
-                Value::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
-                    .map(Member::Other)
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Member, A::Error> {
+                let mut list = Vec::new();
+                while let Some(member) = seq.next_element()? {
+                    list.push(member);
+                }
+                Ok(Member::List(list))
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Member, E> {
-                Ok(Member::Other(Value::from(value)))
+            fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+                Ok(Member::Other)
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Member, E> {
-                Ok(Member::Other(Value::from(value)))
+            fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
+                Ok(Member::Other)
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Member, E> {
-                Ok(Member::Other(Value::from(value)))
+            fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
+                Ok(Member::Other)
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Member, E> {
-                Ok(Member::Other(Value::from(value)))
+            fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
+                Ok(Member::Other)
             }
 
             fn visit_unit<E>(self) -> Result<Member, E> {
-                Ok(Member::Other(Value::Null))
+                Ok(Member::Other)
             }
         }
 
