@@ -18,7 +18,7 @@ pub(super) struct Members(Vec<(String, Member)>);
 pub(super) enum Member {
     Text(String),
     Object(Members),
-    List(Vec<Member>),
+    List(Vec<Self>),
     /// A number, a truth value or nothing: no member that matters here is one.
     Other,
 }
