@@ -5,8 +5,7 @@
 # A whole CA in ./kipuka-dev, served on https://localhost:14000.
 dev:
 	@tests/install.sh dev
-	cargo build --release --package kipuka
-	target/release/kipuka dev
+	cargo run --release --package kipuka -- dev
 
 # Everything that must hold before a change is taken.
 test:

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::config::{Ca, CaKey, Config, Digest, Hsm, Validation};
 use crate::signer::Signer;
 use crate::signer::key_file::KeyFile;
-use crate::signer::pkcs11::{Pkcs11Signer, Token, TokenOptions};
+use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token, TokenOptions};
 use crate::store::{self, Store};
 use crate::validation::{self, Validator};
 use crate::x509::algorithm::{KeyType, SignatureAlgorithm};
@@ -20,12 +20,17 @@ const DAY_S: i64 = 24 * 3600;
 
 /// What keeps kipuka from starting, in words for the operator.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct StartError(String);
+pub(crate) enum StartError {
+    #[error("{0}")]
+    Failed(String),
+    /// To try again before somebody has corrected the PIN brings the token nearer to locking itself.
+    #[error("{0}")]
+    PinRefused(String),
+}
 
 impl StartError {
     pub(super) fn new(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Self {
-        Self(format!("{what}: {error}"))
+        Self::Failed(format!("{what}: {error}"))
     }
 }
 
@@ -49,7 +54,10 @@ pub(crate) async fn open_token(hsm: &Hsm) -> Result<Arc<Token>, StartError> {
         max_sessions: hsm.max_sessions,
         sign_deadline: hsm.sign_deadline,
     };
-    blocking(move || Token::open(options)).await?.map_err(|error| StartError::new("[hsm]", error))
+    blocking(move || Token::open(options)).await?.map_err(|error| match error {
+        OpenError::PinRefused { .. } => StartError::PinRefused(format!("[hsm]: {error}")),
+        _ => StartError::new("[hsm]", error),
+    })
 }
 
 /// Whether any CA's key is in the token.

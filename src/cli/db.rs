@@ -22,7 +22,7 @@ pub(super) fn db(config: Option<&Path>, command: &Command) -> Result<(), Failure
     let (config, _) = load(config, Needs::Text)?;
     super::runtime()?.block_on(async {
         let store = match command {
-            Command::Migrate => app::open_store(&config).await.map_err(Failure::failed)?,
+            Command::Migrate => app::open_store(&config).await?,
             Command::Status => Store::open(config.database.url.expose_secret(), 1)
                 .await
                 .map_err(Failure::failed)?,

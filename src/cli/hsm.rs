@@ -101,7 +101,7 @@ fn with_token(
     work: impl FnOnce(&Arc<Token>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     with_hsm(config, Needs::Token, |_, hsm| {
-        let token = super::runtime()?.block_on(app::open_token(hsm)).map_err(Failure::failed)?;
+        let token = super::runtime()?.block_on(app::open_token(hsm))?;
         work(&token)
     })
 }

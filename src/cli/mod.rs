@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
+use crate::app::StartError;
 use crate::config::{self, Config, Needs, Warning};
 
 /// A certificate authority that speaks ACME and keeps its keys in an HSM.
@@ -61,6 +62,16 @@ impl Failure {
     fn text(&self) -> &str {
         match self {
             Self::Failed(text) | Self::Misconfigured(text) => text,
+        }
+    }
+}
+
+/// A refused PIN counts as wrong configuration: a supervisor must not try it again and again.
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Failed(text) => Self::Failed(text),
+            StartError::PinRefused(text) => Self::Misconfigured(format!("kipuka: {text}")),
         }
     }
 }

@@ -44,7 +44,7 @@ async fn until_stopped(config: Config, listening: impl FnOnce(SocketAddr)) -> Re
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     let mut hangup = signals(SignalKind::hangup())?;
-    let mut app = App::start(config, listening).await.map_err(Failure::failed)?;
+    let mut app = App::start(config, listening).await?;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

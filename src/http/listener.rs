@@ -1,59 +1,62 @@
 //! The accept loop: handshake, limits, one line in the log for each request, drain.
 
-use std::convert::Infallible;
-use std::io::Cursor;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use http::StatusCode;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use crate::http::acme::AnsweredProblem;
-use crate::http::tls;
 use crate::telemetry::metrics::{Metrics, RequestLabels};
 
-const MAX_HEAD: usize = 32 * 1024;
-const MAX_HEADERS: usize = 64;
-const MAX_STREAMS: u32 = 64;
-/// The length of what a client begins HTTP/2 with (RFC 9113 §3.4).
-const HTTP_2_PREFACE: usize = 24;
-/// How long to wait where the system has no more file descriptors to give.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What one client may take of the time and room of the others.
+/// What one listener grants its clients.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// Connections at once; more wait in the kernel's queue.
     connections: usize,
     /// For the TLS handshake, and again for the head of each request.
     head: Duration,
-    /// For the whole of one request: the longest hold and then some.
+    /// For the whole of one request.
     request: Duration,
+    head_bytes: usize,
+    headers: usize,
+    /// Requests at once on one HTTP/2 connection.
+    streams: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4096, head: Duration::from_secs(10), request: Duration::from_secs(60) }
+        Self {
+            connections: 4096,
+            head: Duration::from_secs(10),
+            // The longest hold and then some.
+            request: Duration::from_secs(60),
+            head_bytes: 32 * 1024,
+            headers: 64,
+            streams: 64,
+        }
     }
 }
+
+/// How long to wait where the system has no more file descriptors to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener on its way to serving.
 pub(crate) struct Listener {
@@ -75,10 +78,13 @@ impl Listener {
 
     async fn serve_within(self, limits: Limits, mut stop: watch::Receiver<bool>, drain: Duration) {
         let Self { name, socket, tls, router, metrics } = self;
-        // The log is outermost: what took too long or panicked is logged and counted too.
+        // The log stands outermost, so that it also tells of panics and of requests that took too long.
         let router = router
-            .layer(CatchPanicLayer::new())
-            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request))
+            .layer(tower_http::catch_panic::CatchPanicLayer::new())
+            .layer(tower_http::timeout::TimeoutLayer::with_status_code(
+                http::StatusCode::SERVICE_UNAVAILABLE,
+                limits.request,
+            ))
             .layer(middleware::from_fn_with_state(metrics, log_request));
         let acceptor = tls.map(TlsAcceptor::from);
         let places = Arc::new(Semaphore::new(limits.connections));
@@ -93,7 +99,7 @@ impl Listener {
                 (acceptor.clone(), router.clone(), graceful.watcher());
             tokio::spawn(async move {
                 if let Err(error) =
-                    connection(stream, peer, acceptor, router, watcher, limits).await
+                    connection(stream, peer, acceptor, router, limits, watcher).await
                 {
                     // Clients go away and scanners say odd things: nothing anybody must act on.
                     tracing::debug!(listener = name, %peer, %error, "connection ended");
@@ -102,7 +108,7 @@ impl Listener {
             });
         }
         drop(socket);
-        if timeout(drain, graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
             tracing::warn!(
                 listener = name,
                 "requests were cut off: they took longer than the drain"
@@ -114,7 +120,7 @@ impl Listener {
 async fn accept(
     socket: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match socket.accept().await {
         Ok((stream, peer)) => Some((stream, peer, place)),
@@ -133,76 +139,62 @@ async fn connection(
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     router: Router,
-    watcher: Watcher,
     limits: Limits,
+    watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
-    let Some(acceptor) = acceptor else {
-        return http_1(stream, peer, router, watcher, limits).await;
-    };
-    let mut stream = timeout(limits.head, acceptor.accept(stream)).await??;
-    if stream.get_ref().1.alpn_protocol() != Some(tls::HTTP_2) {
-        return http_1(stream, peer, router, watcher, limits).await;
+    match acceptor {
+        None => http(stream, peer, router, limits, watcher).await,
+        Some(acceptor) => {
+            let stream = tokio::time::timeout(limits.head, acceptor.accept(stream)).await??;
+            http(stream, peer, router, limits, watcher).await
+        }
     }
-    // hyper waits for the preface without end, so it gets it from here.
-    let mut preface = [0; HTTP_2_PREFACE];
-    timeout(limits.head, stream.read_exact(&mut preface)).await??;
-    let (read, write) = tokio::io::split(stream);
-    let stream = tokio::io::join(Cursor::new(preface).chain(read), write);
-    http_2(stream, peer, router, watcher, limits).await
 }
 
-async fn http_1(
+async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
-    watcher: Watcher,
     limits: Limits,
+    watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), BoxError> {
-    let mut builder = http1::Builder::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
+        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
+        .max_buf_size(limits.head_bytes)
+        .max_headers(limits.headers)
         // Clients made of shell and sed look for `Replay-Nonce:` letter by letter.
         .title_case_headers(true);
-    let connection = builder.serve_connection(TokioIo::new(stream), service(router, peer));
-    Ok(watcher.watch(connection).await?)
-}
-
-async fn http_2(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
-    router: Router,
-    watcher: Watcher,
-    limits: Limits,
-) -> Result<(), BoxError> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
+        .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams)
         .keep_alive_interval(limits.head * 3)
         .keep_alive_timeout(limits.head);
-    let connection = builder.serve_connection(TokioIo::new(stream), service(router, peer));
-    Ok(watcher.watch(connection).await?)
-}
-
-/// The router, which is told who asks.
-fn service(
-    router: Router,
-    peer: SocketAddr,
-) -> impl hyper::service::Service<
-    http::Request<Incoming>,
-    Response = Response,
-    Error = Infallible,
-    Future: Send,
-> {
-    TowerToHyperService::new(router.map_request(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        request
-    }))
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = router.layer(axum::Extension(Peer(peer))).map_request({
+        let asked = Arc::clone(&asked);
+        move |request: http::Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            request
+        }
+    });
+    let connection = builder
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .into_owned();
+    let mut connection = pin!(watcher.watch(connection));
+    // hyper counts no time before it knows the version, nor during an HTTP/2 handshake.
+    if let Ok(ended) = tokio::time::timeout(limits.head, connection.as_mut()).await {
+        return ended;
+    }
+    if !asked.load(Ordering::Relaxed) {
+        return Err("no request came in time".into());
+    }
+    connection.await
 }
 
 /// Who sent a request.

@@ -20,8 +20,6 @@ use tokio::time::timeout;
 use crate::clock::Timestamp;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
-/// HTTP/2, as ALPN names it (RFC 9113 §3.2).
-pub(super) const HTTP_2: &[u8] = b"h2";
 /// How often the files are looked at.
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -91,7 +89,7 @@ pub(crate) fn server_config(slot: Arc<CertificateSlot>) -> Result<Arc<ServerConf
         .with_protocol_versions(&VERSIONS)?
         .with_no_client_auth()
         .with_cert_resolver(slot);
-    config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

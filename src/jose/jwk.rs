@@ -170,7 +170,7 @@ impl Jwk {
         URL_SAFE_NO_PAD.encode(openssl::sha::sha256(self.canonical_json().as_bytes()))
     }
 
-    /// The key as the DER of a SubjectPublicKeyInfo.
+    /// The key as the DER of a `SubjectPublicKeyInfo`.
     pub(crate) fn spki(&self) -> Result<Vec<u8>, ErrorStack> {
         self.pkey()?.public_key_to_der()
     }
@@ -277,9 +277,9 @@ fn check_use(members: &Members, algorithms: &[&str]) -> Result<(), JwkError> {
     match members.get("key_ops") {
         None => Ok(()),
         Some(Member::List(operations))
-            if operations
-                .iter()
-                .any(|one| matches!(one, Member::Text(name) if name == "verify")) =>
+            if operations.iter().any(
+                |operation| matches!(operation, Member::Text(operation) if operation == "verify"),
+            ) =>
         {
             Ok(())
         }

@@ -139,7 +139,17 @@ impl Header {
             return Err(JwsError::BadNonce);
         }
         let key = match (header.get("jwk"), header.text("kid")?) {
-            (Some(Member::Object(jwk)), None) => KeyReference::Jwk(Jwk::read(jwk)?),
+            (Some(Member::Object(jwk)), None) => {
+                let key = Jwk::read(jwk)?;
+                // RFC 7517 §4.4; `Jwk::read` saw to it that the key's type has this algorithm, and
+                // only RSA has two. `Ed25519` is another name of `EdDSA` (RFC 9864).
+                if key.is_rsa()
+                    && jwk.text("alg").ok().flatten().is_some_and(|own| own != algorithm.as_str())
+                {
+                    return Err(JwsError::BadKey(JwkError::Use("alg")));
+                }
+                KeyReference::Jwk(key)
+            }
             (Some(_), None) => return Err(JwsError::BadKey(JwkError::Object)),
             (None, Some(kid)) if kid.len() > MAX_URL => return Err(JwsError::HeaderTooLong("kid")),
             (None, Some(kid)) => KeyReference::Kid(kid.to_owned()),

@@ -19,7 +19,7 @@ pub(super) enum Member {
     Text(String),
     Object(Members),
     List(Vec<Self>),
-    /// A number, a truth value or nothing: no member that matters here is one.
+    /// Anything else: no member that matters here is a number.
     Other,
 }
 

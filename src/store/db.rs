@@ -202,7 +202,11 @@ impl Db {
             Self::Sqlite { readers, .. } => {
                 let options = readers.connect_options().as_ref().clone().read_only(false);
                 let mut connection = SqliteConnection::connect_with(&options).await?;
-                super::migrate::sqlite().run(&mut connection).await?;
+                // SQLite's migrator takes no lock of its own: without one, two instances that start
+                // at once would both make the first table.
+                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                super::migrate::sqlite().run(&mut *transaction).await?;
+                transaction.commit().await?;
                 connection.close().await?;
             }
             Self::Postgres(pool) => super::migrate::postgres().run(pool).await?,
@@ -214,7 +218,11 @@ impl Db {
     /// it also brings the log back into the file.
     pub(super) async fn close(&self) {
         match self {
-            Self::Sqlite { readers, .. } => readers.close().await,
+            Self::Sqlite { readers, .. } => {
+                // The writer answers in turn: what was asked before is written when it does.
+                let _ = self.run(Vec::new()).await;
+                readers.close().await;
+            }
             Self::Postgres(pool) => pool.close().await,
         }
     }

@@ -146,3 +146,35 @@ async fn the_admin_listener_tells_health_and_metrics() {
     assert!(metrics.contains("kipuka_http_requests_total{"), "{metrics}");
     assert!(server::plain_get(server.address, "/readyz").is_none_or(|(status, _)| status != 200));
 }
+
+#[tokio::test]
+async fn a_head_that_dribbles_or_is_too_large_is_cut_off() {
+    use std::io::{Read as _, Write as _};
+    use std::time::{Duration, Instant};
+    let server = server().await;
+    let connect = || {
+        let stream = std::net::TcpStream::connect(server.admin).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    };
+    let mut slow = connect();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
+    let begin = Instant::now();
+
+    let many: String = (0..100).map(|index| format!("X-{index}: x\r\n")).collect();
+    let large = format!("X: {}\r\n", "x".repeat(40_000));
+    for headers in [many, large] {
+        let mut stream = connect();
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+
+    let mut rest = String::new();
+    slow.read_to_string(&mut rest).unwrap();
+    assert!(!rest.starts_with("HTTP/1.1 200"), "{rest}");
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
+    assert_eq!(server.admin_get("/healthz").unwrap().0, 200, "and others are served");
+}

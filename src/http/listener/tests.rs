@@ -1,321 +1,465 @@
+use std::net::Ipv4Addr;
+
 use axum::routing::get;
-use bytes::Bytes;
-use harness::csr;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http2;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http2::SendRequest;
 use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
+use openssl::pkey::PKey;
 use openssl::x509::extension::SubjectAlternativeName;
-use openssl::x509::{X509, X509NameBuilder};
+use openssl::x509::{X509, X509Name};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::http::tls::{self, CertificateSlot};
+use crate::http::tls::{CertificateSlot, server_config};
 
-const LIMITS: Limits = Limits {
-    connections: 3,
-    head: Duration::from_millis(300),
-    request: Duration::from_millis(900),
-};
-/// Longer than anything here may take, on a machine that does other things too.
+/// Longer than anything here takes; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A limit that a test waits for.
+const SHORT: Duration = Duration::from_millis(200);
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+const GET_AND_CLOSE: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-/// A listener that serves, until it is told to stop.
-struct Serving {
+struct Server {
     address: SocketAddr,
-    metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-    /// A request to `/wait` has arrived.
-    arrived: Arc<Notify>,
-    /// Lets it go on.
-    go_on: Arc<Notify>,
+    serving: JoinHandle<()>,
+    metrics: Arc<Metrics>,
 }
 
-async fn serving(tls: Option<Arc<ServerConfig>>) -> Serving {
-    serving_within(LIMITS, tls, PATIENCE).await
-}
+impl Server {
+    async fn start(router: Router, limits: Limits, slot: Option<&Arc<CertificateSlot>>) -> Self {
+        Self::start_with_drain(router, limits, slot, PATIENCE).await
+    }
 
-async fn serving_within(
-    limits: Limits,
-    tls: Option<Arc<ServerConfig>>,
-    drain: Duration,
-) -> Serving {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let (arrived, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let wait = {
-        let (arrived, go_on) = (Arc::clone(&arrived), Arc::clone(&go_on));
-        move || async move {
-            arrived.notify_one();
-            go_on.notified().await;
-            "waited"
-        }
-    };
-    let router = Router::new()
-        .route("/", get(|| async { ([("replay-nonce", "a")], "hello") }))
-        .route("/peer", get(|peer: axum::Extension<Peer>| async move { peer.0.0.to_string() }))
-        .route("/panic", get(|| async { panic!("on purpose") as &str }))
-        .route("/wait", get(wait));
-    let metrics = Arc::new(Metrics::new());
-    let (stop, stopped) = watch::channel(false);
-    let listener = Listener { name: "test", socket, tls, router, metrics: Arc::clone(&metrics) };
-    let task = tokio::spawn(listener.serve_within(limits, stopped, drain));
-    Serving { address, metrics, stop, task, arrived, go_on }
-}
+    async fn start_with_drain(
+        router: Router,
+        limits: Limits,
+        slot: Option<&Arc<CertificateSlot>>,
+        drain: Duration,
+    ) -> Self {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let tls = slot.map(|slot| server_config(Arc::clone(slot)).unwrap());
+        let listener =
+            Listener { name: "test", socket, tls, router, metrics: Arc::clone(&metrics) };
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(listener.serve_within(limits, stopped, drain));
+        Self { address, stop, serving, metrics }
+    }
 
-impl Serving {
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// What the server says to these bytes until it closes the connection.
-    async fn says(&self, request: &str) -> String {
+    /// The raw bytes that come back until the server closes.
+    async fn ask(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
-        // The server may have closed before all was sent.
-        let _ = stream.write_all(request.as_bytes()).await;
+        stream.write_all(request).await.unwrap();
         read_to_end(&mut stream).await
     }
 
-    fn counted(&self, route: &str, status: u16) -> u64 {
-        let labels = RequestLabels { route: route.to_owned(), status };
-        self.metrics.requests.get_or_create(&labels).get()
+    async fn tls(&self, root: &X509, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(root.to_der().unwrap())).unwrap();
+        let provider = Arc::new(rustls_openssl::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        connector.connect(name, self.connect().await).await.unwrap()
+    }
+
+    async fn h2(&self, root: &X509) -> SendRequest<Empty<bytes::Bytes>> {
+        let stream = self.tls(root, &[b"h2"]).await;
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let io = TokioIo::new(stream);
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    async fn stop(self) {
+        self.stop.send(true).unwrap();
+        timeout(PATIENCE, self.serving).await.unwrap().unwrap();
     }
 }
 
-/// Reads until the server closes; a reset is an end too.
 async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut said = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
-    assert!(read.is_ok(), "the server did not close: {}", String::from_utf8_lossy(&said));
-    String::from_utf8_lossy(&said).into_owned()
+    let mut answer = Vec::new();
+    // A reset is an end too: the server need not read all that a bad client sent.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server hung on");
+    String::from_utf8(answer).unwrap()
 }
 
-fn get_and_close(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: ca.test\r\nConnection: close\r\n\r\n")
+/// Reads until this text has come.
+async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        answer.push(timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());
+    }
+    String::from_utf8(answer).unwrap()
 }
 
-/// A self-signed certificate for `localhost` and its key.
-struct Pair {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-    der: CertificateDer<'static>,
+fn request(uri: &str) -> http::Request<Empty<bytes::Bytes>> {
+    http::Request::get(uri).body(Empty::new()).unwrap()
 }
 
-fn pair(name: &str) -> Pair {
-    let key = csr::p256();
-    let mut subject = X509NameBuilder::new().unwrap();
-    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
-    let subject = subject.build();
+/// A self-signed certificate for `localhost`, and its slot's content.
+fn certificate() -> (X509, Vec<u8>, Vec<u8>) {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    let mut name = X509Name::builder().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
     let mut builder = X509::builder().unwrap();
     builder.set_version(2).unwrap();
-    builder.set_subject_name(&subject).unwrap();
-    builder.set_issuer_name(&subject).unwrap();
+    let mut serial = BigNum::new().unwrap();
+    serial.rand(64, openssl::bn::MsbOption::ONE, false).unwrap();
+    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
     builder.set_pubkey(&key).unwrap();
-    builder.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::days_from_now(9).unwrap()).unwrap();
-    let names =
-        SubjectAlternativeName::new().dns("localhost").build(&builder.x509v3_context(None, None));
-    builder.append_extension(names.unwrap()).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(2).unwrap()).unwrap();
+    let names = SubjectAlternativeName::new()
+        .dns("localhost")
+        .build(&builder.x509v3_context(None, None))
+        .unwrap();
+    builder.append_extension(names).unwrap();
     builder.sign(&key, MessageDigest::sha256()).unwrap();
     let certificate = builder.build();
-    Pair {
-        certificate: certificate.to_pem().unwrap(),
-        key: key.private_key_to_pem_pkcs8().unwrap(),
-        der: CertificateDer::from(certificate.to_der().unwrap()),
+    let (pem, key) = (certificate.to_pem().unwrap(), key.private_key_to_pem_pkcs8().unwrap());
+    (certificate, pem, key)
+}
+
+fn slot() -> (X509, Arc<CertificateSlot>) {
+    let (certificate, pem, key) = certificate();
+    (certificate, CertificateSlot::new(&pem, &key).unwrap())
+}
+
+fn hello() -> Router {
+    Router::new().route("/", get(|| async { ([("replay-nonce", "abc")], "hello") }))
+}
+
+/// Answers `/` only after it was told to; the first signal says that a request came, the second
+/// one lets it go on.
+fn held() -> (Router, Arc<Notify>, Arc<Notify>) {
+    let (came, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let signals = (Arc::clone(&came), Arc::clone(&go));
+    let router = Router::new().route(
+        "/",
+        get(move || async move {
+            signals.0.notify_one();
+            signals.1.notified().await;
+            "held"
+        }),
+    );
+    (router, came, go)
+}
+
+fn short_head() -> Limits {
+    Limits { head: SHORT, ..Limits::default() }
+}
+
+#[tokio::test]
+async fn http_1_answers_carry_header_names_in_title_case() {
+    let server = Server::start(hello(), Limits::default(), None).await;
+    let answer = server.ask(GET_AND_CLOSE).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    for line in ["\r\nReplay-Nonce: abc\r\n", "\r\nContent-Type: ", "\r\nContent-Length: 5\r\n"] {
+        assert!(answer.contains(line), "{answer}");
+    }
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_over_tls() {
+    let (root, slot) = slot();
+    let server = Server::start(hello(), Limits::default(), Some(&slot)).await;
+    let mut client = server.h2(&root).await;
+    let answer = client.send_request(request("https://localhost/")).await.unwrap();
+    assert_eq!((answer.version(), answer.status().as_u16()), (http::Version::HTTP_2, 200));
+    assert_eq!(answer.headers()["replay-nonce"], "abc");
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn http_1_is_spoken_over_tls_with_clients_that_know_no_other() {
+    let (root, slot) = slot();
+    let server = Server::start(hello(), Limits::default(), Some(&slot)).await;
+    for alpn in [&[][..], &[&b"http/1.1"[..]]] {
+        let mut stream = server.tls(&root, alpn).await;
+        stream.write_all(GET_AND_CLOSE).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.contains("\r\nReplay-Nonce: abc\r\n"), "{answer}");
     }
 }
 
-fn slot(pair: &Pair) -> Arc<CertificateSlot> {
-    CertificateSlot::new(&pair.certificate, &pair.key).unwrap()
-}
-
-/// A TLS connection that takes these certificates.
-async fn tls_connect(
-    serving: &Serving,
-    trusted: &[&Pair],
-    alpn: &[&[u8]],
-    version: &'static SupportedProtocolVersion,
-) -> TlsStream<TcpStream> {
-    let mut roots = RootCertStore::empty();
-    for pair in trusted {
-        roots.add(pair.der.clone()).unwrap();
-    }
-    let provider = Arc::new(rustls_openssl::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, serving.connect().await).await.unwrap()
-}
-
-fn seen(stream: &TlsStream<TcpStream>) -> &CertificateDer<'static> {
-    &stream.get_ref().1.peer_certificates().unwrap()[0]
+#[tokio::test]
+async fn the_handler_sees_who_asks() {
+    let peer = |axum::Extension(Peer(peer)): axum::Extension<Peer>| async move { peer.to_string() };
+    let server = Server::start(Router::new().route("/", get(peer)), Limits::default(), None).await;
+    let mut stream = server.connect().await;
+    stream.write_all(GET_AND_CLOSE).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.ends_with(&format!("\r\n\r\n{}", stream.local_addr().unwrap())), "{answer}");
 }
 
 #[tokio::test]
-async fn header_names_are_in_title_case_on_http_1() {
-    let serving = serving(None).await;
-    let said = serving.says(&get_and_close("/")).await;
-    assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
-    assert!(said.contains("\r\nReplay-Nonce: a\r\n") && said.ends_with("hello"), "{said}");
+async fn the_next_connection_sees_a_new_certificate_and_the_old_one_goes_on() {
+    let (old, slot) = slot();
+    let server = Server::start(hello(), Limits::default(), Some(&slot)).await;
+    let mut before = server.h2(&old).await;
+    assert!(before.send_request(request("https://localhost/")).await.is_ok());
+    let (new, pem, key) = certificate();
+    slot.set(&pem, &key).unwrap();
+    let after = server.tls(&new, &[b"h2"]).await;
+    let shown = after.get_ref().1.peer_certificates().unwrap();
+    assert_eq!(shown[0].as_ref(), new.to_der().unwrap());
+    assert!(before.send_request(request("https://localhost/")).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_handler_sees_the_address_of_the_client() {
-    let serving = serving(None).await;
-    let mut stream = serving.connect().await;
-    stream.write_all(get_and_close("/peer").as_bytes()).await.unwrap();
-    let own = stream.local_addr().unwrap().to_string();
-    let said = read_to_end(&mut stream).await;
-    assert!(said.ends_with(&format!("\r\n\r\n{own}")), "{said}");
-}
-
-#[tokio::test]
-async fn http_2_is_spoken_where_tls_agrees_on_it_and_http_1_where_it_does_not() {
-    let pair = pair("only");
-    let tls = tls::server_config(slot(&pair)).unwrap();
-    let serving = serving(Some(tls)).await;
-    for version in [&TLS12, &TLS13] {
-        let stream = tls_connect(&serving, &[&pair], &[b"h2", b"http/1.1"], version).await;
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (mut sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        let request = http::Request::get("https://localhost/").body(Full::<Bytes>::default());
-        let response = sender.send_request(request.unwrap()).await.unwrap();
-        assert_eq!(response.version(), http::Version::HTTP_2);
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
-
-        for alpn in [&[b"http/1.1" as &[u8]] as &[_], &[]] {
-            let mut stream = tls_connect(&serving, &[&pair], alpn, version).await;
-            stream.write_all(get_and_close("/").as_bytes()).await.unwrap();
-            let said = read_to_end(&mut stream).await;
-            assert!(said.contains("\r\nReplay-Nonce: a\r\n"), "{said}");
+async fn a_stop_lets_the_http_1_request_under_way_finish_and_takes_no_new_one() {
+    let (router, came, go) = held();
+    let server = Server::start(router, Limits::default(), None).await;
+    let mut stream = server.connect().await;
+    stream.write_all(GET).await.unwrap();
+    came.notified().await;
+    server.stop.send(true).unwrap();
+    timeout(PATIENCE, async {
+        while TcpStream::connect(server.address).await.is_ok() {
+            sleep(Duration::from_millis(5)).await;
         }
+    })
+    .await
+    .expect("the socket stayed open");
+    assert!(!server.serving.is_finished());
+    go.notify_one();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("held"), "{answer}");
+    timeout(PATIENCE, server.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_http_2_request_under_way_finish() {
+    let (router, came, go) = held();
+    let (root, slot) = slot();
+    let server = Server::start(router, Limits::default(), Some(&slot)).await;
+    let mut client = server.h2(&root).await;
+    let answer = tokio::spawn(client.send_request(request("https://localhost/")));
+    came.notified().await;
+    server.stop.send(true).unwrap();
+    sleep(SHORT).await;
+    assert!(!server.serving.is_finished());
+    go.notify_one();
+    let answer = timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "held");
+    timeout(PATIENCE, server.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_idle_connection() {
+    let (root, slot) = slot();
+    let plain = Server::start(hello(), Limits::default(), None).await;
+    let _silent = plain.connect().await;
+    let mut idle = plain.connect().await;
+    idle.write_all(GET).await.unwrap();
+    read_until(&mut idle, "hello").await;
+    let secure = Server::start(hello(), Limits::default(), Some(&slot)).await;
+    let mut client = secure.h2(&root).await;
+    assert!(client.send_request(request("https://localhost/")).await.is_ok());
+    let started = Instant::now();
+    plain.stop().await;
+    secure.stop().await;
+    assert!(started.elapsed() < Limits::default().head / 2, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_stop_waits_no_longer_than_the_drain() {
+    let (router, came, _go) = held();
+    let server = Server::start_with_drain(router, Limits::default(), None, SHORT).await;
+    let mut stream = server.connect().await;
+    stream.write_all(GET).await.unwrap();
+    came.notified().await;
+    let started = Instant::now();
+    server.stop().await;
+    assert!(started.elapsed() >= SHORT);
+}
+
+#[tokio::test]
+async fn a_client_that_dribbles_its_header_is_cut() {
+    let server = Server::start(hello(), short_head(), None).await;
+    let (mut reader, mut writer) = server.connect().await.into_split();
+    let started = Instant::now();
+    let dribble = tokio::spawn(async move {
+        writer.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+        while writer.write_all(b"y").await.is_ok() {
+            sleep(SHORT / 10).await;
+        }
+    });
+    let answer = read_to_end(&mut reader).await;
+    assert!(!answer.contains("hello"), "{answer}");
+    assert!(started.elapsed() >= SHORT);
+    timeout(PATIENCE, dribble).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_says_too_little_to_tell_its_version_is_cut() {
+    let server = Server::start(hello(), short_head(), None).await;
+    for start in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let answer = {
+            let mut stream = server.connect().await;
+            stream.write_all(start).await.unwrap();
+            let mut answer = Vec::new();
+            let end = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+            assert!(end.is_ok(), "the server hung on after {start:?}");
+            answer
+        };
+        assert!(!answer.starts_with(b"HTTP/1.1 200"));
     }
 }
 
 #[tokio::test]
-async fn a_certificate_is_exchanged_while_connections_go_on() {
-    let (old, new) = (pair("old"), pair("new"));
-    let slot = slot(&old);
-    let serving = serving(Some(tls::server_config(Arc::clone(&slot)).unwrap())).await;
-    let both = [&old, &new];
-    let mut before = tls_connect(&serving, &both, &[], &TLS13).await;
-    assert_eq!(seen(&before), &old.der);
-    slot.set(&new.certificate, &old.key).unwrap_err();
-    assert_eq!(seen(&tls_connect(&serving, &both, &[], &TLS13).await), &old.der);
-    slot.set(&new.certificate, &new.key).unwrap();
-    assert_eq!(seen(&tls_connect(&serving, &both, &[], &TLS13).await), &new.der);
-    before.write_all(get_and_close("/").as_bytes()).await.unwrap();
-    assert!(read_to_end(&mut before).await.ends_with("hello"));
-}
-
-#[tokio::test]
-async fn a_request_under_way_is_answered_before_the_server_stops() {
-    let limits = Limits { request: PATIENCE, ..LIMITS };
-    let serving = serving_within(limits, None, PATIENCE).await;
-    // Not `Connection: close`: it is the server that ends the connection.
-    let mut stream = serving.connect().await;
-    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: ca.test\r\n\r\n").await.unwrap();
-    serving.arrived.notified().await;
-    serving.stop.send(true).unwrap();
-    while TcpStream::connect(serving.address).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert!(!serving.task.is_finished());
-    serving.go_on.notify_one();
-    let said = read_to_end(&mut stream).await;
-    assert!(said.starts_with("HTTP/1.1 200 OK\r\n") && said.ends_with("waited"), "{said}");
-    timeout(PATIENCE, serving.task).await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn the_drain_ends_when_its_time_is_over() {
-    let limits = Limits { request: PATIENCE, ..LIMITS };
-    let serving = serving_within(limits, None, Duration::from_millis(50)).await;
-    let mut stream = serving.connect().await;
-    stream.write_all(get_and_close("/wait").as_bytes()).await.unwrap();
-    serving.arrived.notified().await;
-    serving.stop.send(true).unwrap();
-    timeout(PATIENCE / 2, serving.task).await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn a_client_that_is_slow_with_its_head_is_cut() {
-    let serving = serving(None).await;
-    for begun in [
-        "GET / HTTP/1.1\r\nHost: ca.te",
-        "",
-        "P",
-        // HTTP/2 begins like this, without its end.
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n",
-    ] {
-        let said = serving.says(begun).await;
-        assert!(!said.contains("200 OK"), "{begun:?}: {said}");
+async fn a_client_that_is_silent_before_or_after_its_tls_handshake_is_cut() {
+    let (root, slot) = slot();
+    let server = Server::start(hello(), short_head(), Some(&slot)).await;
+    assert_eq!(read_to_end(&mut server.connect().await).await, "");
+    for alpn in [&b"h2"[..], b"http/1.1"] {
+        let mut stream = server.tls(&root, &[alpn]).await;
+        let mut answer = Vec::new();
+        let end = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        assert!(end.is_ok(), "the server hung on");
     }
 }
 
 #[tokio::test]
-async fn a_client_that_is_slow_over_tls_is_cut() {
-    let pair = pair("only");
-    let serving = serving(Some(tls::server_config(slot(&pair)).unwrap())).await;
-    // Before the handshake, in the middle of it, and after it.
-    serving.says("").await;
-    serving.says("\u{16}\u{3}\u{1}").await;
-    for (alpn, begun) in
-        [("http/1.1", ""), ("http/1.1", "POST / HT"), ("h2", ""), ("h2", "PRI * HTTP/2.0\r\n")]
-    {
-        let mut stream = tls_connect(&serving, &[&pair], &[alpn.as_bytes()], &TLS13).await;
-        stream.write_all(begun.as_bytes()).await.unwrap();
-        read_to_end(&mut stream).await;
+async fn a_connection_that_asks_nothing_more_is_closed_after_a_while() {
+    let server = Server::start(hello(), short_head(), None).await;
+    let mut stream = server.connect().await;
+    stream.write_all(GET).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_may_take_longer_than_its_head() {
+    let slow = || async {
+        sleep(SHORT * 3).await;
+        "slow"
+    };
+    let (root, slot) = slot();
+    let router = Router::new().route("/", get(slow));
+    let server = Server::start(router.clone(), short_head(), None).await;
+    let answer = server.ask(GET_AND_CLOSE).await;
+    assert!(answer.ends_with("slow"), "{answer}");
+    let server = Server::start(router, short_head(), Some(&slot)).await;
+    let mut client = server.h2(&root).await;
+    let answer = client.send_request(request("https://localhost/")).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "slow");
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_503_and_counted() {
+    let limits = Limits { request: SHORT, ..Limits::default() };
+    let (router, _came, _go) = held();
+    let server = Server::start(router, limits, None).await;
+    let answer = server.ask(GET_AND_CLOSE).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let labels = RequestLabels { route: "/".to_owned(), status: 503 };
+    assert_eq!(server.metrics.requests.get_or_create(&labels).get(), 1);
+}
+
+#[tokio::test]
+async fn too_many_headers_are_refused() {
+    let server = Server::start(hello(), Limits::default(), None).await;
+    let with_headers = |count: usize| {
+        let mut request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n".to_owned();
+        (2..count).for_each(|number| request.push_str(&format!("x-{number}: y\r\n")));
+        request + "\r\n"
+    };
+    let most = Limits::default().headers;
+    let answer = server.ask(with_headers(most).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let answer = server.ask(with_headers(most + 1).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let server = Server::start(hello(), Limits::default(), None).await;
+    let head = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(Limits::default().head_bytes));
+    let answer = server.ask(head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    let (root, slot) = slot();
+    let server = Server::start(hello(), Limits::default(), Some(&slot)).await;
+    let mut client = server.h2(&root).await;
+    let mut long = request("https://localhost/");
+    let value = "y".repeat(Limits::default().head_bytes).parse().unwrap();
+    long.headers_mut().insert("x", value);
+    match client.send_request(long).await {
+        Ok(answer) => assert_eq!(answer.status().as_u16(), 431),
+        Err(error) => assert!(!error.is_canceled(), "{error}"),
     }
 }
 
 #[tokio::test]
-async fn silent_clients_do_not_keep_others_out() {
-    let serving = serving(None).await;
-    let mut silent = Vec::new();
-    for _ in 0..LIMITS.connections * 2 {
-        silent.push(serving.connect().await);
+async fn a_handler_that_panics_gives_500_is_counted_and_the_server_lives() {
+    async fn panics() -> &'static str {
+        panic!("the secret reason")
     }
-    let said = timeout(PATIENCE, serving.says(&get_and_close("/"))).await;
-    assert!(said.unwrap().ends_with("hello"));
+    let server = Server::start(hello().route("/panic", get(panics)), Limits::default(), None).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /panic HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    stream.write_all(GET_AND_CLOSE).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    assert!(!answer.contains("secret"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    let labels = RequestLabels { route: "/panic".to_owned(), status: 500 };
+    assert_eq!(server.metrics.requests.get_or_create(&labels).get(), 1);
+    assert!(server.ask(GET_AND_CLOSE).await.starts_with("HTTP/1.1 200 "));
+    server.stop().await;
 }
 
 #[tokio::test]
-async fn a_handler_that_takes_too_long_or_panics_is_answered_and_counted() {
-    let serving = serving(None).await;
-    let said = serving.says(&get_and_close("/wait")).await;
-    assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
-    let said = serving.says(&get_and_close("/panic")).await;
-    assert!(said.starts_with("HTTP/1.1 500 "), "{said}");
-    serving.says(&get_and_close("/")).await;
-    let counted = [("/wait", 503), ("/panic", 500), ("/", 200)];
-    assert_eq!(counted.map(|(route, status)| serving.counted(route, status)), [1, 1, 1]);
+async fn a_connection_too_many_waits_until_another_one_goes() {
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let server = Server::start(hello(), limits, None).await;
+    let mut first = server.connect().await;
+    first.write_all(GET).await.unwrap();
+    read_until(&mut first, "hello").await;
+    let mut second = server.connect().await;
+    second.write_all(GET_AND_CLOSE).await.unwrap();
+    assert!(timeout(SHORT, second.read_u8()).await.is_err());
+    drop(first);
+    assert!(read_to_end(&mut second).await.ends_with("hello"));
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_refused() {
-    let serving = serving(None).await;
-    let many = "x: 1\r\n".repeat(MAX_HEADERS + 1);
-    let said = serving.says(&format!("GET / HTTP/1.1\r\n{many}\r\n")).await;
-    assert!(said.starts_with("HTTP/1.1 431 "), "{said}");
-    // hyper looks at the length between two reads, each no longer than the limit. What was not read
-    // resets the connection, so the answer may be lost.
-    let long = format!("x: {}\r\n", "1".repeat(MAX_HEAD * 4));
-    let said = serving.says(&format!("GET / HTTP/1.1\r\n{long}\r\n")).await;
-    assert!(said.is_empty() || said.starts_with("HTTP/1.1 431 "), "{said}");
+async fn a_path_that_no_route_has_is_counted_without_it() {
+    let server = Server::start(hello(), Limits::default(), None).await;
+    let answer = server.ask(b"GET /no/such HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let labels = RequestLabels { route: String::new(), status: 404 };
+    assert_eq!(server.metrics.requests.get_or_create(&labels).get(), 1);
 }

@@ -296,7 +296,8 @@ fn a_full_queue_turns_callers_away_at_once() {
         while let Some(task) = tasks.join_next().await {
             turned_away += usize::from(matches!(task.unwrap(), Err(SignError::Unavailable { .. })));
         }
-        assert_eq!(turned_away, 1100 - 1024 - 1);
+        // 1024 wait, and one more where the thread has taken its first in time.
+        assert!((75..=76).contains(&turned_away), "{turned_away}");
         gate.open();
         within("the thread resumes", || stage.key.health() == Health::Up).await;
     });

@@ -60,7 +60,9 @@ fn certificate(name: &str, key: &PKey<Private>, issuer: Option<&Issuer>) -> X509
     builder
         .set_issuer_name(issuer.map_or(&*subject, |issuer| issuer.certificate.subject_name()))
         .unwrap();
-    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    // Older than what it signs, as CAs are: a leaf's backdating is not cut short by it.
+    let long_ago = Asn1Time::from_unix(1_700_000_000).unwrap();
+    builder.set_not_before(&long_ago).unwrap();
     builder.set_not_after(&Asn1Time::days_from_now(3650).unwrap()).unwrap();
     builder.set_pubkey(key).unwrap();
     builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
