@@ -1,7 +1,7 @@
 //! TLS for the server itself: one certificate, exchanged while connections go on.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,6 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::clock::Timestamp;
 
@@ -27,6 +28,11 @@ pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) enum TlsError {
     #[error("{}: cannot be read: {error}", .path.display())]
     Read { path: PathBuf, error: io::Error },
+    #[error(
+        "others can read or change the key {0} (mode {mode:04o}): run `chmod 0400 {0}`",
+        .path.display()
+    )]
+    Shared { path: PathBuf, mode: u32 },
     #[error("the server's certificate holds no PEM certificate")]
     NoCertificate,
     #[error("the server's certificate cannot be read: {0}")]
@@ -59,6 +65,10 @@ impl CertificateSlot {
     pub(crate) fn set(&self, chain_pem: &[u8], key_pem: &[u8]) -> Result<(), TlsError> {
         self.0.store(Arc::new(read(chain_pem, key_pem)?));
         Ok(())
+    }
+
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.0.load().key.cert.clone()
     }
 
     pub(crate) fn not_after(&self) -> Timestamp {
@@ -122,12 +132,12 @@ type Stamp = (Option<SystemTime>, u64, u64);
 impl Files {
     /// Reads both into a slot.
     pub(crate) fn load(&self) -> Result<Arc<CertificateSlot>, TlsError> {
-        CertificateSlot::new(&read_file(&self.certificate)?, &read_file(&self.key)?)
+        CertificateSlot::new(&read_file(&self.certificate)?, &read_key_file(&self.key)?)
     }
 
     /// Reads both into a slot that serves already; where they are no good, the old ones stay.
     pub(crate) fn reload(&self, slot: &CertificateSlot) -> Result<(), TlsError> {
-        slot.set(&read_file(&self.certificate)?, &read_file(&self.key)?)
+        slot.set(&read_file(&self.certificate)?, &read_key_file(&self.key)?)
     }
 
     /// Reloads whenever one of the files was written, until `stop` turns true. A pair that does not
@@ -138,23 +148,30 @@ impl Files {
         interval: Duration,
         mut stop: watch::Receiver<bool>,
     ) {
-        let mut seen = self.stamps();
-        while !*stop.borrow() {
-            tokio::select! {
-                () = tokio::time::sleep(interval) => {}
-                _ = stop.changed() => {}
-            }
-            let now = self.stamps();
+        // None: what was written between the start and now is not missed.
+        let mut seen = None;
+        let mut complained = None;
+        while timeout(interval, stop.wait_for(|stop| *stop)).await.is_err() {
+            // Before the files are read: what is written meanwhile is read the next time.
+            let now = Some(self.stamps());
             if now == seen {
                 continue;
             }
+            let before = slot.chain();
             match self.reload(&slot) {
                 Ok(()) => {
                     seen = now;
-                    tracing::info!(not_after = %slot.not_after(), "TLS certificate reloaded");
+                    complained = None;
+                    if slot.chain() != before {
+                        tracing::info!(not_after = %slot.not_after(), "TLS certificate reloaded");
+                    }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "TLS certificate not reloaded; the old one stays");
+                    let complaint = Some(error.to_string());
+                    if complaint != complained {
+                        tracing::warn!(%error, "TLS certificate not reloaded; the old one stays");
+                        complained = complaint;
+                    }
                 }
             }
         }
@@ -167,6 +184,21 @@ impl Files {
             Some((metadata.modified().ok(), metadata.len(), metadata.ino()))
         })
     }
+}
+
+/// Group members may read it, as Debian's `ssl-cert` does; `config` says so too.
+fn read_key_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let unreadable = |error| TlsError::Read { path: path.to_owned(), error };
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    // Of the open file, so that it is the one that is read.
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+    if mode & 0o006 != 0 {
+        return Err(TlsError::Shared { path: path.to_owned(), mode });
+    }
+    let mut pem = Vec::new();
+    file.read_to_end(&mut pem).map_err(unreadable)?;
+    Ok(pem)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -206,35 +238,106 @@ mod tests {
         assert!(slot.not_after() > before);
     }
 
+    const INTERVAL: Duration = Duration::from_millis(5);
+
+    struct Case {
+        files: Files,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Case {
+        fn new(pair: (Vec<u8>, Vec<u8>)) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let case = Self {
+                files: Files {
+                    certificate: folder.path().join("server.pem"),
+                    key: folder.path().join("server-key.pem"),
+                },
+                _folder: folder,
+            };
+            case.write(pair);
+            case
+        }
+
+        fn write(&self, (certificate, key): (Vec<u8>, Vec<u8>)) {
+            fs::write(&self.files.certificate, certificate).unwrap();
+            fs::write(&self.files.key, key).unwrap();
+            self.set_mode(0o600);
+        }
+
+        fn set_mode(&self, mode: u32) {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(&self.files.key, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+
+    async fn changes(slot: &CertificateSlot, from: Timestamp) {
+        for _ in 0..2000 {
+            if slot.not_after() != from {
+                return;
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+        panic!("the certificate was not exchanged");
+    }
+
     #[tokio::test]
     async fn files_that_were_written_are_reloaded_and_broken_ones_are_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = Files {
-            certificate: folder.path().join("server.pem"),
-            key: folder.path().join("server-key.pem"),
-        };
-        let write = |(certificate, key): (Vec<u8>, Vec<u8>)| {
-            fs::write(&files.certificate, certificate).unwrap();
-            fs::write(&files.key, key).unwrap();
-        };
-        write(pair(1));
-        let slot = files.load().unwrap();
+        let case = Case::new(pair(1));
+        let slot = case.files.load().unwrap();
         let first = slot.not_after();
         let (stop, stopped) = watch::channel(false);
-        let interval = Duration::from_millis(5);
-        let watcher = tokio::spawn(files.clone().watch(Arc::clone(&slot), interval, stopped));
-        fs::write(&files.key, b"half-written").unwrap();
-        tokio::time::sleep(interval * 10).await;
+        let watch = case.files.clone().watch(Arc::clone(&slot), INTERVAL, stopped);
+        let watcher = tokio::spawn(watch);
+        fs::write(&case.files.key, b"half-written").unwrap();
+        tokio::time::sleep(INTERVAL * 10).await;
         assert_eq!(slot.not_after(), first);
-        write(pair(9));
-        for _ in 0..1000 {
-            if slot.not_after() != first {
-                break;
-            }
-            tokio::time::sleep(interval).await;
-        }
+        let (certificate, _) = pair(5);
+        fs::write(&case.files.certificate, certificate).unwrap();
+        tokio::time::sleep(INTERVAL * 10).await;
+        assert_eq!(slot.not_after(), first);
+        case.write(pair(9));
+        changes(&slot, first).await;
         assert!(slot.not_after() > first);
         stop.send(true).unwrap();
         watcher.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn files_that_were_written_before_the_first_look_are_reloaded() {
+        let case = Case::new(pair(1));
+        let slot = case.files.load().unwrap();
+        let first = slot.not_after();
+        case.write(pair(9));
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(case.files.clone().watch(Arc::clone(&slot), INTERVAL, stopped));
+        changes(&slot, first).await;
+    }
+
+    #[tokio::test]
+    async fn the_watch_ends_where_nobody_is_left_to_stop_it() {
+        let case = Case::new(pair(1));
+        let slot = case.files.load().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        drop(stop);
+        let watch = case.files.clone().watch(slot, INTERVAL, stopped);
+        timeout(Duration::from_secs(5), watch).await.unwrap();
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_the_chmod_that_mends_it() {
+        let case = Case::new(pair(1));
+        let slot = case.files.load().unwrap();
+        case.set_mode(0o644);
+        let said = case.files.load().unwrap_err().to_string();
+        let chmod = format!("chmod 0400 {}", case.files.key.display());
+        assert!(said.contains("mode 0644") && said.contains(&chmod), "{said}");
+        assert!(matches!(case.files.reload(&slot), Err(TlsError::Shared { .. })));
+        case.set_mode(0o602);
+        assert!(case.files.load().is_err());
+        for mode in [0o400, 0o640] {
+            case.set_mode(mode);
+            assert!(case.files.load().is_ok(), "{mode:o}");
+        }
     }
 }

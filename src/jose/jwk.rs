@@ -107,6 +107,8 @@ pub(crate) enum JwkError {
     Point,
     #[error("the JWK's {0:?} does not allow it to verify signatures of this kind")]
     Use(&'static str),
+    #[error("a key of this type does not sign with {0}")]
+    Algorithm(&'static str),
 }
 
 impl From<NotText> for JwkError {

@@ -65,7 +65,7 @@ pub(crate) enum JwsError {
     KeyReference,
     #[error("signatures with the algorithm {algorithm:?} are not accepted")]
     UnsupportedAlgorithm { algorithm: String },
-    #[error("a key of this type does not sign with {algorithm}")]
+    #[error("the account's key does not sign with {algorithm}")]
     KeyAlgorithm { algorithm: &'static str },
     #[error("the nonce is not base64url")]
     BadNonce,
@@ -158,7 +158,8 @@ impl Header {
         if let KeyReference::Jwk(jwk) = &key
             && !algorithm.fits(jwk)
         {
-            return Err(JwsError::KeyAlgorithm { algorithm: algorithm.as_str() });
+            // RFC 8555 §6.2 has this very example of a badPublicKey.
+            return Err(JwsError::BadKey(JwkError::Algorithm(algorithm.as_str())));
         }
         Ok(Self { algorithm, key, nonce: nonce.map(str::to_owned), url: url.to_owned() })
     }

@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+/// More members than any JWS, header or JWK has. Each is compared with all before it, so a body full
+/// of them would be much work for anybody's asking.
+const MAX_MEMBERS: usize = 64;
+
 /// The members of a JSON object in their order. Where a name stands twice, two readers could each
 /// believe another value, so such an object is refused, at every depth.
 #[derive(Debug)]
@@ -60,6 +64,9 @@ impl<'de> Deserialize<'de> for Members {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members = Members(Vec::new());
                 while let Some((name, member)) = map.next_entry::<String, Member>()? {
+                    if members.0.len() == MAX_MEMBERS {
+                        return Err(A::Error::custom(format!("more than {MAX_MEMBERS} members")));
+                    }
                     if members.has(&name) {
                         return Err(A::Error::custom(format!("the member {name:?} stands twice")));
                     }

@@ -244,13 +244,15 @@ fn a_verifier_is_made_only_for_the_algorithms_of_the_keys_type() {
             let rsa = |algorithm| matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256);
             let fits = algorithm == of_key || rsa(algorithm) && rsa(of_key);
             let header = with(&header_with_jwk(of_key, &key), "alg", algorithm.as_str());
-            let error = JwsError::KeyAlgorithm { algorithm: algorithm.as_str() };
+            let name = algorithm.as_str();
+            let error = JwsError::KeyAlgorithm { algorithm: name };
             if fits {
                 assert!(Verifier::new(jwk(&jws), algorithm).is_ok());
                 assert!(parse_header(&header.to_string()).is_ok());
             } else {
                 assert_eq!(Verifier::new(jwk(&jws), algorithm).err().as_ref(), Some(&error));
-                header_refused(&header, &error);
+                // RFC 8555 §6.2: badPublicKey where the request brings the key.
+                header_refused(&header, &JwsError::BadKey(JwkError::Algorithm(name)));
             }
         }
     }
@@ -511,6 +513,104 @@ fn json_nested_without_end_is_refused_and_overflows_no_stack() {
         let deep = format!("{{\"x\":{}", open.repeat(1000));
         assert!(matches!(parse_header(&deep), Err(JwsError::Header(_))));
     }
+}
+
+/// Of which nothing but the signature matters.
+fn unparsed(header: &str, payload: &str, signature: &str, algorithm: Algorithm) -> Jws {
+    Jws {
+        algorithm,
+        key: KeyReference::Kid(String::new()),
+        nonce: None,
+        url: String::new(),
+        payload: Vec::new(),
+        signing_input: format!("{}.{}", encode(header), encode(payload)).into_bytes(),
+        signature: URL_SAFE_NO_PAD.decode(signature).unwrap(),
+    }
+}
+
+#[test]
+fn the_signatures_of_the_rfcs_verify() {
+    let claims =
+        "{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n \"http://example.com/is_root\":true}";
+    let cases = [
+        // RFC 7515 appendix A.2
+        (
+            Algorithm::Rs256,
+            json!({
+                "kty": "RSA",
+                "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPME\
+                      zP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-b\
+                      Sf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3q\
+                      Co5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb\
+                      54h4FRWyuXpoQ",
+                "e": "AQAB",
+            }),
+            r#"{"alg":"RS256"}"#,
+            claims,
+            "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp\
+             5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBM\
+             Hlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI\
+             2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+        ),
+        // RFC 7515 appendix A.3
+        (
+            Algorithm::Es256,
+            json!({
+                "kty": "EC",
+                "crv": "P-256",
+                "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+            }),
+            r#"{"alg":"ES256"}"#,
+            claims,
+            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+        ),
+        // RFC 7515 appendix A.4
+        (
+            Algorithm::Es512,
+            json!({
+                "kty": "EC",
+                "crv": "P-521",
+                "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWce\
+                      qwQGk",
+                "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3\
+                      kyMj2",
+            }),
+            r#"{"alg":"ES512"}"#,
+            "Payload",
+            "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8\
+             GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn",
+        ),
+        // RFC 8037 appendix A.4
+        (
+            Algorithm::EdDsa,
+            json!({
+                "kty": "OKP",
+                "crv": "Ed25519",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            }),
+            r#"{"alg":"EdDSA"}"#,
+            "Example of Ed25519 signing",
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+        ),
+    ];
+    for (algorithm, jwk, header, payload, signature) in cases {
+        let key = Jwk::from_canonical_json(&jwk.to_string()).unwrap();
+        let verifier = Verifier::new(&key, algorithm).unwrap();
+        let name = algorithm.as_str();
+        assert!(verifier.verify(&unparsed(header, payload, signature, algorithm)), "{name}");
+        assert!(!verifier.verify(&unparsed(header, "other", signature, algorithm)), "{name}");
+    }
+}
+
+#[test]
+fn an_object_of_very_many_members_is_refused_before_it_costs_much() {
+    let members: Vec<_> = (0..65).map(|n| format!(r#""{n}":0"#)).collect();
+    let many = format!("{{{}}}", members.join(","));
+    let said = parse(many.as_bytes()).unwrap_err().to_string();
+    assert!(said.contains("more than 64 members"), "{said}");
+    let header = header_with_kid().to_string().replacen('{', &format!(r#"{{"x":{many},"#), 1);
+    assert!(matches!(parse_header(&header), Err(JwsError::Header(_))));
 }
 
 fn good_ed25519() -> Vec<u8> {
