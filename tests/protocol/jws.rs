@@ -27,7 +27,8 @@ async fn a_protected_header_that_is_wrong_is_refused_with_its_problem() {
         ),
         ("an empty nonce", |header| header["nonce"] = json!(""), 400, "badNonce"),
         ("a made-up nonce", |header| header["nonce"] = json!("AAAAAAAAAAAAAAAA"), 400, "badNonce"),
-        ("no base64url", |header| header["nonce"] = json!("a+b="), 400, "badNonce"),
+        // RFC 8555 §6.5.2: what is not base64url is malformed, not merely bad.
+        ("no base64url", |header| header["nonce"] = json!("a+b="), 400, "malformed"),
         ("no url", |header| drop(header.as_object_mut().unwrap().remove("url")), 400, "malformed"),
         ("another url", |header| header["url"] = json!("https://localhost/"), 403, "unauthorized"),
         ("no kid", |header| drop(header.as_object_mut().unwrap().remove("kid")), 400, "malformed"),

@@ -168,7 +168,6 @@ fn problem_of(error: &JwsError) -> Problem {
             Problem { algorithms: algorithms.collect(), ..problem }
         }
         JwsError::BadKey(_) => Problem::new(ProblemType::BadPublicKey, detail),
-        JwsError::BadNonce => Problem::new(ProblemType::BadNonce, detail),
         _ => Problem::malformed(detail),
     }
 }
