@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dependencies;
+mod docs;
 mod imports;
 mod migrations;
 mod rules;

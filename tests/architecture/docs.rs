@@ -1,0 +1,28 @@
+//! What the documents say is there, is there.
+
+use std::collections::HashSet;
+use std::process::Command;
+
+use crate::{read, top};
+
+/// The names of tests in backticks, such as `protocol::jws`: of a room of tests, or of one test.
+fn tests_named_in(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(|name| name.contains("::") && !name.contains([' ', '('])).collect()
+}
+
+#[test]
+fn every_test_that_conformance_names_exists() {
+    let text = read("docs/conformance.md");
+    let names = tests_named_in(&text);
+    assert!(names.len() > 20, "docs/conformance.md names the tests that show it");
+    let mut find = Command::new("grep");
+    find.args(["--recursive", "--no-filename", "--only-matching", "--extended-regexp"]);
+    find.args(["(fn|mod) [a-z0-9_]+", "src", "tests"]).current_dir(top());
+    let found = String::from_utf8(find.output().unwrap().stdout).unwrap();
+    let found: HashSet<_> = found.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    for name in names {
+        let last = name.rsplit("::").next().unwrap();
+        assert!(found.contains(last), "docs/conformance.md names {name}, which is not there");
+    }
+}
