@@ -17,12 +17,6 @@ async fn server() -> Server {
     Server::start(harness::server::binary(), settings).await
 }
 
-/// A port on which nobody listens.
-fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
-}
-
 /// A server whose http-01 asks this port.
 async fn server_asking(http_port: u16) -> Server {
     let mut server = Server::prepare(

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use harness::Server;
 use harness::command::shell;
+use harness::{Port, Server};
 
-use crate::{free_port, openssl_verify, server, server_asking};
+use crate::{openssl_verify, server, server_asking};
 
 fn certbot(server: &Server, command: &str) {
     let folder = server.folder.path().display();
@@ -25,7 +25,8 @@ fn fullchain(server: &Server, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certbot_registers_issues_renews_and_unregisters_with_http_01() {
-    let port = free_port();
+    let reserved = Port::reserve();
+    let port = reserved.number;
     let server = server_asking(port).await;
     certbot(&server, "register --agree-tos --email admin@example.test");
     let run =

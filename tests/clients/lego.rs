@@ -1,9 +1,9 @@
 //! lego, as Debian has it.
 
-use harness::Server;
 use harness::command::shell;
+use harness::{Port, Server};
 
-use crate::{free_port, openssl_verify, server_asking};
+use crate::{openssl_verify, server_asking};
 
 fn lego(server: &Server, flags: &str, command: &str) {
     let root = server.root();
@@ -19,7 +19,8 @@ fn lego(server: &Server, flags: &str, command: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lego_issues_and_renews_with_http_01() {
-    let port = free_port();
+    let reserved = Port::reserve();
+    let port = reserved.number;
     let server = server_asking(port).await;
     let fullchain =
         |name: &str| format!("{}/lego/certificates/{name}.crt", server.folder.path().display());
@@ -32,8 +33,9 @@ async fn lego_issues_and_renews_with_http_01() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lego_issues_with_tls_alpn_01_and_an_rsa_key() {
-    let port = free_port();
-    let mut server = server_asking(free_port()).await;
+    let (reserved, silent) = (Port::reserve(), Port::reserve());
+    let port = reserved.number;
+    let mut server = server_asking(silent.number).await;
     let config = std::fs::read_to_string(server.config()).unwrap();
     let asked = format!("tls_alpn_port = {}", server.responder.tls_port);
     std::fs::write(server.config(), config.replace(&asked, &format!("tls_alpn_port = {port}")))

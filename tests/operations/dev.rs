@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use harness::Port;
 
 use crate::BINARY;
 
@@ -52,21 +53,18 @@ impl Drop for Dev {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn the_printed_certbot_command_gets_a_certificate_and_a_second_run_is_the_same_ca() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("dev");
+    let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
     let options = [
         "--listen".to_owned(),
-        format!("127.0.0.1:{}", free_port()),
+        ports[0].address().to_string(),
         "--http-port".to_owned(),
-        free_port().to_string(),
+        ports[1].number.to_string(),
         "--tls-alpn-port".to_owned(),
-        free_port().to_string(),
+        ports[2].number.to_string(),
     ];
     let first = Dev::start(&dir, &options);
     harness::command::shell(&first.certbot(), &[]);
@@ -96,7 +94,8 @@ fn the_printed_certbot_command_gets_a_certificate_and_a_second_run_is_the_same_c
 fn the_keys_are_made_in_the_token_and_cannot_be_taken_out() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("dev");
-    let options = ["--listen".to_owned(), format!("127.0.0.1:{}", free_port())];
+    let port = Port::reserve();
+    let options = ["--listen".to_owned(), port.address().to_string()];
     drop(Dev::start(&dir, &options));
     let conf = dir.join("softhsm2.conf");
     let pin = fs::read_to_string(dir.join("hsm.pin")).unwrap();
@@ -125,7 +124,8 @@ fn the_keys_are_made_in_the_token_and_cannot_be_taken_out() {
 fn without_softhsm2_the_keys_are_files_and_it_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("dev");
-    let options = ["--listen".to_owned(), format!("127.0.0.1:{}", free_port())];
+    let port = Port::reserve();
+    let options = ["--listen".to_owned(), port.address().to_string()];
     // In a mount namespace of its own, where the library is not to be found.
     let hide = "for folder in /usr/lib/softhsm /usr/lib/*/softhsm; do mount -t tmpfs none $folder; done; exec \"$@\"";
     let mut command = Command::new("unshare");

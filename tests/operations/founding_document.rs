@@ -1,10 +1,9 @@
 //! The full example of the founding document: an RSA CA and an EC CA on one token.
 
 use std::fs;
-use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use harness::{Issuer, SoftToken, csr};
+use harness::{Issuer, Port, SoftToken, csr};
 
 use crate::BINARY;
 
@@ -55,7 +54,8 @@ fn the_full_example_of_the_founding_document_serves_two_cas() {
     }
     let tls = Issuer::root("localhost", csr::p256());
     tls.write(&etc, "server", &[]);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let reserved = Port::reserve();
+    let port = reserved.number;
     // Only what is different on this machine is changed: where things are.
     let config = EXAMPLE
         .replace("/etc/kipuka", &etc.to_string_lossy())

@@ -1,11 +1,12 @@
 //! The README's way to production, by its own commands.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use harness::Port;
 
 use crate::BINARY;
 
@@ -48,8 +49,8 @@ fn the_readmes_production_commands_lead_to_a_certificate() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     std::os::unix::fs::symlink(BINARY, bin.join("kipuka")).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let reserved = [Port::reserve(), Port::reserve(), Port::reserve()];
+    let [port, admin, http] = reserved.each_ref().map(|port| port.number);
     let here = |path: &str| format!("{}{path}", root.display());
     // Only places and names of the machine are others than in the README.
     let commands = production_commands()
@@ -72,7 +73,6 @@ fn the_readmes_production_commands_lead_to_a_certificate() {
 
     // What systemd would do: the PIN comes from the environment file.
     let config = here("/etc/kipuka/kipuka.toml");
-    let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let validation = format!("\n[validation]\nresolve_localhost = true\nhttp_port = {http}\n");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text + &validation).unwrap();

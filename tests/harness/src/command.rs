@@ -1,6 +1,13 @@
 //! Other programs.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Output};
+
+/// Who runs this test; 0 is root.
+pub fn user_id() -> u32 {
+    fs::metadata("/proc/self").unwrap().uid()
+}
 
 /// Runs a shell script with `bash -euo pipefail`, and returns what it printed on stdout.
 pub fn shell(script: &str, environment: &[(&str, &str)]) -> String {

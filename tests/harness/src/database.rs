@@ -5,7 +5,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::command;
+use crate::port::Port;
 
 /// A database that is empty when made.
 pub enum Database {
@@ -47,8 +48,14 @@ pub struct PostgresDatabase {
 
 impl PostgresDatabase {
     fn new() -> Self {
+        let name = format!("kipuka-test-postgres-{}", command::user_id());
+        Self::below(&env::temp_dir().join(name))
+    }
+
+    /// A new database in the cluster of this folder, which is started if need be.
+    pub(crate) fn below(folder: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let (port, in_use) = cluster();
+        let (port, in_use) = cluster(folder);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{count}", std::process::id());
         sql(port, &format!("DROP DATABASE IF EXISTS {name}"));
@@ -90,21 +97,21 @@ fn psql(port: u16, statement: &str) -> Command {
 }
 
 /// The port of the running cluster, and the lock that keeps it running.
-fn cluster() -> (u16, File) {
-    let user = env::var("USER").unwrap_or_else(|_| "root".to_owned());
-    let folder = env::temp_dir().join(format!("kipuka-test-postgres-{user}"));
-    fs::create_dir_all(&folder).unwrap();
-    let starting = File::create(folder.join("starting.lock")).unwrap();
-    starting.lock().unwrap();
-    let in_use_path = folder.join("in-use.lock");
-    let in_use = File::create(&in_use_path).unwrap();
+fn cluster(folder: &Path) -> (u16, File) {
+    fs::create_dir_all(folder).unwrap();
+    let owner = fs::metadata(folder).unwrap().uid();
+    assert_eq!(owner, command::user_id(), "{} belongs to somebody else", folder.display());
+    // Whoever starts or stops the cluster holds this one.
+    let changing = File::create(folder.join("changing.lock")).unwrap();
+    changing.lock().unwrap();
+    let in_use = File::create(folder.join("in-use.lock")).unwrap();
     in_use.lock_shared().unwrap();
     let port_file = folder.join("port");
     let running = fs::read_to_string(&port_file).ok().and_then(|text| text.trim().parse().ok());
     if let Some(port) = running.filter(|port| answers(*port)) {
         return (port, in_use);
     }
-    let port = start(&folder, &in_use_path);
+    let port = start(folder);
     fs::write(&port_file, port.to_string()).unwrap();
     (port, in_use)
 }
@@ -113,35 +120,62 @@ fn answers(port: u16) -> bool {
     psql(port, "SELECT 1").output().is_ok_and(|output| output.status.success())
 }
 
-fn start(folder: &Path, in_use: &Path) -> u16 {
+/// Starts a new cluster, and a watcher that stops it once nobody has used it for some ten seconds.
+fn start(folder: &Path) -> u16 {
     let binaries = binaries();
     let data = folder.join("data");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let is_root = command::shell("id -u", &[]).trim() == "0";
-    let (owner, run_as) = if is_root { ("postgres", "runuser -u postgres --") } else { ("", "") };
-    let owner = if owner.is_empty() {
-        "true".to_owned()
-    } else {
-        format!("chown postgres {}", data.display())
-    };
-    let (bin, data, lock) = (binaries.display(), data.display(), in_use.display());
-    command::shell(
-        &format!(
-            "{run_as} {bin}/pg_ctl -D {data} -m immediate stop >/dev/null 2>&1 || true\n\
-             rm -rf {data}; mkdir -p {data}; {owner}\n\
-             cd /tmp\n\
-             {run_as} {bin}/initdb -D {data} -U postgres -A trust --no-sync --no-locale -E UTF8 >/dev/null\n\
-             {run_as} {bin}/pg_ctl -D {data} -w -l {data}/log -o \"-p {port} -h 127.0.0.1 \
-             -c unix_socket_directories='' -c max_connections=400 -c fsync=off\" start >/dev/null\n\
-             exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-\n\
-             setsid nohup bash -c 'idle=0; while [ $idle -lt 5 ]; do sleep 2; \
-             if flock -x -n {lock} true; then idle=$((idle+1)); else idle=0; fi; done; \
-             {run_as} {bin}/pg_ctl -D {data} -m immediate stop' </dev/null >/dev/null 2>&1 &"
-        ),
-        &[],
-    );
-    port
+    let port = Port::reserve();
+    // Postgres refuses to run as root.
+    let is_root = command::user_id() == 0;
+    let environment = [
+        ("RUN", if is_root { "runuser -u postgres --" } else { "" }),
+        ("OWNER", if is_root { "postgres" } else { "" }),
+        ("BIN", &*binaries.to_string_lossy()),
+        ("FOLDER", &*folder.to_string_lossy()),
+        ("DATA", &*data.to_string_lossy()),
+        ("PORT", &*port.number.to_string()),
+        ("WATCH", WATCH),
+    ];
+    if is_running(&data) {
+        command::shell(r#"cd /; $RUN "$BIN/pg_ctl" -D "$DATA" -m immediate -w stop"#, &environment);
+    }
+    command::shell(START, &environment);
+    port.number
 }
+
+/// Whether a Postgres is at work in this folder. What a crash left there may name a process that
+/// is another by now, so that `pg_ctl stop` cannot be trusted with it.
+fn is_running(data: &Path) -> bool {
+    let pid = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let pid = pid.lines().next().unwrap_or_default();
+    fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data)
+}
+
+const START: &str = r#"
+cd /
+rm -rf "$DATA"
+mkdir -m 700 "$DATA"
+[ -z "$OWNER" ] || chown "$OWNER" "$DATA"
+$RUN "$BIN/initdb" -D "$DATA" -U postgres -A trust --no-sync --no-locale -E UTF8 >/dev/null
+$RUN "$BIN/pg_ctl" -D "$DATA" -w -l "$DATA/log" -o "-p $PORT -h 127.0.0.1 \
+    -c unix_socket_directories='' -c max_connections=400 -c fsync=off" start >/dev/null ||
+    { cat "$DATA/log" >&2; exit 1; }
+setsid nohup bash -c "$WATCH" </dev/null >/dev/null 2>&1 &
+"#;
+
+/// The last look and the stop are under the lock that a test holds while it looks for the cluster:
+/// none is told of a cluster that is about to go.
+const WATCH: &str = r#"
+idle=0
+while sleep 2 && [ -e "$FOLDER" ]; do
+    if flock -x -n "$FOLDER/in-use.lock" true; then idle=$((idle+1)); else idle=0; fi
+    [ $idle -ge 5 ] || continue
+    flock -x "$FOLDER/changing.lock" flock -x -n "$FOLDER/in-use.lock" bash -c '
+        $RUN "$BIN/pg_ctl" -D "$DATA" -m immediate -w stop
+        rm -rf "$DATA" "$FOLDER/port"' && exit
+    idle=0
+done
+"#;
 
 /// The newest Postgres on this machine.
 fn binaries() -> PathBuf {

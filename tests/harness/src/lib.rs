@@ -9,6 +9,7 @@ pub mod csr;
 pub mod database;
 pub mod issuer;
 pub mod key;
+pub mod port;
 pub mod responder;
 pub mod server;
 pub mod token;
@@ -18,7 +19,11 @@ pub use acme::{Answer, Client, Order};
 pub use database::Database;
 pub use issuer::Issuer;
 pub use key::{Algorithm, Key};
+pub use port::Port;
 pub use responder::Responder;
 pub use server::{Ca, Server, Settings};
 pub use token::SoftToken;
 pub use zone::Zone;
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,11 @@ impl Responder {
         tokens.insert(token.to_owned(), key_authorization.to_owned());
     }
 
+    /// Takes it away again.
+    pub fn hide_http01(&self, token: &str) {
+        self.tokens.lock().unwrap().remove(token);
+    }
+
     /// Shows a key authorization for tls-alpn-01 (RFC 8737 §3).
     pub fn show_tls_alpn01(&self, name: &str, key_authorization: &str) {
         let key = csr::p256();
@@ -60,6 +65,11 @@ impl Responder {
         let key = rustls_openssl::default_provider().key_provider.load_private_key(key).unwrap();
         let key = Arc::new(CertifiedKey::new(chain, key));
         self.certificates.0.lock().unwrap().insert(name.to_owned(), key);
+    }
+
+    /// Takes it away again.
+    pub fn hide_tls_alpn01(&self, name: &str) {
+        self.certificates.0.lock().unwrap().remove(name);
     }
 }
 

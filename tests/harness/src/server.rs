@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,7 @@ use crate::acme::Client;
 use crate::csr;
 use crate::issuer::Issuer;
 use crate::key::{Algorithm, Key};
+use crate::port::Port;
 use crate::responder::Responder;
 use crate::token::{PIN, SoftToken};
 use crate::zone::Zone;
@@ -82,6 +83,8 @@ pub struct Server {
     pub responder: Responder,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    /// Kept for as long as the program may start again.
+    _ports: [Port; 2],
     process: Option<Running>,
 }
 
@@ -104,7 +107,8 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let zone = Zone::start().await;
         let responder = Responder::start().await;
-        let (address, admin) = (free_address(), free_address());
+        let ports = [Port::reserve(), Port::reserve()];
+        let [address, admin] = ports.each_ref().map(Port::address);
         let root = Issuer::root("test root", csr::p256());
         let mut trust = Vec::new();
         if settings.cas.iter().any(|ca| matches!(ca, Ca::KeyFile { .. })) {
@@ -156,6 +160,7 @@ impl Server {
             responder,
             address,
             admin,
+            _ports: ports,
             process: None,
         }
     }
@@ -277,10 +282,6 @@ impl Drop for Server {
         }
         self.kill();
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A GET over plain HTTP/1.1: status and body; `None` where nobody listens.

@@ -1,69 +1,195 @@
-//! A DNS server on loopback whose answers a test sets.
+//! A DNS server on loopback, over UDP and TCP, whose answers a test sets while it runs.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, TXT};
-use hickory_resolver::proto::rr::{RData, Record, RecordType};
-use tokio::net::UdpSocket;
+use hickory_resolver::proto::op::{Message, MessageType};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CAA, CNAME, TXT};
+use hickory_resolver::proto::rr::{Name, RData, Record};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-type Texts = Arc<Mutex<HashMap<String, Vec<String>>>>;
+pub use hickory_resolver::proto::op::ResponseCode;
+pub use hickory_resolver::proto::rr::RecordType;
 
-/// Every name has the address 127.0.0.1, and the TXT records that were added.
+/// How many aliases in a row are followed: a test may make them a circle.
+const ALIASES: usize = 8;
+
+/// Every name has the address 127.0.0.1 until it is given another, an alias or a response code.
 #[derive(Clone)]
 pub struct Zone {
     pub address: SocketAddr,
-    texts: Texts,
+    content: Arc<Mutex<Content>>,
+}
+
+#[derive(Default)]
+struct Content {
+    names: HashMap<String, Entry>,
+    /// What was asked, in order.
+    asked: Vec<(String, RecordType)>,
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    records: Vec<RData>,
+    response_code: Option<ResponseCode>,
 }
 
 impl Zone {
     pub async fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let zone = Self { address: socket.local_addr().unwrap(), texts: Texts::default() };
-        let texts = Arc::clone(&zone.texts);
-        tokio::spawn(async move {
-            let mut buffer = [0; 4096];
-            while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
-                if let Ok(query) = Message::from_vec(&buffer[..length]) {
-                    let answer = answer(&query, &texts);
-                    let _ = socket.send_to(&answer.to_vec().unwrap(), peer).await;
-                }
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            // TCP may have given the same port to somebody else.
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+                break (udp, tcp);
             }
-        });
+        };
+        let zone = Self { address: udp.local_addr().unwrap(), content: Arc::default() };
+        tokio::spawn(zone.clone().serve_udp(udp));
+        tokio::spawn(zone.clone().serve_tcp(tcp));
         zone
     }
 
-    /// Adds a TXT record.
+    /// Adds a TXT record, in strings of at most 255 octets.
     pub fn add_txt(&self, name: &str, value: &str) {
-        let mut texts = self.texts.lock().unwrap();
-        texts.entry(name.to_ascii_lowercase()).or_default().push(value.to_owned());
+        let strings = value.as_bytes().chunks(255);
+        let strings = strings.map(|string| String::from_utf8_lossy(string).into_owned()).collect();
+        self.add(name, RData::TXT(TXT::new(strings)));
+    }
+
+    /// Adds an A or AAAA record. From the first on, the name no longer has 127.0.0.1 by itself.
+    pub fn add_address(&self, name: &str, address: IpAddr) {
+        self.add(
+            name,
+            match address {
+                IpAddr::V4(address) => RData::A(A(address)),
+                IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+            },
+        );
+    }
+
+    /// Makes a name an alias of another.
+    pub fn add_cname(&self, name: &str, target: &str) {
+        let target = Name::from_ascii(format!("{}.", target.trim_end_matches('.'))).unwrap();
+        self.add(name, RData::CNAME(CNAME(target)));
+    }
+
+    /// Adds a CAA record (RFC 8659), its tag and value as they stand.
+    pub fn add_caa(&self, name: &str, is_critical: bool, tag: &str, value: &str) {
+        let mut caa = CAA::new_issue(is_critical, None, Vec::new());
+        tag.clone_into(&mut caa.tag);
+        caa.value = value.as_bytes().to_vec();
+        self.add(name, RData::CAA(caa));
+    }
+
+    /// Answers every question for this name with a code such as `ServFail`.
+    pub fn set_response_code(&self, name: &str, code: ResponseCode) {
+        self.content().names.entry(normal(name)).or_default().response_code = Some(code);
+    }
+
+    /// Forgets what was said of a name.
+    pub fn clear(&self, name: &str) {
+        self.content().names.remove(&normal(name));
+    }
+
+    /// What was asked until now, in order.
+    pub fn asked(&self) -> Vec<(String, RecordType)> {
+        self.content().asked.clone()
+    }
+
+    fn add(&self, name: &str, data: RData) {
+        self.content().names.entry(normal(name)).or_default().records.push(data);
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap()
+    }
+
+    async fn serve_udp(self, socket: UdpSocket) {
+        let mut buffer = [0; 4096];
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
+            if let Ok(query) = Message::from_vec(&buffer[..length]) {
+                let answer = self.answer(&query);
+                let mut bytes = answer.to_vec().unwrap();
+                if bytes.len() > usize::from(query.max_payload()) {
+                    bytes = answer.truncate().to_vec().unwrap();
+                }
+                let _ = socket.send_to(&bytes, peer).await;
+            }
+        }
+    }
+
+    async fn serve_tcp(self, listener: TcpListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let zone = self.clone();
+            tokio::spawn(async move { zone.converse(stream).await });
+        }
+    }
+
+    async fn converse(&self, mut stream: TcpStream) -> Option<()> {
+        loop {
+            let mut query = vec![0; usize::from(stream.read_u16().await.ok()?)];
+            stream.read_exact(&mut query).await.ok()?;
+            let answer = self.answer(&Message::from_vec(&query).ok()?).to_vec().unwrap();
+            stream.write_u16(u16::try_from(answer.len()).ok()?).await.ok()?;
+            stream.write_all(&answer).await.ok()?;
+        }
+    }
+
+    fn answer(&self, query: &Message) -> Message {
+        let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
+        answer.metadata.message_type = MessageType::Response;
+        answer.metadata.recursion_available = true;
+        answer.metadata.recursion_desired = true;
+        let Some(question) = query.queries.first() else {
+            answer.metadata.response_code = ResponseCode::FormErr;
+            return answer;
+        };
+        answer.add_query(question.clone());
+        let kind = question.query_type();
+        let mut content = self.content();
+        content.asked.push((normal(&question.name().to_ascii()), kind));
+        let mut name = question.name().clone();
+        for _ in 0..ALIASES {
+            let entry = content.names.get(&normal(&name.to_ascii())).cloned().unwrap_or_default();
+            if let Some(code) = entry.response_code {
+                answer.metadata.response_code = code;
+                break;
+            }
+            let (records, alias) = entry.records_of(kind);
+            for data in records {
+                answer.add_answer(Record::from_rdata(name.clone(), 0, data));
+            }
+            match alias {
+                Some(target) => name = target,
+                None => break,
+            }
+        }
+        answer
     }
 }
 
-fn answer(query: &Message, texts: &Texts) -> Message {
-    let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
-    answer.metadata.message_type = MessageType::Response;
-    answer.metadata.recursion_available = true;
-    answer.metadata.recursion_desired = true;
-    let Some(question) = query.queries.first() else {
-        answer.metadata.response_code = ResponseCode::FormErr;
-        return answer;
-    };
-    answer.add_query(question.clone());
-    let name = question.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
-    let record = |data| Record::from_rdata(question.name().clone(), 0, data);
-    match question.query_type() {
-        RecordType::A => {
-            answer.add_answer(record(RData::A(A(Ipv4Addr::LOCALHOST))));
+impl Entry {
+    /// The records of a type; with the alias that leads on where there is one instead.
+    fn records_of(self, kind: RecordType) -> (Vec<RData>, Option<Name>) {
+        let alias = self.records.iter().find_map(|data| match data {
+            RData::CNAME(CNAME(target)) => Some(target.clone()),
+            _ => None,
+        });
+        if let Some(target) = alias {
+            let leads_on = (kind != RecordType::CNAME).then(|| target.clone());
+            return (vec![RData::CNAME(CNAME(target))], leads_on);
         }
-        RecordType::TXT => {
-            for value in texts.lock().unwrap().get(&name).into_iter().flatten() {
-                answer.add_answer(record(RData::TXT(TXT::new(vec![value.clone()]))));
-            }
+        let is_address = |data: &RData| matches!(data, RData::A(_) | RData::AAAA(_));
+        if kind == RecordType::A && !self.records.iter().any(is_address) {
+            return (vec![RData::A(A(Ipv4Addr::LOCALHOST))], None);
         }
-        _ => {}
+        (self.records.into_iter().filter(|data| data.record_type() == kind).collect(), None)
     }
-    answer
+}
+
+fn normal(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
