@@ -20,7 +20,11 @@ test=(
     'lego                     command -v lego'
     'uacme                    command -v uacme'
     'curl                     command -v curl'
-    'util-linux               command -v runuser'
+    'util-linux               command -v runuser && command -v flock'
+    'libclang-dev             compgen -G /usr/lib/llvm-*/lib/libclang*.so || compgen -G /usr/lib*/libclang*.so'
+    'libsqlite3-dev           pkg-config --exists sqlite3'
+    'perl                     command -v perl'
+    'make                     command -v make'
 )
 # Tools of the toolchain, built from source; another version that is there already is kept.
 cargo=(
@@ -85,6 +89,7 @@ test)
     install_packages "${dev[@]}" "${test[@]}"
     install_components
     install_cargo_tools
+    tests/kryoptic/build.sh >/dev/null
     ;;
 *) die "usage: tests/install.sh [dev|test]" ;;
 esac
