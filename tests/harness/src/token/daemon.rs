@@ -1,0 +1,48 @@
+//! A program that a token's library talks to.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Runs a program until the pipe at its stdin is closed: by [`Daemon`]'s drop, or by the death of the
+/// test, however it dies.
+const KEEP: &str = "\"$@\" </dev/null & program=$!; read -r _; kill $program; wait $program";
+
+/// It ends with this value.
+pub(super) struct Daemon(Child);
+
+impl Daemon {
+    /// Runs `prelude` in bash, then `program` (arguments included), and waits until `socket` is
+    /// there.
+    pub(super) fn start(unshare: &[&str], prelude: &str, program: &[&str], socket: &Path) -> Self {
+        let script = format!("set -euo pipefail; {prelude}\nset +e; {KEEP}");
+        let line = [unshare, &["bash", "-c", &script, "bash"], program].concat();
+        let mut command = Command::new(line[0]);
+        command.args(&line[1..]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("{command:?}: {error}; `tests/install.sh test` installs what is missing")
+        });
+        let mut daemon = Self(child);
+        let begin = Instant::now();
+        while !socket.exists() {
+            let ended = daemon.0.try_wait().unwrap();
+            assert!(ended.is_none(), "{command:?} ended with {ended:?}");
+            assert!(begin.elapsed() < Duration::from_secs(20), "{command:?} does not start");
+            thread::sleep(Duration::from_millis(10));
+        }
+        daemon
+    }
+
+    /// The process whose namespaces it lives in.
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
