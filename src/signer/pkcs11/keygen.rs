@@ -91,10 +91,36 @@ pub(crate) fn generate(
         return Err(KeygenError::IdInUse { id: hex(cka_id), present });
     }
     let (mechanism, public, private) = templates(spec, cka_id, label);
-    let (_, private) =
-        session.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from)?;
+    let (_, private) = match session.generate_key_pair(&mechanism, &public, &private) {
+        Ok(made) => made,
+        // Some tokens make no RSA key that only signs; tpm2-pkcs11 says so by CKR_GENERAL_ERROR.
+        Err(refused) => {
+            let (public, private) = (without_denials(&public), without_denials(&private));
+            let made = session
+                .generate_key_pair(&mechanism, &public, &private)
+                .map_err(|_| Fault::from(refused))?;
+            tracing::warn!("the token makes no such key that only signs: this one may do more");
+            made
+        }
+    };
     let halves = public_halves(&session, cka_id, private)?;
     halves.into_iter().next().ok_or_else(|| OpenError::NoPublicKey { id: hex(cka_id) }.into())
+}
+
+/// A template without the uses that it denies: the token decides.
+fn without_denials(template: &[Attribute]) -> Vec<Attribute> {
+    use Attribute as A;
+    let denial = |attribute: &&Attribute| {
+        matches!(
+            attribute,
+            A::Encrypt(false)
+                | A::Wrap(false)
+                | A::Decrypt(false)
+                | A::Unwrap(false)
+                | A::Derive(false)
+        )
+    };
+    template.iter().filter(|attribute| !denial(attribute)).cloned().collect()
 }
 
 fn templates(
