@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use openssl::pkey::PKey;
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Public};
 use tempfile::TempDir;
 
 use crate::command;
@@ -33,7 +36,7 @@ pub struct Token {
     named: &'static str,
     /// Whether OpenSSL's engine works with the library.
     engine: bool,
-    _daemon: Option<Daemon>,
+    daemon: Option<Daemon>,
 }
 
 /// What a test takes where it does not matter whose the token is: SoftHSM2.
@@ -118,17 +121,38 @@ impl Token {
 
     /// Has `root` sign a CA certificate for a key; the file holds both.
     pub fn certify(&self, id: &str, name: &str, root: &Issuer) -> PathBuf {
-        let (key, out) = (self.path().join("key.der"), self.path().join(format!("ca-{id}.pem")));
-        self.shell(&format!(
-            "pkcs11-tool --module $MODULE --token-label {LABEL} --login --pin $PIN \
-             --read-object --type pubkey --id {id} --output-file {}",
-            key.display()
-        ));
-        let key = PKey::public_key_from_der(&fs::read(key).unwrap()).unwrap();
+        let out = self.path().join(format!("ca-{id}.pem"));
+        let key = self.public_key(id);
         let mut pem = root.certify(name, &key).to_pem().unwrap();
         pem.extend(root.certificate.to_pem().unwrap());
         fs::write(&out, pem).unwrap();
         out
+    }
+
+    fn public_key(&self, id: &str) -> PKey<Public> {
+        let tool = format!("pkcs11-tool --module $MODULE --token-label {LABEL} --login --pin $PIN");
+        let listed = self.shell(&format!("{tool} --list-objects --type pubkey"));
+        let mut keys = listed.split("Public Key Object;");
+        let label = format!("key-{id}\n");
+        let shown = keys.find(|key| key.contains(&label)).unwrap();
+        // OpenSC 0.23 writes no P-384 key to a file, but prints it.
+        let Some((_, point)) = shown.split_once("EC_POINT:") else {
+            let file = self.path().join("key.der");
+            let read = "--read-object --type pubkey --output-file";
+            self.shell(&format!("{tool} {read} {} --id {id}", file.display()));
+            return PKey::public_key_from_der(&fs::read(file).unwrap()).unwrap();
+        };
+        let (curve, length) = match shown.contains("EC_POINT 384 bits") {
+            true => (Nid::SECP384R1, 2 * 97),
+            false => (Nid::X9_62_PRIME256V1, 2 * 65),
+        };
+        // What stands before the point itself is the head of an OCTET STRING.
+        let point = point.trim_start().lines().next().unwrap();
+        let point = BigNum::from_hex_str(&point[point.len() - length..]).unwrap().to_vec();
+        let group = EcGroup::from_curve_name(curve).unwrap();
+        let mut context = BigNumContext::new().unwrap();
+        let point = EcPoint::from_bytes(&group, &point, &mut context).unwrap();
+        PKey::from_ec_key(EcKey::from_public_key(&group, &point).unwrap()).unwrap()
     }
 
     /// A CA certificate for a key: its own where OpenSSL can make the token sign one.

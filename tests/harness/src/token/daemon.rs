@@ -1,21 +1,20 @@
 //! A program that a token's library talks to.
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs a program until the pipe at its stdin is closed: by [`Daemon`]'s drop, or by the death of the
+/// Runs programs until the pipe at its stdin is closed: by [`Daemon`]'s drop, or by the death of the
 /// test, however it dies.
-const KEEP: &str = "\"$@\" </dev/null & program=$!; read -r _; kill $program; wait $program";
+const KEEP: &str = "\"$@\" </dev/null & read -r _; kill $(jobs -p); wait";
 
 /// It ends with this value.
 pub(super) struct Daemon(Child);
 
 impl Daemon {
-    /// Runs `prelude` in bash, then `program` (arguments included), and waits until `socket` is
-    /// there.
-    pub(super) fn start(unshare: &[&str], prelude: &str, program: &[&str], socket: &Path) -> Self {
+    /// Runs `prelude` in bash, then `program` (arguments included), all of it below `unshare`, and
+    /// waits until the shell command `ready` succeeds.
+    pub(super) fn start(unshare: &[&str], prelude: &str, program: &[&str], ready: &str) -> Self {
         let script = format!("set -euo pipefail; {prelude}\nset +e; {KEEP}");
         let line = [unshare, &["bash", "-c", &script, "bash"], program].concat();
         let mut command = Command::new(line[0]);
@@ -25,7 +24,12 @@ impl Daemon {
         });
         let mut daemon = Self(child);
         let begin = Instant::now();
-        while !socket.exists() {
+        let is_ready = || {
+            let mut test = Command::new("sh");
+            test.args(["-c", ready]).stdout(Stdio::null()).stderr(Stdio::null());
+            test.status().unwrap().success()
+        };
+        while !is_ready() {
             let ended = daemon.0.try_wait().unwrap();
             assert!(ended.is_none(), "{command:?} ended with {ended:?}");
             assert!(begin.elapsed() < Duration::from_secs(20), "{command:?} does not start");

@@ -41,36 +41,39 @@ impl Token {
         token
     }
 
-    /// tpm2-pkcs11 over a TPM in software. No resource manager stands between, so what a library
-    /// leaves behind in the TPM fills it.
+    /// tpm2-pkcs11 over a TPM in software. Between them stands a resource manager, as the kernel's
+    /// does on a machine with a TPM: a TPM itself holds three keys at a time.
     pub fn tpm2() -> Self {
         let mut token = Self::of(debian("libtpm2_pkcs11.so.1"));
-        let at = |name: &str| token.path().join(name).display().to_string();
-        let (state, store, socket) = (at("state"), at("store"), at("tpm"));
-        fs::create_dir(&state).unwrap();
-        fs::create_dir(&store).unwrap();
-        let daemon = Daemon::start(
-            &[],
-            "",
-            &[
-                "swtpm",
-                "socket",
-                "--tpm2",
-                "--tpmstate",
-                &format!("dir={state}"),
-                "--server",
-                &format!("type=unixio,path={socket}"),
-                "--ctrl",
-                &format!("type=unixio,path={socket}.ctrl"),
-                "--flags",
-                "not-need-init,startup-clear",
-            ],
-            socket.as_ref(),
+        let root = token.path().display().to_string();
+        fs::create_dir(token.path().join("state")).unwrap();
+        fs::create_dir(token.path().join("store")).unwrap();
+        let script = format!(
+            "swtpm socket --tpm2 --tpmstate dir={root}/state --server type=unixio,path={root}/tpm \
+             --ctrl type=unixio,path={root}/tpm.ctrl --flags not-need-init,startup-clear \
+             &>/dev/null &\n\
+             dbus-daemon --config-file={root}/bus.conf --nofork &>/dev/null &\n\
+             until [ -S {root}/tpm ] && [ -S {root}/bus ]; do sleep 0.01; done\n\
+             export DBUS_SESSION_BUS_ADDRESS=unix:path={root}/bus"
         );
-        token.set("TPM2_PKCS11_STORE", store);
-        token.set("TPM2_PKCS11_TCTI", format!("swtpm:path={socket}"));
-        token.set("TSS2_LOG", "all+NONE".to_owned());
-        token._daemon = Some(daemon);
+        let bus = format!(
+            "<busconfig><type>session</type><listen>unix:path={root}/bus</listen>\
+             <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/>\
+             <allow eavesdrop=\"true\"/><allow own=\"*\"/></policy></busconfig>"
+        );
+        fs::write(token.path().join("bus.conf"), bus).unwrap();
+        token.daemon = Some(Daemon::start(
+            &[],
+            &script,
+            &["tpm2-abrmd", "--session", "--allow-root", &format!("--tcti=swtpm:path={root}/tpm")],
+            &format!(
+                "dbus-send --bus=unix:path={root}/bus --dest=org.freedesktop.DBus --print-reply \
+                 / org.freedesktop.DBus.GetNameOwner string:com.intel.tss2.Tabrmd"
+            ),
+        ));
+        token.set("TPM2_PKCS11_STORE", format!("{root}/store"));
+        token.set("TPM2_PKCS11_TCTI", "tabrmd:bus_type=session".to_owned());
+        token.set("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={root}/bus"));
         // The library's own use of OpenSSL would end in the engine again.
         token.engine = false;
         token.shell(INIT);
@@ -97,13 +100,13 @@ impl Token {
             &[&UNSHARE[..], &["--ipc"]].concat(),
             &mounts,
             &["pkcsslotd", "-f"],
-            &token.path().join("run/pkcsslotd.socket"),
+            &format!("test -S {root}/run/pkcsslotd.socket"),
         );
         token.within = ["nsenter", "--user", "--preserve-credentials", "--mount", "--ipc"]
             .map(str::to_owned)
             .to_vec();
         token.within.push(format!("--target={}", daemon.pid()));
-        token._daemon = Some(daemon);
+        token.daemon = Some(daemon);
         // Its C_GetTokenInfo gives a time that is none, so that it is known by its slot alone.
         token.named = "slot = 3";
         // The officer's PIN that it is delivered with.
@@ -152,12 +155,12 @@ impl Token {
                 &socket.display().to_string(),
                 "pkcs11:token=kipuka",
             ],
-            &socket,
+            &format!("test -S {}", socket.display()),
         );
         let mut token = Self {
             library: debian("pkcs11/p11-kit-client.so"),
             environment: Vec::new(),
-            _daemon: Some(daemon),
+            daemon: Some(daemon),
             ..behind
         };
         token.set("P11_KIT_SERVER_ADDRESS", format!("unix:path={}", socket.display()));
@@ -182,7 +185,7 @@ impl Token {
             within: Vec::new(),
             named: "token_label = \"kipuka\"",
             engine: true,
-            _daemon: None,
+            daemon: None,
         }
     }
 

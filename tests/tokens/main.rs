@@ -1,0 +1,99 @@
+//! The same few steps with every token that a plain Debian has: keys are made and found, sign with
+//! each digest, and issue certificates.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+
+use harness::acme::verify_chain;
+use harness::command::text;
+use harness::{Ca, Server, Settings, Token};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");
+
+/// What a kind of token is asked for: `kipuka hsm keygen`'s types, and keys as pkcs11-tool makes
+/// them.
+struct Kind {
+    new: fn() -> Token,
+    keygen: &'static [&'static str],
+    keys: &'static [(&'static str, &'static str)],
+}
+
+const RSA: (&str, &str) = ("rsa", "rsa:2048");
+const P256: (&str, &str) = ("p256", "EC:prime256v1");
+const P384: (&str, &str) = ("p384", "EC:secp384r1");
+
+macro_rules! tokens {
+    ($($name:ident: $keygen:expr, $keys:expr;)+) => { $(
+        mod $name {
+            use super::*;
+
+            const KIND: Kind = Kind { new: Token::$name, keygen: $keygen, keys: $keys };
+
+            #[test]
+            fn kipuka_finds_the_token_and_makes_and_lists_its_keys() {
+                super::kipuka_finds_the_token_and_makes_and_lists_its_keys(&KIND);
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn every_key_signs_with_every_digest_and_issues_a_certificate() {
+                super::every_key_signs_with_every_digest_and_issues_a_certificate(&KIND).await;
+            }
+        }
+    )+ };
+}
+
+tokens! {
+    softhsm: &["rsa-2048", "rsa-4096", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+    kryoptic: &["rsa-2048", "rsa-4096", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+    tpm2: &["rsa-2048", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+    opencryptoki: &["rsa-2048"], &[RSA];
+    nss: &["rsa-2048", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+    p11_kit: &["rsa-2048", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+}
+
+fn kipuka_finds_the_token_and_makes_and_lists_its_keys(kind: &Kind) {
+    let token = (kind.new)();
+    let config = token.path().join("kipuka.toml");
+    fs::write(&config, token.section()).unwrap();
+    let hsm = |arguments: &[&str]| {
+        let mut kipuka = token.command(BINARY);
+        kipuka.arg("--config").arg(&config).arg("hsm").args(arguments);
+        let output = kipuka.env("KIPUKA_HSM_PIN", harness::token::PIN).output().unwrap();
+        assert!(output.status.success(), "hsm {arguments:?}: {}", text(&output));
+        text(&output)
+    };
+    let slots = hsm(&["slots"]);
+    assert!(slots.contains("in [hsm] write: "), "{slots}");
+    for (number, kind) in kind.keygen.iter().enumerate() {
+        let id = format!("0a{number:02x}");
+        let made = hsm(&["keygen", "--label", kind, "--id", &id, "--type", kind]);
+        assert!(made.contains(&format!("hsm_slot = \"{id}\"")), "{made}");
+        let keys = hsm(&["keys"]);
+        assert!(keys.contains(&format!("id {id} label \"{kind}\"")), "{keys}");
+    }
+}
+
+async fn every_key_signs_with_every_digest_and_issues_a_certificate(kind: &Kind) {
+    let cas = kind.keys.iter().zip(1..);
+    let cas = cas.map(|((id, key_type), cka_id)| Ca::Token { id, key_type, cka_id }).collect();
+    let settings = Settings { cas, token: Some((kind.new)()), ..Settings::default() };
+    let mut server = Server::prepare(BINARY, settings).await;
+    let config = fs::read_to_string(server.config()).unwrap();
+    for digest in ["sha256", "sha384"] {
+        let text = config.replace("\nhsm_slot", &format!("\ndigest = \"{digest}\"\nhsm_slot"));
+        fs::write(server.config(), text).unwrap();
+        let said = harness::command::text(&server.run(&["check"]));
+        let signed = said.lines().filter(|line| line.contains("test signature verified")).count();
+        assert_eq!(signed, kind.keys.len(), "{digest}: {said}");
+    }
+    fs::write(server.config(), config).unwrap();
+    server.spawn();
+    for (ca, _) in kind.keys {
+        let mut client = server.account(ca).await;
+        let names = ["a.test", "b.test"];
+        let chain = client.order(&names).await.prove("http-01").await.finalize().await;
+        verify_chain(&chain, &server.roots(), names[0]);
+    }
+    assert!(server.terminate().0, "{}", server.log());
+}
