@@ -259,11 +259,12 @@ fn a_probe_brings_a_key_up_again_without_a_caller() {
 
 #[test]
 fn shutting_down_ends_idle_threads_and_waits_no_longer_for_a_hanging_one() {
-    super::softhsm::isolated(
+    super::backend::isolated(
         concat!(
             module_path!(),
             "::shutting_down_ends_idle_threads_and_waits_no_longer_for_a_hanging_one"
         ),
+        super::backend::Backend::SoftHsm,
         || {
             let gate = Arc::new(Gate::default());
             let idle = stage(4, 4, vec![]);
