@@ -20,6 +20,8 @@ struct Kind {
 }
 
 const RSA: (&str, &str) = ("rsa", "rsa:2048");
+const RSA3072: (&str, &str) = ("rsa3072", "rsa:3072");
+const RSA4096: (&str, &str) = ("rsa4096", "rsa:4096");
 const P256: (&str, &str) = ("p256", "EC:prime256v1");
 const P384: (&str, &str) = ("p384", "EC:secp384r1");
 
@@ -44,32 +46,49 @@ macro_rules! tokens {
 }
 
 tokens! {
-    softhsm: &["rsa-2048", "rsa-4096", "ec-p256", "ec-p384"], &[RSA, P256, P384];
-    kryoptic: &["rsa-2048", "rsa-4096", "ec-p256", "ec-p384"], &[RSA, P256, P384];
-    tpm2: &["rsa-2048", "ec-p256", "ec-p384"], &[RSA, P256, P384];
-    opencryptoki: &["rsa-2048"], &[RSA];
-    nss: &["rsa-2048", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+    softhsm: &["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"],
+        &[RSA, RSA3072, RSA4096, P256, P384];
+    kryoptic: &["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"],
+        &[RSA, RSA3072, RSA4096, P256, P384];
+    tpm2: &["rsa-2048", "rsa-3072", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+    opencryptoki: &["rsa-2048", "rsa-3072", "rsa-4096"], &[RSA, RSA3072, RSA4096];
+    nss: &["rsa-2048", "rsa-3072", "ec-p256", "ec-p384"], &[RSA, P256, P384];
     p11_kit: &["rsa-2048", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+}
+
+/// What `kipuka hsm` prints, with a configuration that has nothing but the token.
+fn hsm(token: &Token, arguments: &[&str]) -> String {
+    let config = token.path().join("kipuka.toml");
+    fs::write(&config, token.section()).unwrap();
+    let mut kipuka = token.command(BINARY);
+    kipuka.arg("--config").arg(&config).arg("hsm").args(arguments);
+    let output = kipuka.env("KIPUKA_HSM_PIN", harness::token::PIN).output().unwrap();
+    assert!(output.status.success(), "hsm {arguments:?}: {}", text(&output));
+    text(&output)
+}
+
+#[test]
+fn a_token_whose_label_cannot_be_read_is_named_by_its_slot() {
+    let slots = hsm(&Token::opencryptoki(), &["slots"]);
+    assert!(slots.contains("cannot be read; in [hsm] write: slot = 0x3\n"), "{slots}");
+}
+
+#[test]
+fn a_token_that_makes_no_rsa_key_that_only_signs_makes_one_that_may_do_more_and_says_so() {
+    let keygen = ["keygen", "--label", "ca", "--id", "0a", "--type", "rsa-2048"];
+    let made = hsm(&Token::tpm2(), &keygen);
+    assert!(made.contains("only signs: this one may do more"), "{made}");
 }
 
 fn kipuka_finds_the_token_and_makes_and_lists_its_keys(kind: &Kind) {
     let token = (kind.new)();
-    let config = token.path().join("kipuka.toml");
-    fs::write(&config, token.section()).unwrap();
-    let hsm = |arguments: &[&str]| {
-        let mut kipuka = token.command(BINARY);
-        kipuka.arg("--config").arg(&config).arg("hsm").args(arguments);
-        let output = kipuka.env("KIPUKA_HSM_PIN", harness::token::PIN).output().unwrap();
-        assert!(output.status.success(), "hsm {arguments:?}: {}", text(&output));
-        text(&output)
-    };
-    let slots = hsm(&["slots"]);
+    let slots = hsm(&token, &["slots"]);
     assert!(slots.contains("in [hsm] write: "), "{slots}");
     for (number, kind) in kind.keygen.iter().enumerate() {
         let id = format!("0a{number:02x}");
-        let made = hsm(&["keygen", "--label", kind, "--id", &id, "--type", kind]);
+        let made = hsm(&token, &["keygen", "--label", kind, "--id", &id, "--type", kind]);
         assert!(made.contains(&format!("hsm_slot = \"{id}\"")), "{made}");
-        let keys = hsm(&["keys"]);
+        let keys = hsm(&token, &["keys"]);
         assert!(keys.contains(&format!("id {id} label \"{kind}\"")), "{keys}");
     }
 }
