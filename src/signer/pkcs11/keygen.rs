@@ -6,6 +6,7 @@ use std::str::FromStr;
 use const_oid::db::rfc5912::{SECP_256_R_1, SECP_384_R_1};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
+use cryptoki::session::SessionState;
 
 use super::inventory::{KeyEntry, Listing, keys_in};
 use super::key::{curve_params, hex, public_halves};
@@ -90,7 +91,11 @@ pub(crate) fn generate(
         let present = Listing(&present).to_string();
         return Err(KeygenError::IdInUse { id: hex(cka_id), present });
     }
-    let (mechanism, public, private) = templates(spec, cka_id, label);
+    // Without a login there are no private objects (PKCS#11 v3.1 §5.7.1): a token that needs none
+    // guards its keys by other means.
+    let state = session.get_session_info().map_err(Fault::from)?.session_state();
+    let logged_in = state == SessionState::RwUser;
+    let (mechanism, public, private) = templates(spec, cka_id, label, logged_in);
     let (_, private) = match session.generate_key_pair(&mechanism, &public, &private) {
         Ok(made) => made,
         // Some tokens make no RSA key that only signs; tpm2-pkcs11 says so by CKR_GENERAL_ERROR.
@@ -127,6 +132,7 @@ fn templates(
     spec: KeySpec,
     cka_id: &[u8],
     label: &str,
+    logged_in: bool,
 ) -> (Mechanism<'static>, Vec<Attribute>, Vec<Attribute>) {
     let named = [
         Attribute::Token(true),
@@ -138,7 +144,7 @@ fn templates(
     public.extend([Attribute::Private(false), Attribute::Verify(true)]);
     let mut private = named.to_vec();
     private.extend([
-        Attribute::Private(true),
+        Attribute::Private(logged_in),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
