@@ -53,6 +53,7 @@ tokens! {
     tpm2: &["rsa-2048", "rsa-3072", "ec-p256", "ec-p384"], &[RSA, P256, P384];
     opencryptoki: &["rsa-2048", "rsa-3072", "rsa-4096"], &[RSA, RSA3072, RSA4096];
     nss: &["rsa-2048", "rsa-3072", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+    nss_without_pin: &["rsa-2048", "ec-p256"], &[RSA, P256];
     p11_kit: &["rsa-2048", "ec-p256", "ec-p384"], &[RSA, P256, P384];
 }
 

@@ -21,6 +21,7 @@ use daemon::Daemon;
 pub const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub const LABEL: &str = "kipuka";
 pub const PIN: &str = "1234";
+const LOGIN: &str = "--login --pin $PIN";
 
 /// A token called `kipuka` with the PIN 1234, in a folder that goes with it. Its constructors name
 /// whose it is.
@@ -34,6 +35,8 @@ pub struct Token {
     within: Vec<String>,
     /// How `[hsm]` names the token.
     named: &'static str,
+    /// pkcs11-tool's arguments for the login; empty where none is needed.
+    login: &'static str,
     /// Whether OpenSSL's engine works with the library.
     engine: bool,
     daemon: Option<Daemon>,
@@ -91,8 +94,9 @@ impl Token {
     /// hex.
     pub fn keygen(&self, key_type: &str, id: &str) {
         self.shell(&format!(
-            "pkcs11-tool --module $MODULE --token-label {LABEL} --login --pin $PIN \
-             --keypairgen --key-type {key_type} --id {id} --label key-{id}"
+            "pkcs11-tool --module $MODULE --token-label {LABEL} {} \
+             --keypairgen --key-type {key_type} --id {id} --label key-{id}",
+            self.login
         ));
     }
 
@@ -130,7 +134,7 @@ impl Token {
     }
 
     fn public_key(&self, id: &str) -> PKey<Public> {
-        let tool = format!("pkcs11-tool --module $MODULE --token-label {LABEL} --login --pin $PIN");
+        let tool = format!("pkcs11-tool --module $MODULE --token-label {LABEL} {}", self.login);
         let listed = self.shell(&format!("{tool} --list-objects --type pubkey"));
         let mut keys = listed.split("Public Key Object;");
         let label = format!("key-{id}\n");
@@ -165,11 +169,9 @@ impl Token {
 
     /// The `[hsm]` section for this token.
     pub fn section(&self) -> String {
-        let mut text = format!(
-            "[hsm]\nlibrary = \"{}\"\n{}\npin_env = \"KIPUKA_HSM_PIN\"\n\n",
-            self.library.display(),
-            self.named
-        );
+        let pin = if self.login.is_empty() { "" } else { "pin_env = \"KIPUKA_HSM_PIN\"\n" };
+        let library = self.library.display();
+        let mut text = format!("[hsm]\nlibrary = \"{library}\"\n{}\n{pin}\n", self.named);
         if !self.environment.is_empty() {
             text += "[hsm.environment]\n";
             for (name, value) in &self.environment {

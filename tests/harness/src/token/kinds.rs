@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Daemon, LABEL, LIBRARY, PIN, Token};
+use super::{Daemon, LABEL, LIBRARY, LOGIN, PIN, Token};
 use crate::kryoptic;
 
 /// A namespace in which one may mount, whoever one is.
@@ -117,12 +117,22 @@ impl Token {
     /// NSS's softokn. It wants parameters at C_Initialize, which p11-kit's proxy gives it; p11-kit's
     /// list of modules is the system's, so that it is replaced in a mount namespace.
     pub fn nss() -> Self {
+        let token = Self::nss_without_pin();
+        let at = |name: &str| token.path().join(name).display().to_string();
+        let (database, old, new) = (at("database"), at("old"), at("new"));
+        fs::write(&old, "\n").unwrap();
+        fs::write(&new, format!("{PIN}\n")).unwrap();
+        token.shell(&format!("certutil -W -d sql:{database} -f {old} -@ {new}"));
+        Self { login: LOGIN, ..token }
+    }
+
+    /// As [`Self::nss`], but it needs no login.
+    pub fn nss_without_pin() -> Self {
         let mut token = Self::of(debian("p11-kit-proxy.so"));
         let at = |name: &str| token.path().join(name).display().to_string();
-        let (database, modules, pin) = (at("database"), at("modules"), at("pin"));
+        let (database, modules) = (at("database"), at("modules"));
         fs::create_dir(&database).unwrap();
         fs::create_dir(&modules).unwrap();
-        fs::write(&pin, PIN).unwrap();
         let module = format!(
             "module: {}\nx-init-reserved: configdir='sql:{database}' certPrefix='' keyPrefix='' \
              secmod='secmod.db' flags='' dbTokenDescription='{LABEL}'\n",
@@ -134,7 +144,8 @@ impl Token {
             ["bash", "-c", "mount --bind \"$0\" /usr/share/p11-kit/modules; exec \"$@\"", &modules]
                 .map(str::to_owned),
         );
-        token.shell(&format!("certutil -N -d sql:{database} -f {pin}"));
+        token.shell(&format!("certutil -N -d sql:{database} --empty-password"));
+        token.login = "";
         token
     }
 
@@ -184,6 +195,7 @@ impl Token {
             environment: Vec::new(),
             within: Vec::new(),
             named: "token_label = \"kipuka\"",
+            login: LOGIN,
             engine: true,
             daemon: None,
         }
