@@ -9,6 +9,8 @@ use harness::acme::verify_chain;
 use harness::command::text;
 use harness::{Ca, Server, Settings, Token};
 
+mod pages;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");
 
 /// What a kind of token is asked for: `kipuka hsm keygen`'s types, and keys as pkcs11-tool makes

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::command;
 use crate::issuer::Issuer;
 use daemon::Daemon;
+pub use kinds::P11_KIT_MODULES;
 
 /// SoftHSM2's.
 pub const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -137,8 +138,8 @@ impl Token {
         let tool = format!("pkcs11-tool --module $MODULE --token-label {LABEL} {}", self.login);
         let listed = self.shell(&format!("{tool} --list-objects --type pubkey"));
         let mut keys = listed.split("Public Key Object;");
-        let label = format!("key-{id}\n");
-        let shown = keys.find(|key| key.contains(&label)).unwrap();
+        let line = format!("ID:         {id}\n");
+        let shown = keys.find(|key| key.contains(&line)).unwrap();
         // OpenSC 0.23 writes no P-384 key to a file, but prints it.
         let Some((_, point)) = shown.split_once("EC_POINT:") else {
             let file = self.path().join("key.der");

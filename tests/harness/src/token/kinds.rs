@@ -9,6 +9,9 @@ use crate::kryoptic;
 /// A namespace in which one may mount, whoever one is.
 const UNSHARE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
 
+/// Where p11-kit's own modules are listed; the administrator's are in /etc/pkcs11/modules.
+pub const P11_KIT_MODULES: &str = "/usr/share/p11-kit/modules";
+
 /// PKCS#11's own way to a token with a PIN.
 const INIT: &str = "pkcs11-tool --module $MODULE --init-token --label kipuka --so-pin 12345678\n\
                     pkcs11-tool --module $MODULE --token-label kipuka --login --login-type so \
@@ -23,12 +26,24 @@ fn debian(name: &str) -> PathBuf {
 
 impl Token {
     pub fn softhsm() -> Self {
-        let token = Self::empty_softhsm();
-        token.shell(INIT);
+        Self::empty_softhsm().initialised()
+    }
+
+    /// Before any token is initialised, as the other `empty_…`.
+    pub fn empty_softhsm() -> Self {
+        let mut token = Self::of(LIBRARY.into());
+        fs::create_dir(token.path().join("tokens")).unwrap();
+        let conf = format!("directories.tokendir = {}/tokens\n", token.path().display());
+        fs::write(token.conf(), conf).unwrap();
+        token.set("SOFTHSM2_CONF", token.conf().display().to_string());
         token
     }
 
     pub fn kryoptic() -> Self {
+        Self::empty_kryoptic().initialised()
+    }
+
+    pub fn empty_kryoptic() -> Self {
         let mut token = Self::of(kryoptic::library());
         let database = token.path().join("token.sql");
         let conf = format!(
@@ -37,13 +52,16 @@ impl Token {
         );
         fs::write(token.conf(), conf).unwrap();
         token.set("KRYOPTIC_CONF", token.conf().display().to_string());
-        token.shell(INIT);
         token
     }
 
     /// tpm2-pkcs11 over a TPM in software. Between them stands a resource manager, as the kernel's
     /// does on a machine with a TPM: a TPM itself holds three keys at a time.
     pub fn tpm2() -> Self {
+        Self::empty_tpm2().initialised()
+    }
+
+    pub fn empty_tpm2() -> Self {
         let mut token = Self::of(debian("libtpm2_pkcs11.so.1"));
         let root = token.path().display().to_string();
         fs::create_dir(token.path().join("state")).unwrap();
@@ -76,16 +94,22 @@ impl Token {
         token.set("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={root}/bus"));
         // The library's own use of OpenSSL would end in the engine again.
         token.engine = false;
-        token.shell(INIT);
         token
     }
 
-    /// openCryptoki's token in software. All its paths are fixed, so that it lives in a mount
-    /// namespace of its own, and its shared memory in an IPC namespace.
+    /// openCryptoki's token in software. All its paths are fixed, shared memory's too, so that it
+    /// lives in a mount namespace and an IPC namespace of its own.
     pub fn opencryptoki() -> Self {
+        let token = Self::empty_opencryptoki();
+        // The officer's PIN that it is delivered with.
+        token.shell(&INIT.replace("12345678", "87654321"));
+        token
+    }
+
+    pub fn empty_opencryptoki() -> Self {
         let mut token = Self::of(debian("opencryptoki/libopencryptoki.so.0"));
         let root = token.path().display().to_string();
-        for folder in ["etc", "lib/swtok/TOK_OBJ", "run/lock/opencryptoki/swtok"] {
+        for folder in ["etc", "lib/swtok/TOK_OBJ", "run/lock/opencryptoki/swtok", "shm"] {
             fs::create_dir_all(token.path().join(folder)).unwrap();
         }
         let conf = "version opencryptoki-3.1\nslot 3\n{\nstdll = libpkcs11_sw.so\n}\n";
@@ -94,7 +118,8 @@ impl Token {
         fs::write(token.path().join("group"), "root:x:0:\npkcs11:x:0:\n").unwrap();
         let mounts = format!(
             "mount --bind {root}/group /etc/group; mount --bind {root}/etc /etc/opencryptoki; \
-             mount --bind {root}/lib /var/lib/opencryptoki; mount --bind {root}/run /run"
+             mount --bind {root}/lib /var/lib/opencryptoki; mount --bind {root}/run /run; \
+             mount --bind {root}/shm /dev/shm"
         );
         let daemon = Daemon::start(
             &[&UNSHARE[..], &["--ipc"]].concat(),
@@ -109,44 +134,51 @@ impl Token {
         token.daemon = Some(daemon);
         // Its C_GetTokenInfo gives a time that is none, so that it is known by its slot alone.
         token.named = "slot = 3";
-        // The officer's PIN that it is delivered with.
-        token.shell(&INIT.replace("12345678", "87654321"));
         token
     }
 
-    /// NSS's softokn. It wants parameters at C_Initialize, which p11-kit's proxy gives it; p11-kit's
-    /// list of modules is the system's, so that it is replaced in a mount namespace.
+    /// NSS's softokn. It wants parameters at C_Initialize, which p11-kit's proxy gives it.
     pub fn nss() -> Self {
-        let token = Self::nss_without_pin();
-        let at = |name: &str| token.path().join(name).display().to_string();
-        let (database, old, new) = (at("database"), at("old"), at("new"));
-        fs::write(&old, "\n").unwrap();
-        fs::write(&new, format!("{PIN}\n")).unwrap();
-        token.shell(&format!("certutil -W -d sql:{database} -f {old} -@ {new}"));
-        Self { login: LOGIN, ..token }
+        let token = Self::empty_nss();
+        let pin = token.path().join("pin").display().to_string();
+        fs::write(&pin, PIN).unwrap();
+        token.nss_database(&format!("-f {pin}"));
+        token
     }
 
     /// As [`Self::nss`], but it needs no login.
     pub fn nss_without_pin() -> Self {
+        let token = Self::empty_nss();
+        token.nss_database("--empty-password");
+        Self { login: "", ..token }
+    }
+
+    /// p11-kit's proxy in a mount namespace where its list of modules, which is the system's, is
+    /// empty.
+    pub fn empty_nss() -> Self {
         let mut token = Self::of(debian("p11-kit-proxy.so"));
-        let at = |name: &str| token.path().join(name).display().to_string();
-        let (database, modules) = (at("database"), at("modules"));
-        fs::create_dir(&database).unwrap();
+        let modules = token.path().join("modules");
         fs::create_dir(&modules).unwrap();
-        let module = format!(
-            "module: {}\nx-init-reserved: configdir='sql:{database}' certPrefix='' keyPrefix='' \
-             secmod='secmod.db' flags='' dbTokenDescription='{LABEL}'\n",
-            debian("libsoftokn3.so").display()
-        );
-        fs::write(format!("{modules}/nss.module"), module).unwrap();
         token.within = UNSHARE.map(str::to_owned).to_vec();
-        token.within.extend(
-            ["bash", "-c", "mount --bind \"$0\" /usr/share/p11-kit/modules; exec \"$@\"", &modules]
-                .map(str::to_owned),
-        );
-        token.shell(&format!("certutil -N -d sql:{database} --empty-password"));
-        token.login = "";
+        let mount = format!("mount --bind \"$0\" {P11_KIT_MODULES}; exec \"$@\"");
         token
+            .within
+            .extend(["bash", "-c", &mount, &modules.display().to_string()].map(str::to_owned));
+        token
+    }
+
+    fn nss_database(&self, password: &str) {
+        self.shell(&format!(
+            "mkdir {root}/database\n\
+             certutil -N -d sql:{root}/database {password}\n\
+             cat >{P11_KIT_MODULES}/nss.module <<CONF\n\
+             module: {library}\n\
+             x-init-reserved: configdir='sql:{root}/database' certPrefix='' keyPrefix='' \
+             secmod='secmod.db' flags='' dbTokenDescription='{LABEL}'\n\
+             CONF",
+            root = self.path().display(),
+            library = debian("libsoftokn3.so").display()
+        ));
     }
 
     /// SoftHSM2 behind a socket: `p11-kit server` has it, and p11-kit's client is the library.
@@ -178,14 +210,9 @@ impl Token {
         token
     }
 
-    /// SoftHSM2 before any token is initialised.
-    fn empty_softhsm() -> Self {
-        let mut token = Self::of(LIBRARY.into());
-        fs::create_dir(token.path().join("tokens")).unwrap();
-        let conf = format!("directories.tokendir = {}/tokens\n", token.path().display());
-        fs::write(token.conf(), conf).unwrap();
-        token.set("SOFTHSM2_CONF", token.conf().display().to_string());
-        token
+    fn initialised(self) -> Self {
+        self.shell(INIT);
+        self
     }
 
     fn of(library: PathBuf) -> Self {
