@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use harness::acme::verify_chain;
 use harness::command::text;
@@ -37,6 +38,11 @@ macro_rules! tokens {
             #[test]
             fn kipuka_finds_the_token_and_makes_and_lists_its_keys() {
                 super::kipuka_finds_the_token_and_makes_and_lists_its_keys(&KIND);
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn it_issues_on_after_a_reload_and_after_a_kill() {
+                super::it_issues_on_after_a_reload_and_after_a_kill(&KIND).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
@@ -118,4 +124,47 @@ async fn every_key_signs_with_every_digest_and_issues_a_certificate(kind: &Kind)
         verify_chain(&chain, &server.roots(), names[0]);
     }
     assert!(server.terminate().0, "{}", server.log());
+}
+
+async fn it_issues_on_after_a_reload_and_after_a_kill(kind: &Kind) {
+    let (id, key_type) = kind.keys[kind.keys.len() - 1];
+    let cas = vec![Ca::Token { id, key_type, cka_id: 1 }];
+    let settings = Settings { cas, token: Some((kind.new)()), ..Settings::default() };
+    let mut server = Server::start(BINARY, settings).await;
+    let mut client = server.account(id).await;
+    client.order(&["a.test"]).await.prove("http-01").await.finalize().await;
+    server.signal("HUP");
+    let begin = Instant::now();
+    while !server.log().contains("\"reloaded\"") {
+        assert!(begin.elapsed() < Duration::from_secs(20), "not reloaded: {}", server.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let chain = client.order(&["b.test"]).await.prove("http-01").await.finalize().await;
+    verify_chain(&chain, &server.roots(), "b.test");
+    server.kill();
+    server.spawn();
+    let chain = client.order(&["c.test"]).await.prove("http-01").await.finalize().await;
+    verify_chain(&chain, &server.roots(), "c.test");
+}
+
+/// Each library has its own CKR_* for it.
+#[test]
+fn a_wrong_pin_is_refused_in_words_by_every_token() {
+    for token in [
+        Token::softhsm(),
+        Token::kryoptic(),
+        Token::tpm2(),
+        Token::opencryptoki(),
+        Token::nss(),
+        Token::p11_kit(),
+    ] {
+        let config = token.path().join("kipuka.toml");
+        fs::write(&config, token.section()).unwrap();
+        let mut keys = token.command(BINARY);
+        keys.arg("--config").arg(&config).args(["hsm", "keys"]).env("KIPUKA_HSM_PIN", "87654");
+        let output = keys.output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("refused the PIN") && !said.contains("87654"), "{said}");
+    }
 }
