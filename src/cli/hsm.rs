@@ -12,6 +12,7 @@ use crate::config::{Config, Hsm, Needs};
 use crate::signer::pkcs11::inventory::{self, SlotEntry};
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::signer::pkcs11::{self, Token};
+use crate::telemetry::metrics::Metrics;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -87,11 +88,14 @@ fn with_hsm(
 ) -> Result<(), Failure> {
     let (config, _) = load(config, needs)?;
     environment::complete(&config)?;
-    match &config.hsm {
-        Some(hsm) => work(&config, hsm),
-        None => {
-            let file = config.file.display();
-            Err(Failure::Misconfigured(format!("{file}: there is no [hsm] section; add one")))
+    let file = config.file.display();
+    match &config.hsms[..] {
+        [hsm] => work(&config, hsm),
+        [] => Err(Failure::Misconfigured(format!("{file}: there is no [hsm] section; add one"))),
+        several => {
+            let names: Vec<_> = several.iter().map(|hsm| hsm.name.as_str()).collect();
+            let names = names.join(", ");
+            Err(Failure::Misconfigured(format!("{file}: there are several tokens: {names}")))
         }
     }
 }
@@ -101,7 +105,7 @@ fn with_token(
     work: impl FnOnce(&Arc<Token>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     with_hsm(config, Needs::Token, |_, hsm| {
-        let token = super::runtime()?.block_on(app::open_token(hsm))?;
+        let token = super::runtime()?.block_on(app::open_token(hsm, &Metrics::new()))?;
         work(&token)
     })
 }

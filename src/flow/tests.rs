@@ -152,7 +152,7 @@ impl Site {
     /// Claims the only piece of work that is due.
     async fn claim(&self, kind: WorkKind) -> Option<Lease> {
         let now = self.context.clock.now();
-        let mut leases = self.store().claim(kind, now, LEASE, 10, Entropy).await.unwrap();
+        let mut leases = self.store().claim(kind, now, LEASE, 10, &[], Entropy).await.unwrap();
         assert!(leases.len() <= 1);
         leases.pop()
     }
@@ -321,7 +321,7 @@ async fn a_validation_that_has_become_pointless_is_dropped() {
         begin_challenge(&site.context, placed.clone(), &placed.challenges[0].id).await.unwrap();
     }
     let now = site.context.clock.now();
-    let leases = site.store().claim(WorkKind::Validation, now, LEASE, 10, Entropy).await.unwrap();
+    let leases = site.store().claim(WorkKind::Validation, now, LEASE, 10, &[], Entropy).await.unwrap();
     let mut leases = leases.into_iter();
     let first = order
         .authorizations
