@@ -86,9 +86,10 @@ pub(super) fn tokens(
     metrics: &Metrics,
 ) -> Result<Tokens, StartError> {
     let used = |hsm: &&Hsm| {
-        config.cas.iter().any(|ca| {
-            matches!(&ca.key, CaKey::Hsm { tokens, .. } if tokens.contains(&hsm.name))
-        })
+        config
+            .cas
+            .iter()
+            .any(|ca| matches!(&ca.key, CaKey::Hsm { tokens, .. } if tokens.contains(&hsm.name)))
     };
     let mut tokens = Tokens::new();
     for hsm in config.hsms.iter().filter(used) {

@@ -66,7 +66,10 @@ pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>) -> Vec<Hsm> {
     let mut hsms = Vec::new();
     for section in &sections {
         if several {
-            section.missing("name", "name this token, for [[ca]] to say which it means: name = \"east\"");
+            section.missing(
+                "name",
+                "name this token, for [[ca]] to say which it means: name = \"east\"",
+            );
         }
         let hsm = read(section);
         let line = section.line.unwrap_or_default();

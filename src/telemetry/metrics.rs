@@ -188,11 +188,7 @@ impl Metrics {
             "Signing sessions in use",
             tokens.sessions_busy.clone(),
         );
-        registry.register(
-            "hsm_errors",
-            "Failed calls by token and CK_RV",
-            tokens.errors.clone(),
-        );
+        registry.register("hsm_errors", "Failed calls by token and CK_RV", tokens.errors.clone());
         registry.register(
             "hsm_steps",
             "What was done about failures, by token",

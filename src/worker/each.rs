@@ -99,9 +99,8 @@ async fn claim(
             let limit = i64::try_from(places).unwrap_or(i64::MAX);
             let not_for = (terms.not_for)(context);
             let not_for: Vec<&str> = not_for.iter().map(String::as_str).collect();
-            let leases = store
-                .claim(terms.kind, now, terms.lease, limit, &not_for, context.entropy)
-                .await?;
+            let leases =
+                store.claim(terms.kind, now, terms.lease, limit, &not_for, context.entropy).await?;
             match leases.is_empty() {
                 true => Ok(Claimed::NothingFor(NOT_NOW)),
                 false => Ok(Claimed::Leases(leases)),

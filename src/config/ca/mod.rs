@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 use url::Url;
 
-use super::{Hsm, Needs};
 use super::files::Shared;
 use super::mistake::Place;
 use super::reader::{Reader, Section, shortened};
+use super::{Hsm, Needs};
 
 mod key;
 mod key_usage;

@@ -130,7 +130,11 @@ fn a_ca_names_the_tokens_that_hold_its_key() {
     for (lines, expected, how) in [
         ("hsm = \"west\"", &["west"][..], Sharing::InOrder),
         ("hsm = [\"west\", \"east\"]", &["west", "east"], Sharing::InOrder),
-        ("hsm = [\"east\", \"west\"]\nhsm_sharing = \"by-load\"", &["east", "west"], Sharing::ByLoad),
+        (
+            "hsm = [\"east\", \"west\"]\nhsm_sharing = \"by-load\"",
+            &["east", "west"],
+            Sharing::ByLoad,
+        ),
     ] {
         let config = good(&with_tokens(lines));
         let expected: Vec<_> = expected.iter().map(|name| (*name).to_owned()).collect();
@@ -140,7 +144,7 @@ fn a_ca_names_the_tokens_that_hold_its_key() {
         assert_eq!((&tokens[..], *sharing), (&expected[..], how));
     }
     for (lines, line, key, said) in [
-        ("", 12, "ca.hsm", "east, west"),
+        ("", 9, "ca.hsm", "east, west"),
         ("hsm = \"north\"", 13, "ca.hsm", "`north`"),
         ("hsm = [\"east\", \"east\"]", 13, "ca.hsm", "twice"),
         ("hsm = []", 13, "ca.hsm", "names no token"),

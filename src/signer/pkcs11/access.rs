@@ -281,7 +281,7 @@ impl SessionSource for Access {
         let mut management = lock(&self.management);
         let session = self.ready(&mut management, &place, false)?;
         // C_GetSessionInfo may be answered by the library alone; this goes to the token.
-        session.with(|session, _| Ok(private_keys(session, b"").map(drop)?))
+        session.with(|session, _| private_keys(session, b"").map(drop))
     }
 
     fn signed(&self) {
@@ -326,7 +326,7 @@ impl TokenSession for SigningSession {
         let Self { session, handles, .. } = self;
         session.with(|session, _| {
             let Some((id, handle)) = handles.iter().next() else {
-                return Ok(private_keys(session, b"").map(drop)?);
+                return private_keys(session, b"").map(drop);
             };
             match private_key(session, id)? {
                 found if found == *handle => Ok(()),

@@ -24,7 +24,9 @@ enum State {
         next_probe: Instant,
     },
     /// The PIN was refused: no probe, as each would bring the token nearer to locking itself.
-    Stopped { why: String },
+    Stopped {
+        why: String,
+    },
 }
 
 /// What a circuit did when it was told something.

@@ -106,7 +106,7 @@ struct Shared {
     name: String,
     /// Starts a thread that takes jobs from the queue.
     #[expect(clippy::type_complexity, reason = "its one use is here")]
-    start: Box<dyn Fn(Arc<Shared>, Arc<Seat>) -> io::Result<JoinHandle<()>> + Send + Sync>,
+    start: Box<dyn Fn(Arc<Self>, Arc<Seat>) -> io::Result<JoinHandle<()>> + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -193,9 +193,8 @@ impl SessionPool {
             }),
         };
         let shared = Arc::clone(&pool.shared);
-        let keeper = thread::Builder::new()
-            .name("kipuka-keeper".to_owned())
-            .spawn(move || keep(shared))?;
+        let keeper =
+            thread::Builder::new().name("kipuka-keeper".to_owned()).spawn(move || keep(shared))?;
         remember(&pool.shared, keeper);
         pool.shared.add_thread(&mut lock(&pool.shared.queue))?;
         Ok(pool)
@@ -228,7 +227,7 @@ impl SessionPool {
     }
 
     /// Why nothing is signed now, if nothing is.
-    pub(super) fn open_because(&self) -> Option<String> {
+    pub(in crate::signer) fn open_because(&self) -> Option<String> {
         self.shared.circuit.open_because()
     }
 
@@ -255,7 +254,7 @@ impl SessionPool {
     }
 
     /// The operator has had a hand in it: what was stopped is tried once more.
-    pub(super) fn resume(&self) {
+    pub(in crate::signer) fn resume(&self) {
         self.shared.circuit.resume(Instant::now());
         self.shared.show();
     }
@@ -424,7 +423,11 @@ impl Shared {
         self.signed.fetch_add(1, Ordering::SeqCst);
         key.circuit.worked();
         if self.circuit.worked() == Turn::Closed {
-            tracing::warn!(token = self.name, step = HsmStep::Back.as_str(), "the token signs again");
+            tracing::warn!(
+                token = self.name,
+                step = HsmStep::Back.as_str(),
+                "the token signs again"
+            );
             self.metrics.step(HsmStep::Back);
             self.show();
         }
@@ -480,7 +483,8 @@ impl Shared {
     /// Brings the gauges up to date.
     fn show(&self) {
         let queue = lock(&self.queue);
-        let open = queue.seats.iter().filter(|seat| seat.has_session.load(Ordering::SeqCst)).count();
+        let open =
+            queue.seats.iter().filter(|seat| seat.has_session.load(Ordering::SeqCst)).count();
         drop(queue);
         self.metrics.show(i64::try_from(open).unwrap_or(i64::MAX), self.circuit.as_number());
     }
@@ -574,8 +578,7 @@ fn serve<S: SessionSource>(
     shared.metrics.busy(1);
     let begun = Instant::now();
     // A panic in here (an answer that the library's binding cannot read) costs the session.
-    let outcome =
-        catch_unwind(AssertUnwindSafe(|| ladder.climb(kept, &job.key, &job.message)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| ladder.climb(kept, &job.key, &job.message)));
     shared.metrics.busy(-1);
     let outcome = outcome.unwrap_or_else(|_| {
         *kept = None;
@@ -634,7 +637,7 @@ fn keep(shared: Arc<Shared>) {
         replace_the_hanging(&shared);
         let keys: Vec<_> = lock(&shared.keys).iter().filter_map(Weak::upgrade).collect();
         if shared.circuit.take_probe(now)
-            && let Some(key) = keys.iter().find(|key| key.circuit.is_closed()).or(keys.first())
+            && let Some(key) = keys.iter().find(|key| key.circuit.is_closed()).or_else(|| keys.first())
         {
             shared.probe(key);
         }

@@ -108,7 +108,7 @@ softhsm_tests! {
         let key = keygen::generate(&token, KeySpec::EcP256, &[1], "ca").unwrap();
         assert_eq!(make_token("kipuka"), slot);
         assert_eq!(token.public_key(&[1]).unwrap(), key);
-        assert_eq!(token.slot(), slot);
+        assert_eq!(token.slot(), Some(slot));
 
         let slots = inventory::slots(library()).unwrap();
         let entry = slots.iter().find(|entry| entry.slot == slot).unwrap();
