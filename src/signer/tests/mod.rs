@@ -2,6 +2,7 @@
 
 mod key_file;
 mod pool;
+mod remote;
 mod softhsm;
 mod suite;
 mod token;

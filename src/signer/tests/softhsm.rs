@@ -57,6 +57,7 @@ pub(super) fn isolated(name: &str, test: impl FnOnce()) {
     let status = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
         .env("SOFTHSM2_CONF", &config)
+        .env("P11_KIT_SERVER_ADDRESS", format!("unix:path={}/p11-kit", dir.path().display()))
         .env(INSIDE, "1")
         .status()
         .unwrap();
