@@ -25,6 +25,7 @@ mod access;
 mod circuit;
 pub(crate) mod init;
 pub(crate) mod inventory;
+mod keeper;
 mod key;
 pub(crate) mod keygen;
 mod ladder;
@@ -33,6 +34,7 @@ mod module;
 pub(super) mod recovery;
 mod session;
 pub(super) mod session_pool;
+mod signing_thread;
 mod token;
 
 pub(crate) use module::LibraryError;

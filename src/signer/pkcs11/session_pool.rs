@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -18,9 +17,11 @@ use tokio::sync::oneshot;
 
 use super::super::SignError;
 use super::circuit::{Circuit, Turn};
-use super::ladder::{GivenUp, Ladder};
+use super::keeper::keep;
+use super::ladder::GivenUp;
 use super::module::{finalize_all, lock};
 use super::recovery::{Fault, Remedy};
+use super::signing_thread::work;
 use super::{PROBE, SigningKey};
 use crate::telemetry::metrics::{HsmStep, TokenMetrics};
 
@@ -32,9 +33,6 @@ pub(crate) const DEFAULT_SESSIONS: usize = 16;
 
 /// Callers that wait beyond this many are turned away: they would miss their deadline anyway.
 const QUEUE_LENGTH: usize = 1024;
-
-/// How often the keeper looks. It bounds how late a probe is.
-const TICK: Duration = Duration::from_millis(50);
 
 /// How long a token that gave no further session is taken at its word.
 const FEWER_SESSIONS_FOR: Duration = Duration::from_secs(60);
@@ -91,67 +89,67 @@ pub(in crate::signer) struct SessionPool {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    limits: Limits,
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    circuit: Circuit,
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) wake: Condvar,
+    pub(super) circuit: Circuit,
     /// Sessions that the token allows, as it says itself.
-    allowed: AtomicUsize,
+    pub(super) allowed: AtomicUsize,
     /// Every key that was signed with.
-    keys: Mutex<Vec<Weak<SigningKey>>>,
+    pub(super) keys: Mutex<Vec<Weak<SigningKey>>>,
     /// How many signatures the token gave.
-    signed: AtomicU64,
-    metrics: Arc<TokenMetrics>,
-    name: String,
+    pub(super) signed: AtomicU64,
+    pub(super) metrics: Arc<TokenMetrics>,
+    pub(super) name: String,
     /// Starts a thread that takes jobs from the queue.
     #[expect(clippy::type_complexity, reason = "its one use is here")]
-    start: Box<dyn Fn(Arc<Self>, Arc<Seat>) -> io::Result<JoinHandle<()>> + Send + Sync>,
+    pub(super) start: Box<dyn Fn(Arc<Self>, Arc<Seat>) -> io::Result<JoinHandle<()>> + Send + Sync>,
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    closed: bool,
-    seats: Vec<Arc<Seat>>,
+pub(super) struct Queue {
+    pub(super) jobs: VecDeque<Job>,
+    pub(super) closed: bool,
+    pub(super) seats: Vec<Arc<Seat>>,
     /// Threads that wait for a job.
-    idle: usize,
+    pub(super) idle: usize,
     /// The token gave only so many sessions, at that time.
-    fewer: Option<(usize, Instant)>,
+    pub(super) fewer: Option<(usize, Instant)>,
     /// Numbers the threads.
-    started: usize,
+    pub(super) started: usize,
 }
 
 /// A thread, as the keeper sees it.
 #[derive(Default)]
-struct Seat {
+pub(super) struct Seat {
     /// Since when it has been busy with one job.
-    busy_since: Mutex<Option<Instant>>,
+    pub(super) busy_since: Mutex<Option<Instant>>,
     /// It hangs, and another has taken its place: it ends when it comes out.
-    replaced: AtomicBool,
-    has_session: AtomicBool,
+    pub(super) replaced: AtomicBool,
+    pub(super) has_session: AtomicBool,
 }
 
 impl Seat {
-    fn is_replaced(&self) -> bool {
+    pub(super) fn is_replaced(&self) -> bool {
         self.replaced.load(Ordering::SeqCst)
     }
 }
 
-struct Job {
-    key: Arc<SigningKey>,
-    message: Vec<u8>,
+pub(super) struct Job {
+    pub(super) key: Arc<SigningKey>,
+    pub(super) message: Vec<u8>,
     /// `None` for a probe: nobody waits, the key's health is all that is asked.
-    reply: Option<oneshot::Sender<Result<Vec<u8>, SignError>>>,
-    expires: Instant,
+    pub(super) reply: Option<oneshot::Sender<Result<Vec<u8>, SignError>>>,
+    pub(super) expires: Instant,
 }
 
 impl Job {
-    fn abandoned(&self) -> bool {
+    pub(super) fn abandoned(&self) -> bool {
         self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
-    fn answer(self, result: Result<Vec<u8>, SignError>) {
+    pub(super) fn answer(self, result: Result<Vec<u8>, SignError>) {
         match self.reply {
             Some(reply) => {
                 // The caller may be gone; a signature that nobody takes is dropped.
@@ -307,7 +305,7 @@ impl Shared {
     }
 
     /// What a caller is told while the circuit is open.
-    fn refusal(&self) -> Option<SignError> {
+    pub(super) fn refusal(&self) -> Option<SignError> {
         let detail = self.circuit.open_because()?;
         Some(match self.circuit.is_stopped() {
             true => SignError::PinRefused,
@@ -343,7 +341,7 @@ impl Shared {
     }
 
     /// Starts one more thread if there may be one more.
-    fn add_thread(self: &Arc<Self>, queue: &mut Queue) -> io::Result<()> {
+    pub(super) fn add_thread(self: &Arc<Self>, queue: &mut Queue) -> io::Result<()> {
         queue.fewer = queue.fewer.filter(|(_, at)| at.elapsed() < FEWER_SESSIONS_FOR);
         let most = self.limits.sessions.min(self.allowed.load(Ordering::SeqCst));
         let most = queue.fewer.map_or(most, |(fewer, _)| fewer.min(most));
@@ -360,7 +358,7 @@ impl Shared {
     }
 
     /// The next job that somebody still waits for.
-    fn take(&self, idle_at_most: Option<Duration>) -> Taken {
+    pub(super) fn take(&self, idle_at_most: Option<Duration>) -> Taken {
         let mut queue = lock(&self.queue);
         let since = Instant::now();
         loop {
@@ -390,7 +388,7 @@ impl Shared {
 
     /// The token gives this thread no session. Whether others have one, and so the job is better
     /// given back to them.
-    fn do_without(&self, seat: &Seat, detail: &str) -> bool {
+    pub(super) fn do_without(&self, seat: &Seat, detail: &str) -> bool {
         let mut queue = lock(&self.queue);
         let open = queue.seats.iter().filter(|s| s.has_session.load(Ordering::SeqCst)).count();
         if open == 0 || seat.is_replaced() {
@@ -406,12 +404,12 @@ impl Shared {
         true
     }
 
-    fn leave(&self, seat: &Arc<Seat>) {
+    pub(super) fn leave(&self, seat: &Arc<Seat>) {
         lock(&self.queue).seats.retain(|other| !Arc::ptr_eq(other, seat));
         self.show();
     }
 
-    fn know(&self, key: &Arc<SigningKey>) {
+    pub(super) fn know(&self, key: &Arc<SigningKey>) {
         let mut keys = lock(&self.keys);
         if !keys.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(key))) {
             keys.retain(|known| known.strong_count() > 0);
@@ -419,7 +417,7 @@ impl Shared {
         }
     }
 
-    fn worked(&self, key: &SigningKey) {
+    pub(super) fn worked(&self, key: &SigningKey) {
         self.signed.fetch_add(1, Ordering::SeqCst);
         key.circuit.worked();
         if self.circuit.worked() == Turn::Closed {
@@ -434,7 +432,7 @@ impl Shared {
     }
 
     /// Opens the circuits that a failure opens, and says what the caller is told.
-    fn settle(&self, key: &SigningKey, given_up: &GivenUp) -> SignError {
+    pub(super) fn settle(&self, key: &SigningKey, given_up: &GivenUp) -> SignError {
         let GivenUp { fault, token_wide } = given_up;
         let (circuit, turn) = match fault.remedy {
             Remedy::Stop => ("token", self.circuit.stop(&SignError::PinRefused.to_string())),
@@ -481,7 +479,7 @@ impl Shared {
     }
 
     /// Brings the gauges up to date.
-    fn show(&self) {
+    pub(super) fn show(&self) {
         let queue = lock(&self.queue);
         let open =
             queue.seats.iter().filter(|seat| seat.has_session.load(Ordering::SeqCst)).count();
@@ -490,128 +488,16 @@ impl Shared {
     }
 }
 
-enum Taken {
+pub(super) enum Taken {
     Job(Job),
     /// No job came for as long as a session may lie idle.
     Idle,
     Closed,
 }
 
-/// One thread's life.
-#[expect(clippy::needless_pass_by_value, reason = "the thread's last act is to let go of them")]
-fn work<S: SessionSource>(shared: Arc<Shared>, source: Arc<S>, seat: Arc<Seat>) {
-    let mut session: Option<S::Session> = None;
-    while !seat.is_replaced() {
-        let taken = shared.take(shared.limits.keepalive);
-        if !matches!(taken, Taken::Closed) {
-            *lock(&seat.busy_since) = Some(Instant::now());
-        }
-        let stay = match taken {
-            Taken::Closed => false,
-            Taken::Idle => {
-                keep_alive(&shared, source.as_ref(), &mut session);
-                true
-            }
-            Taken::Job(job) => serve(&shared, source.as_ref(), &seat, &mut session, job),
-        };
-        let had = seat.has_session.swap(session.is_some(), Ordering::SeqCst);
-        *lock(&seat.busy_since) = None;
-        if had != session.is_some() {
-            shared.show();
-        }
-        if !stay {
-            break;
-        }
-    }
-    drop(session);
-    shared.leave(&seat);
-}
-
-/// Uses what has lain idle. What does not answer is thrown away, and a probe shows how the token is.
-fn keep_alive<S: SessionSource>(shared: &Arc<Shared>, source: &S, kept: &mut Option<S::Session>) {
-    if !shared.circuit.is_closed() {
-        return;
-    }
-    let alive = catch_unwind(AssertUnwindSafe(|| {
-        kept.as_mut().map_or(Ok(()), TokenSession::keep_alive).and_then(|()| source.keep_login())
-    }));
-    let fault = match alive {
-        Ok(Ok(())) => return,
-        Ok(Err(fault)) => fault,
-        Err(_) => Fault::new(Remedy::Reopen, "the PKCS#11 thread panicked"),
-    };
-    *kept = None;
-    shared.metrics.error(fault.code());
-    tracing::warn!(token = shared.name, fault = fault.detail, "an idle session was lost");
-    let key = lock(&shared.keys).iter().find_map(Weak::upgrade);
-    if let Some(key) = key {
-        shared.probe(&key);
-    }
-}
-
-/// Does one job; whether the thread is to go on.
-fn serve<S: SessionSource>(
-    shared: &Arc<Shared>,
-    source: &S,
-    seat: &Seat,
-    kept: &mut Option<S::Session>,
-    job: Job,
-) -> bool {
-    // What waited in the queue while the circuit opened.
-    if job.reply.is_some()
-        && let Some(refusal) = shared.refusal().or_else(|| job.key.refusal())
-    {
-        job.answer(Err(refusal));
-        return true;
-    }
-    let ladder = Ladder {
-        source,
-        metrics: &shared.metrics,
-        signed: &|| shared.signed.load(Ordering::SeqCst),
-        pointless: &|| {
-            job.abandoned()
-                || seat.is_replaced()
-                || Instant::now() >= job.expires
-                || (job.reply.is_some() && !shared.circuit.is_closed())
-        },
-    };
-    shared.metrics.busy(1);
-    let begun = Instant::now();
-    // A panic in here (an answer that the library's binding cannot read) costs the session.
-    let outcome = catch_unwind(AssertUnwindSafe(|| ladder.climb(kept, &job.key, &job.message)));
-    shared.metrics.busy(-1);
-    let outcome = outcome.unwrap_or_else(|_| {
-        *kept = None;
-        let fault = Fault::new(Remedy::Reinitialize, "the PKCS#11 thread panicked");
-        Err(GivenUp { fault, token_wide: false })
-    });
-    let result = match outcome {
-        Ok(signature) => {
-            shared.worked(&job.key);
-            source.signed();
-            shared.metrics.signed(begun.elapsed());
-            Ok(signature)
-        }
-        Err(given_up) if given_up.fault.remedy == Remedy::FewerSessions => {
-            if shared.do_without(seat, &given_up.fault.detail) {
-                lock(&shared.queue).jobs.push_front(job);
-                shared.wake.notify_one();
-                return false;
-            }
-            Err(shared.settle(&job.key, &given_up))
-        }
-        Err(given_up) => {
-            shared.metrics.failed();
-            Err(shared.settle(&job.key, &given_up))
-        }
-    };
-    job.answer(result);
-    true
-}
-
 impl Shared {
     /// Has `key` sign something when a thread is free, only to learn how it is.
-    fn probe(self: &Arc<Self>, key: &Arc<SigningKey>) {
+    pub(super) fn probe(self: &Arc<Self>, key: &Arc<SigningKey>) {
         if !key.start_probe() {
             return;
         }
@@ -620,75 +506,5 @@ impl Shared {
         if self.push(job).is_err() {
             key.end_probe();
         }
-    }
-}
-
-/// The keeper's life.
-#[expect(clippy::needless_pass_by_value, reason = "the thread's last act is to let go of it")]
-fn keep(shared: Arc<Shared>) {
-    loop {
-        let queue = lock(&shared.queue);
-        if queue.closed {
-            return;
-        }
-        drop(queue);
-        thread::sleep(TICK);
-        let now = Instant::now();
-        replace_the_hanging(&shared);
-        let keys: Vec<_> = lock(&shared.keys).iter().filter_map(Weak::upgrade).collect();
-        if shared.circuit.take_probe(now)
-            && let Some(key) = keys.iter().find(|key| key.circuit.is_closed()).or_else(|| keys.first())
-        {
-            shared.probe(key);
-        }
-        if shared.circuit.is_closed() {
-            for key in keys.iter().filter(|key| key.circuit.take_probe(now)) {
-                shared.probe(key);
-            }
-        }
-    }
-}
-
-/// Gives the place of each thread that is in a call for longer than the deadline to another.
-fn replace_the_hanging(shared: &Arc<Shared>) {
-    let mut queue = lock(&shared.queue);
-    let deadline = shared.limits.deadline;
-    let hangs = |seat: &Seat| lock(&seat.busy_since).is_some_and(|at| at.elapsed() > deadline);
-    let mut found = 0;
-    for seat in queue.seats.iter().filter(|seat| !seat.is_replaced() && hangs(seat)) {
-        seat.replaced.store(true, Ordering::SeqCst);
-        found += 1;
-    }
-    if found == 0 {
-        return;
-    }
-    let hanging = queue.seats.iter().filter(|seat| seat.is_replaced()).count();
-    let missing = queue.jobs.len().saturating_sub(queue.idle).max(1);
-    for _ in 0..found.min(missing) {
-        if let Err(error) = shared.add_thread(&mut queue) {
-            tracing::error!(token = shared.name, %error, "no further signing thread starts");
-        }
-    }
-    let none_left = queue.seats.iter().all(|seat| seat.is_replaced());
-    drop(queue);
-    let step = HsmStep::ThreadReplaced;
-    tracing::warn!(
-        token = shared.name,
-        hanging,
-        step = step.as_str(),
-        "a call to the token hangs; its thread is replaced"
-    );
-    shared.metrics.step(step);
-    // A thread that hangs takes its probe with it: the next may begin.
-    for key in lock(&shared.keys).iter().filter_map(Weak::upgrade) {
-        key.end_probe();
-    }
-    if none_left || hanging >= shared.limits.sessions {
-        let why = format!("{hanging} calls hang inside the PKCS#11 library");
-        if shared.circuit.failed(&why, Instant::now()) == Turn::Opened {
-            tracing::error!(token = shared.name, why, "nothing is signed until a call returns");
-            shared.metrics.step(HsmStep::CircuitOpen);
-        }
-        shared.show();
     }
 }

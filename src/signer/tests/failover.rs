@@ -51,8 +51,7 @@ impl Signer for Place {
 }
 
 fn place(name: &'static str) -> Place {
-    let group =
-        openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap();
+    let group = openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap();
     let key = openssl::ec::EcKey::generate(&group).unwrap().public_key_to_der().unwrap();
     Place {
         name,
@@ -93,7 +92,8 @@ fn the_least_busy_signs_where_the_load_is_shared() {
     let places = || vec![Place { load: 3, ..place("east") }, Place { load: 1, ..place("west") }];
     assert_eq!(signed_by(true, places()).0.unwrap(), "west");
     assert_eq!(signed_by(false, places()).0.unwrap(), "east");
-    let idle_but_down = vec![Place { load: 3, ..place("east") }, Place { up: false, ..place("west") }];
+    let idle_but_down =
+        vec![Place { load: 3, ..place("east") }, Place { up: false, ..place("west") }];
     assert_eq!(signed_by(true, idle_but_down).0.unwrap(), "east");
 }
 
