@@ -4,7 +4,7 @@ mod open;
 mod server_certificate;
 
 pub(crate) use open::{
-    StartError, Tokens, needs_token, open_authority, open_store, open_token, open_validator,
+    Demand, StartError, Tokens, needs_token, open_authority, open_store, open_token, open_validator,
 };
 pub(crate) use server_certificate::open_certificate;
 
@@ -66,7 +66,8 @@ impl App {
         let store = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
         let tokens = tokens(&config, &[], &metrics)?;
-        let authorities = open_authorities(&config, &tokens, &store, clock.now()).await?;
+        let authorities =
+            open_authorities(&config, &tokens, &store, Demand::OneSigns, clock.now()).await?;
         store
             .lapse_leases(clock.now())
             .await
@@ -180,7 +181,8 @@ impl App {
             token.resume();
         }
         let now = self.context.clock.now();
-        let authorities = open_authorities(&config, &tokens, &self.context.store, now).await?;
+        let (store, demand) = (&self.context.store, Demand::NoneIsWrong);
+        let authorities = open_authorities(&config, &tokens, store, demand, now).await?;
         let validator = open_validator(&config.validation)?;
         // The files that it serves with; others need a restart, as every change of [server] does.
         if let Some(files) = &self.config.server.tls {

@@ -138,6 +138,7 @@ pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
 pub(crate) async fn open_authority(
     ca: &Ca,
     tokens: &Tokens,
+    demand: Demand,
     now: Timestamp,
 ) -> Result<Authority, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::new(format!("CA {:?}", ca.id), error);
@@ -157,7 +158,7 @@ pub(crate) async fn open_authority(
                 let signer = Pkcs11Signer::new(token, cka_id, algorithm, &expected);
                 places.push((name.as_str(), Arc::new(signer.map_err(|error| failed(&error))?)));
             }
-            prove_one(&ca.id, &places).await?;
+            prove(&ca.id, &places, demand).await?;
             let signers = places.into_iter().map(|(_, signer)| signer as Arc<dyn Signer>);
             Failover::over(signers.collect(), *sharing == Sharing::ByLoad)
                 .ok_or_else(|| failed(&"it names no token"))?
@@ -184,25 +185,46 @@ pub(crate) async fn open_authority(
     })
 }
 
-/// Has every place of a CA's key prove it. One must; the others are taken for down, and probed until
-/// they are well.
-async fn prove_one(ca: &str, places: &[(&str, Arc<Pkcs11Signer>)]) -> Result<(), StartError> {
+/// What is asked of a CA's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// One must sign: at the start somebody is there to see to it.
+    OneSigns,
+    /// While serving, a token that is away for now does not keep a new configuration out.
+    NoneIsWrong,
+}
+
+/// Has every place of a CA's key prove it. Those that do not are taken for down, and probed until they
+/// are well, where the demand is met all the same.
+async fn prove(
+    ca: &str,
+    places: &[(&str, Arc<Pkcs11Signer>)],
+    demand: Demand,
+) -> Result<(), StartError> {
     let mut failures = Vec::new();
     for (name, signer) in places {
-        let proving = Arc::clone(signer);
-        match ask(move || proving.prove()).await? {
-            Ok(()) => {}
-            Err(error) => failures.push((*name, signer, error)),
+        // Not asked while it is known to be down: each CA would wait for it anew.
+        let proof = match signer.known_to_be_down() {
+            Some(error) => Err(error),
+            None => {
+                let proving = Arc::clone(signer);
+                ask(move || proving.prove()).await?
+            }
+        };
+        if let Err(error) = proof {
+            failures.push((*name, signer, error));
         }
     }
     let none = failures.len() == places.len();
+    let away = failures.iter().all(|(_, _, error)| error.may_pass());
+    let enough = !none || (demand == Demand::NoneIsWrong && away);
     let mut first = None;
     for (name, signer, error) in failures {
         let text = match name {
             "hsm" => format!("CA {ca:?}: {error}"),
             name => format!("CA {ca:?}: token {name:?}: {error}"),
         };
-        if !none {
+        if enough {
             tracing::error!(ca.id = ca, token = name, error = text, "a token is not ready");
             signer.take_for_down(error);
         } else if first.is_none() {
@@ -272,11 +294,12 @@ pub(super) async fn open_authorities(
     config: &Config,
     tokens: &Tokens,
     store: &Store,
+    demand: Demand,
     now: Timestamp,
 ) -> Result<Authorities, StartError> {
     let mut authorities = Vec::with_capacity(config.cas.len());
     for ca in &config.cas {
-        let authority = open_authority(ca, tokens, now).await?;
+        let authority = open_authority(ca, tokens, demand, now).await?;
         store
             .keep_issuer(&authority.chain.download_chain())
             .await

@@ -6,7 +6,7 @@ use std::path::Path;
 use secrecy::ExposeSecret as _;
 
 use super::{Failure, environment, load};
-use crate::app::{self, Tokens};
+use crate::app::{self, Demand, Tokens};
 use crate::clock::Clock;
 use crate::config::{Ca, CaKey, Config, Needs};
 use crate::signer::pkcs11;
@@ -73,7 +73,7 @@ async fn look(config: &Config, report: &mut Report) {
             report.wrong(format!("CA {:?}: its token is not there (see above)", ca.id));
             continue;
         }
-        match app::open_authority(&ca, &tokens, now).await {
+        match app::open_authority(&ca, &tokens, Demand::OneSigns, now).await {
             Ok(authority) => {
                 let message = b"kipuka check".to_vec();
                 match authority.signer.sign(message).await {

@@ -114,6 +114,20 @@ pub(crate) enum OpenError {
     Threads(io::Error),
 }
 
+impl OpenError {
+    /// Whether it may be well again without anyone changing the configuration.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Call(_)
+                | Self::NoAnswer(_)
+                | Self::Library(_)
+                | Self::NoSuchSlot { .. }
+                | Self::NoSuchToken { .. }
+        )
+    }
+}
+
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
         match fault.remedy {
@@ -190,6 +204,12 @@ impl Pkcs11Signer {
             self.token.pool.watch(key);
             Ok(())
         })
+    }
+
+    /// Why it would be of no use to ask for a proof now, if it would.
+    pub(crate) fn known_to_be_down(&self) -> Option<OpenError> {
+        let why = self.token.pool.open_because()?;
+        Some(OpenError::Call(Fault::new(Remedy::Reinitialize, why)))
     }
 
     /// Takes the token for down, for this reason, until a probe finds the key.
