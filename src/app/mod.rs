@@ -4,7 +4,7 @@ mod open;
 mod server_certificate;
 
 pub(crate) use open::{
-    StartError, needs_token, open_authority, open_store, open_token, open_validator,
+    Demand, StartError, Tokens, needs_token, open_authority, open_store, open_token, open_validator,
 };
 pub(crate) use server_certificate::open_certificate;
 
@@ -18,28 +18,36 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::open::{open_authorities, same_token};
+use self::open::{open_authorities, tokens};
 use self::server_certificate::{own_names, renew_own, server_certificate, tls_files};
 use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Hsm};
 use crate::entropy::Entropy;
 use crate::flow::{Context, Limits, SharedContext};
 use crate::http::acme::{self, Acme, Verifiers};
 use crate::http::listener::Listener;
 use crate::http::tls::{self, CertificateSlot};
 use crate::http::{ops, public};
-use crate::signer::pkcs11::Token;
+use crate::signer::pkcs11::DEFAULT_SIGN_DEADLINE;
 use crate::telemetry::metrics::Metrics;
 use crate::worker;
 
 /// How long work under way may take to end once the listeners are closed.
 const WORKERS_DRAIN: Duration = Duration::from_secs(15);
 
+/// How long issuance may be under way before another worker takes it: longer than a signer takes at
+/// most, with all its tokens asked one second after another.
+fn issuance_lease(config: &Config) -> Duration {
+    let deadline = |hsm: &Hsm| hsm.sign_deadline.unwrap_or(DEFAULT_SIGN_DEADLINE);
+    let longest = config.hsms.iter().map(deadline).max().unwrap_or(DEFAULT_SIGN_DEADLINE);
+    longest + Duration::from_secs(10 + config.hsms.len() as u64)
+}
+
 /// A running server.
 pub(crate) struct App {
     config: Config,
-    token: Option<Arc<Token>>,
+    tokens: Tokens,
     context: SharedContext,
     metrics: Arc<Metrics>,
     certificate: Arc<CertificateSlot>,
@@ -56,11 +64,10 @@ impl App {
     ) -> Result<Self, StartError> {
         let clock = Clock::System;
         let store = open_store(&config).await?;
-        let token = match &config.hsm {
-            Some(hsm) if needs_token(&config) => Some(open_token(hsm).await?),
-            _ => None,
-        };
-        let authorities = open_authorities(&config, token.as_ref(), &store, clock.now()).await?;
+        let metrics = Arc::new(Metrics::new());
+        let tokens = tokens(&config, &[], &metrics)?;
+        let authorities =
+            open_authorities(&config, &tokens, &store, Demand::OneSigns, clock.now()).await?;
         store
             .lapse_leases(clock.now())
             .await
@@ -80,15 +87,15 @@ impl App {
             limits: Limits {
                 hold: config.server.hold,
                 validation_attempts: config.validation.attempts,
+                issuance_lease: issuance_lease(&config),
                 ..Limits::default()
             },
         });
-        let metrics = Arc::new(Metrics::new());
         let certificate = server_certificate(&config, &context).await?;
         let (stop, stopped) = watch::channel(false);
         let mut app = Self {
             config,
-            token,
+            tokens,
             context,
             metrics,
             certificate,
@@ -163,18 +170,19 @@ impl App {
     /// Takes a new configuration over, all of it or nothing: CAs, validation, the TLS certificate.
     /// Listeners, the database and the token's library keep what they started with.
     pub(crate) async fn reload(&mut self, config: Config) -> Result<(), StartError> {
-        let token = match (&config.hsm, &self.token) {
-            (Some(hsm), Some(token))
-                if self.config.hsm.as_ref().is_some_and(|old| same_token(old, hsm)) =>
-            {
-                Some(Arc::clone(token))
-            }
-            (Some(hsm), _) if needs_token(&config) => Some(open_token(hsm).await?),
-            _ => None,
-        };
+        let open: Vec<_> = self
+            .config
+            .hsms
+            .iter()
+            .filter_map(|hsm| Some((hsm, self.tokens.get(&hsm.name)?)))
+            .collect();
+        let tokens = tokens(&config, &open, &self.metrics)?;
+        for token in tokens.values() {
+            token.resume();
+        }
         let now = self.context.clock.now();
-        let authorities =
-            open_authorities(&config, token.as_ref(), &self.context.store, now).await?;
+        let (store, demand) = (&self.context.store, Demand::NoneIsWrong);
+        let authorities = open_authorities(&config, &tokens, store, demand, now).await?;
         let validator = open_validator(&config.validation)?;
         // The files that it serves with; others need a restart, as every change of [server] does.
         if let Some(files) = &self.config.server.tls {
@@ -195,7 +203,7 @@ impl App {
         // From here on nothing can fail.
         self.context.authorities.store(Arc::new(authorities));
         self.context.validator.store(Arc::new(validator));
-        self.token = token;
+        self.tokens = tokens;
         self.config = Config { server: self.config.server.clone(), ..config };
         Ok(())
     }

@@ -1,22 +1,30 @@
 //! Opening what the configuration names, each with words for the operator where that fails.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
+use tokio::sync::oneshot;
 
 use crate::ca::{Authorities, Authority, Meta};
 use crate::clock::Timestamp;
-use crate::config::{Ca, CaKey, Config, Digest, Hsm, Validation};
+use crate::config::{Ca, CaKey, Config, Digest, Hsm, Sharing, Validation};
 use crate::signer::Signer;
+use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
 use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token, TokenOptions};
 use crate::store::{self, Store};
+use crate::telemetry::metrics::Metrics;
 use crate::validation::{self, Validator};
 use crate::x509::algorithm::{KeyType, SignatureAlgorithm};
 use crate::x509::chain::Chain;
 use crate::x509::profile::{ExtendedKeyUsage, Profile};
 
 const DAY_S: i64 = 24 * 3600;
+
+/// How long the start waits for a token to be found, logged in to, and to sign once.
+const TOKEN_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What keeps kipuka from starting, in words for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -44,20 +52,63 @@ pub(crate) async fn open_store(config: &Config) -> Result<Store, StartError> {
     Ok(store)
 }
 
-/// Opens the token of `[hsm]`.
-pub(crate) async fn open_token(hsm: &Hsm) -> Result<Arc<Token>, StartError> {
-    let options = TokenOptions {
+/// The tokens, by their names in the configuration.
+pub(crate) type Tokens = BTreeMap<String, Arc<Token>>;
+
+/// The token of an `[hsm]`, not looked for yet.
+pub(crate) fn token(hsm: &Hsm, metrics: &Metrics) -> Result<Arc<Token>, StartError> {
+    Token::new(TokenOptions {
+        name: hsm.name.clone(),
         library: hsm.library.clone(),
         slot: hsm.slot,
         token_label: hsm.token_label.clone(),
         pin: hsm.pin.clone(),
         max_sessions: hsm.max_sessions,
         sign_deadline: hsm.sign_deadline,
-    };
-    blocking(move || Token::open(options)).await?.map_err(|error| match error {
-        OpenError::PinRefused { .. } => StartError::PinRefused(format!("[hsm]: {error}")),
-        _ => StartError::new("[hsm]", error),
+        keepalive: hsm.keepalive,
+        metrics: metrics.token(&hsm.name),
     })
+    .map_err(|error| hsm_error(&hsm.name, &error))
+}
+
+/// The token of an `[hsm]`, found and logged in.
+pub(crate) async fn open_token(hsm: &Hsm, metrics: &Metrics) -> Result<Arc<Token>, StartError> {
+    let token = token(hsm, metrics)?;
+    let found = Arc::clone(&token);
+    ask(move || found.find()).await?.map_err(|error| hsm_error(&hsm.name, &error))?;
+    Ok(token)
+}
+
+/// The token of each `[hsm]` that a CA uses: one of `open` where it is the same, else a new one.
+pub(super) fn tokens(
+    config: &Config,
+    open: &[(&Hsm, &Arc<Token>)],
+    metrics: &Metrics,
+) -> Result<Tokens, StartError> {
+    let used = |hsm: &&Hsm| {
+        config
+            .cas
+            .iter()
+            .any(|ca| matches!(&ca.key, CaKey::Hsm { tokens, .. } if tokens.contains(&hsm.name)))
+    };
+    let mut tokens = Tokens::new();
+    for hsm in config.hsms.iter().filter(used) {
+        let known = open.iter().find(|(old, _)| same_token(old, hsm));
+        let token = match known {
+            Some((_, token)) => Arc::clone(token),
+            None => token(hsm, metrics)?,
+        };
+        tokens.insert(hsm.name.clone(), token);
+    }
+    Ok(tokens)
+}
+
+fn hsm_error(name: &str, error: &OpenError) -> StartError {
+    let place = if name == "hsm" { "[hsm]".to_owned() } else { format!("[[hsm]] {name:?}") };
+    match error {
+        OpenError::PinRefused { .. } => StartError::PinRefused(format!("{place}: {error}")),
+        _ => StartError::new(place, error),
+    }
 }
 
 /// Whether any CA's key is in the token.
@@ -65,16 +116,18 @@ pub(crate) fn needs_token(config: &Config) -> bool {
     config.cas.iter().any(|ca| matches!(ca.key, CaKey::Hsm { .. }))
 }
 
-/// Whether two `[hsm]` sections lead to the same login, so that the open token serves both.
+/// Whether two `[hsm]` sections have the same name and lead to the same login, so that the open token serves both.
 pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
     let pin = |hsm: &Hsm| hsm.pin.as_ref().map(|pin| pin.expose_secret().to_owned());
     let rest = |hsm: &Hsm| {
         (
+            hsm.name.clone(),
             hsm.library.clone(),
             hsm.slot,
             hsm.token_label.clone(),
             hsm.max_sessions,
             hsm.sign_deadline,
+            hsm.keepalive,
         )
     };
     rest(old) == rest(new) && pin(old) == pin(new)
@@ -84,7 +137,8 @@ pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
 /// together.
 pub(crate) async fn open_authority(
     ca: &Ca,
-    token: Option<&Arc<Token>>,
+    tokens: &Tokens,
+    demand: Demand,
     now: Timestamp,
 ) -> Result<Authority, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::new(format!("CA {:?}", ca.id), error);
@@ -96,16 +150,20 @@ pub(crate) async fn open_authority(
     check_certificate(ca, &chain, now).map_err(|why| failed(&format!("{path}: {why}")))?;
     let expected = chain.issuer().public_key().clone();
     let algorithm = algorithm(ca.digest, expected.key_type());
-    let signer: Arc<dyn Signer> = match (&ca.key, token) {
-        (CaKey::Hsm { cka_id }, Some(token)) => {
-            let (token, id) = (Arc::clone(token), cka_id.clone());
-            let open = move || Pkcs11Signer::open(&token, &id, algorithm, &expected);
-            Arc::new(blocking(open).await?.map_err(|error| failed(&error))?)
+    let signer: Arc<dyn Signer> = match &ca.key {
+        CaKey::Hsm { cka_id, tokens: names, sharing } => {
+            let mut places = Vec::new();
+            for name in names {
+                let token = tokens.get(name).ok_or_else(|| failed(&"its token is not open"))?;
+                let signer = Pkcs11Signer::new(token, cka_id, algorithm, &expected);
+                places.push((name.as_str(), Arc::new(signer.map_err(|error| failed(&error))?)));
+            }
+            prove(&ca.id, &places, demand).await?;
+            let signers = places.into_iter().map(|(_, signer)| signer as Arc<dyn Signer>);
+            Failover::over(signers.collect(), *sharing == Sharing::ByLoad)
+                .ok_or_else(|| failed(&"it names no token"))?
         }
-        (CaKey::Hsm { .. }, None) => {
-            return Err(failed(&"its key is in a token, and none is open"));
-        }
-        (CaKey::File(path), _) => Arc::new(
+        CaKey::File(path) => Arc::new(
             KeyFile::open(path, algorithm, Some(&expected)).map_err(|error| failed(&error))?,
         ),
     };
@@ -125,6 +183,58 @@ pub(crate) async fn open_authority(
             caa_identities: ca.caa_identities.clone(),
         },
     })
+}
+
+/// What is asked of a CA's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// One must sign: at the start somebody is there to see to it.
+    OneSigns,
+    /// While serving, a token that is away for now does not keep a new configuration out.
+    NoneIsWrong,
+}
+
+/// Has every place of a CA's key prove it. Those that do not are taken for down, and probed until they
+/// are well, where the demand is met all the same.
+async fn prove(
+    ca: &str,
+    places: &[(&str, Arc<Pkcs11Signer>)],
+    demand: Demand,
+) -> Result<(), StartError> {
+    let mut failures = Vec::new();
+    for (name, signer) in places {
+        // Not asked while it is known to be down: each CA would wait for it anew.
+        let proof = match signer.known_to_be_down() {
+            Some(error) => Err(error),
+            None => {
+                let proving = Arc::clone(signer);
+                ask(move || proving.prove()).await?
+            }
+        };
+        if let Err(error) = proof {
+            failures.push((*name, signer, error));
+        }
+    }
+    let none = failures.len() == places.len();
+    let away = failures.iter().all(|(_, _, error)| error.may_pass());
+    let enough = !none || (demand == Demand::NoneIsWrong && away);
+    let mut first = None;
+    for (name, signer, error) in failures {
+        let text = match name {
+            "hsm" => format!("CA {ca:?}: {error}"),
+            name => format!("CA {ca:?}: token {name:?}: {error}"),
+        };
+        if enough {
+            tracing::error!(ca.id = ca, token = name, error = text, "a token is not ready");
+            signer.take_for_down(error);
+        } else if first.is_none() {
+            first = Some(match error {
+                OpenError::PinRefused { .. } => StartError::PinRefused(text),
+                _ => StartError::Failed(text),
+            });
+        }
+    }
+    first.map_or(Ok(()), Err)
 }
 
 /// The certificate must be in force, and carry the key usages that the configuration demands.
@@ -182,13 +292,14 @@ pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartErro
 /// Opens every `[[ca]]`, and has the store know their chains.
 pub(super) async fn open_authorities(
     config: &Config,
-    token: Option<&Arc<Token>>,
+    tokens: &Tokens,
     store: &Store,
+    demand: Demand,
     now: Timestamp,
 ) -> Result<Authorities, StartError> {
     let mut authorities = Vec::with_capacity(config.cas.len());
     for ca in &config.cas {
-        let authority = open_authority(ca, token, now).await?;
+        let authority = open_authority(ca, tokens, demand, now).await?;
         store
             .keep_issuer(&authority.chain.download_chain())
             .await
@@ -204,8 +315,20 @@ pub(super) async fn open_authorities(
     Ok(Authorities::new(authorities))
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StartError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| StartError::new("start", error))
+/// Has a token do something, for a bounded time. On a thread of its own, which the end of the
+/// process does not wait for, as it would for the runtime's.
+async fn ask<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<Result<T, OpenError>, StartError> {
+    let (reply, answer) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("kipuka-hsm-open".to_owned())
+        // Nobody may be left to take the answer.
+        .spawn(move || drop(reply.send(work())))
+        .map_err(|error| StartError::new("start", error))?;
+    match tokio::time::timeout(TOKEN_ANSWERS_WITHIN, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(StartError::new("start", "the PKCS#11 library panicked")),
+        Err(_) => Ok(Err(OpenError::NoAnswer(TOKEN_ANSWERS_WITHIN))),
+    }
 }

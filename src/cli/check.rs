@@ -6,11 +6,12 @@ use std::path::Path;
 use secrecy::ExposeSecret as _;
 
 use super::{Failure, environment, load};
-use crate::app;
+use crate::app::{self, Demand, Tokens};
 use crate::clock::Clock;
-use crate::config::{CaKey, Config, Needs};
+use crate::config::{Ca, CaKey, Config, Needs};
 use crate::signer::pkcs11;
 use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 
 pub(super) fn check(config: Option<&Path>) -> Result<(), Failure> {
     let (config, warnings) = load(config, Needs::Serve)?;
@@ -52,24 +53,27 @@ async fn look(config: &Config, report: &mut Report) {
         Ok(state) => report.ok(format!("database {}", config.database.describe()), state),
         Err(error) => report.wrong(format!("database {}: {error}", config.database.describe())),
     }
-    let mut token = None;
-    if let Some(hsm) = config.hsm.as_ref().filter(|_| app::needs_token(config)) {
-        match app::open_token(hsm).await {
+    let metrics = Metrics::new();
+    let mut tokens = Tokens::new();
+    for hsm in config.hsms.iter().filter(|_| app::needs_token(config)) {
+        match app::open_token(hsm, &metrics).await {
             Ok(open) => {
-                let place = format!("{:?} in slot {:#x}, logged in", open.label(), open.slot());
+                let slot = open.slot().unwrap_or_default();
+                let place = format!("{:?} in slot {slot:#x}, logged in", open.label());
                 report.ok(format!("token of {}", hsm.library.display()), place);
-                token = Some(open);
+                tokens.insert(hsm.name.clone(), open);
             }
             Err(error) => report.wrong(error),
         }
     }
     let now = Clock::System.now();
-    for ca in &config.cas {
-        if token.is_none() && matches!(ca.key, CaKey::Hsm { .. }) {
+    // Each place of a key by itself: with one of them a CA issues, and all are to be in order.
+    for (ca, place) in config.cas.iter().flat_map(places) {
+        if place.is_some_and(|place| !tokens.contains_key(place)) {
             report.wrong(format!("CA {:?}: its token is not there (see above)", ca.id));
             continue;
         }
-        match app::open_authority(ca, token.as_ref(), now).await {
+        match app::open_authority(&ca, &tokens, Demand::OneSigns, now).await {
             Ok(authority) => {
                 let message = b"kipuka check".to_vec();
                 match authority.signer.sign(message).await {
@@ -103,6 +107,19 @@ async fn look(config: &Config, report: &mut Report) {
             Err(error) => report.wrong(error),
         },
     }
+}
+
+/// A CA for each token that holds its key, with that token alone.
+fn places(ca: &Ca) -> Vec<(Ca, Option<&str>)> {
+    let CaKey::Hsm { tokens, .. } = &ca.key else { return vec![(ca.clone(), None)] };
+    let alone = |token: &String| {
+        let mut alone = ca.clone();
+        if let CaKey::Hsm { tokens, .. } = &mut alone.key {
+            *tokens = vec![token.clone()];
+        }
+        alone
+    };
+    tokens.iter().map(|token| (alone(token), Some(token.as_str()))).collect()
 }
 
 /// Changes nothing: a SQLite file that is not there yet is not made.

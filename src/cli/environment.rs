@@ -11,12 +11,8 @@ use crate::config::Config;
 /// starts itself again with it, under the same process id: to change the environment of a process
 /// that has threads is not safe.
 pub(super) fn complete(config: &Config) -> Result<(), Failure> {
-    match &config.hsm {
-        Some(hsm) => {
-            set(hsm.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-        }
-        None => Ok(()),
-    }
+    let variables = config.hsms.iter().flat_map(|hsm| &hsm.environment);
+    set(variables.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 /// Returns where all of these are set, and does not return else.

@@ -13,6 +13,7 @@ use crate::signer::pkcs11::inventory::{self, SlotEntry};
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::signer::pkcs11::{self, Token};
 use crate::telemetry::logging;
+use crate::telemetry::metrics::Metrics;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -89,11 +90,14 @@ fn with_hsm(
     let (config, _) = load(config, needs)?;
     environment::complete(&config)?;
     logging::init(&config.log, &|name| std::env::var(name).ok()).map_err(Failure::failed)?;
-    match &config.hsm {
-        Some(hsm) => work(&config, hsm),
-        None => {
-            let file = config.file.display();
-            Err(Failure::Misconfigured(format!("{file}: there is no [hsm] section; add one")))
+    let file = config.file.display();
+    match &config.hsms[..] {
+        [hsm] => work(&config, hsm),
+        [] => Err(Failure::Misconfigured(format!("{file}: there is no [hsm] section; add one"))),
+        several => {
+            let names: Vec<_> = several.iter().map(|hsm| hsm.name.as_str()).collect();
+            let names = names.join(", ");
+            Err(Failure::Misconfigured(format!("{file}: there are several tokens: {names}")))
         }
     }
 }
@@ -103,7 +107,7 @@ fn with_token(
     work: impl FnOnce(&Arc<Token>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     with_hsm(config, Needs::Token, |_, hsm| {
-        let token = super::runtime()?.block_on(app::open_token(hsm))?;
+        let token = super::runtime()?.block_on(app::open_token(hsm, &Metrics::new()))?;
         work(&token)
     })
 }

@@ -1,16 +1,18 @@
-//! `[hsm]`: the PKCS#11 library, the token and its PIN.
+//! `[hsm]`, or several `[[hsm]]`: the PKCS#11 library, the token and its PIN.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use toml::de::DeTable;
 
 use super::mistake::At;
-use super::reader::{Section, shortened};
+use super::reader::{Reader, Section, shortened};
 use super::{Needs, secret};
 
 pub(super) const KEYS: &[&str] = &[
+    "name",
     "library",
     "slot",
     "token_label",
@@ -19,15 +21,24 @@ pub(super) const KEYS: &[&str] = &[
     "pin",
     "max_sessions",
     "sign_deadline_s",
+    "keepalive_s",
     "environment",
 ];
 
 /// `CK_TOKEN_INFO.label` has 32 bytes (PKCS#11 v3.0 §3.2).
 const MAX_LABEL_BYTES: usize = 32;
 
+/// Below the 30 s after which a YubiHSM 2 drops a session.
+const DEFAULT_KEEPALIVE_S: u64 = 15;
+
+/// Longer names would not fit into a line of `kipuka check`.
+const MAX_NAME_BYTES: usize = 64;
+
 /// `[hsm]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Hsm {
+    /// What a `[[ca]]` calls it by; unique. A single `[hsm]` without a name is called `hsm`.
+    pub(crate) name: String,
     /// A name without a slash is for the system's loader to find.
     pub(crate) library: PathBuf,
     /// Where both are set, the token must have this slot and this label; at least one is set.
@@ -39,11 +50,56 @@ pub(crate) struct Hsm {
     pub(crate) max_sessions: Option<usize>,
     /// How long one signature may take; `None`: the signer's default.
     pub(crate) sign_deadline: Option<Duration>,
+    /// How long a session may lie idle before it is used, so that the token does not drop it; `None`
+    /// where it may for ever.
+    pub(crate) keepalive: Option<Duration>,
     /// What the library must find in the environment of the process, such as `SOFTHSM2_CONF`.
     pub(crate) environment: BTreeMap<String, String>,
 }
 
-pub(super) fn read(section: &Section<'_>) -> Hsm {
+/// Every token, in the order of the file.
+pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>) -> Vec<Hsm> {
+    let sections = reader.one_or_more(root, "hsm", KEYS);
+    let several = sections.len() > 1;
+    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut variables: HashMap<String, (String, String)> = HashMap::new();
+    let mut hsms = Vec::new();
+    for section in &sections {
+        if several {
+            section.missing(
+                "name",
+                "name this token, for [[ca]] to say which it means: name = \"east\"",
+            );
+        }
+        let hsm = read(section);
+        let line = section.line.unwrap_or_default();
+        if let Some(first) = names.get(&hsm.name).filter(|_| section.has("name")) {
+            section.wrong(
+                "name",
+                format!("the [[hsm]] on line {first} is called `{}` too", shortened(&hsm.name)),
+                "give each token a name of its own",
+            );
+        }
+        names.insert(hsm.name.clone(), line);
+        // There is one environment for all libraries of the process.
+        for (variable, value) in &hsm.environment {
+            let here = (value.clone(), hsm.name.clone());
+            if let Some((other, name)) = variables.insert(variable.clone(), here)
+                && other != *value
+            {
+                section.wrong(
+                    "environment",
+                    format!("{} has another value in the [[hsm]] `{name}`", shortened(variable)),
+                    "give it the same value in both: a process has one environment",
+                );
+            }
+        }
+        hsms.push(hsm);
+    }
+    hsms
+}
+
+fn read(section: &Section<'_>) -> Hsm {
     if !section.has("slot") && !section.has("token_label") {
         section.wrong(
             "token_label",
@@ -52,6 +108,7 @@ pub(super) fn read(section: &Section<'_>) -> Hsm {
         );
     }
     Hsm {
+        name: name(section),
         library: library(section),
         slot: slot(section),
         token_label: token_label(section),
@@ -60,8 +117,25 @@ pub(super) fn read(section: &Section<'_>) -> Hsm {
             .integer("max_sessions", 1..=1024)
             .and_then(|sessions| usize::try_from(sessions).ok()),
         sign_deadline: section.integer("sign_deadline_s", 1..=600).map(Duration::from_secs),
+        keepalive: match section.integer("keepalive_s", 0..=3600) {
+            Some(0) => None,
+            seconds => Some(Duration::from_secs(seconds.unwrap_or(DEFAULT_KEEPALIVE_S))),
+        },
         environment: environment(section),
     }
+}
+
+fn name(section: &Section<'_>) -> String {
+    let Some(name) = section.string("name") else { return "hsm".to_owned() };
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !name.value.bytes().all(good) || name.value.len() > MAX_NAME_BYTES {
+        section.wrong(
+            "name",
+            format!("`{}` is no name for a token", shortened(name.value)),
+            "use a to z, 0 to 9 and -, at most 64 of them",
+        );
+    }
+    name.value.to_owned()
 }
 
 fn library(section: &Section<'_>) -> PathBuf {

@@ -25,7 +25,7 @@ mod value;
 
 #[cfg(test)]
 pub(crate) use ca::KeyUsage;
-pub(crate) use ca::{Ca, CaKey, Digest};
+pub(crate) use ca::{Ca, CaKey, Digest, Sharing};
 pub(crate) use database::Database;
 pub(crate) use find::find;
 pub(crate) use hsm::Hsm;
@@ -61,7 +61,8 @@ pub(crate) struct Config {
     pub(crate) file: PathBuf,
     pub(crate) server: Server,
     pub(crate) database: Database,
-    pub(crate) hsm: Option<Hsm>,
+    /// In the order of the file.
+    pub(crate) hsms: Vec<Hsm>,
     /// In the order of the file; with [`Needs::Serve`] at least one.
     pub(crate) cas: Vec<Ca>,
     pub(crate) validation: Validation,
@@ -112,8 +113,8 @@ pub(crate) fn parse(
 
 fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
     reader.unknown_sections(root);
-    let hsm = reader.section(root, "hsm", hsm::KEYS).map(|section| hsm::read(&section));
-    if hsm.is_none() && !root.contains_key("hsm") && reader.needs == Needs::Token {
+    let hsms = hsm::read_all(reader, root);
+    if hsms.is_empty() && !root.contains_key("hsm") && reader.needs == Needs::Token {
         reader.mistake(
             &Place::new(None, "hsm"),
             "this command works on the token, and there is no [hsm] section",
@@ -124,8 +125,8 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
         file: reader.file.to_owned(),
         server: server::read(&reader.section_or_empty(root, "server", server::KEYS)),
         database: database::read(&reader.section_or_empty(root, "database", database::KEYS)),
-        cas: ca::read_all(reader, root, root.contains_key("hsm")),
-        hsm,
+        cas: ca::read_all(reader, root, &hsms),
+        hsms,
         validation: validation::read(&reader.section_or_empty(
             root,
             "validation",

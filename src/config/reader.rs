@@ -133,16 +133,8 @@ impl<'e> Reader<'e> {
             }
             other => {
                 let line = Some(self.line_at(key.span().start));
-                let (what, remedy) = match (name, other) {
-                    ("hsm", DeValue::Array(_)) => (
-                        "several [[hsm]] tables are not supported".to_owned(),
-                        "keep one, and write it [hsm]".to_owned(),
-                    ),
-                    _ => (
-                        format!("is a section, not {}", article(other.type_str())),
-                        format!("write {} on a line of its own", header(name)),
-                    ),
-                };
+                let what = format!("is a section, not {}", article(other.type_str()));
+                let remedy = format!("write {} on a line of its own", header(name));
                 self.mistake(&Place::new(line, name), what, remedy);
                 None
             }
@@ -158,6 +150,19 @@ impl<'e> Reader<'e> {
     ) -> Section<'a> {
         let empty = Section { reader: self, name, line: None, keys, table: None };
         self.section(root, name, keys).unwrap_or(empty)
+    }
+
+    /// The section `[name]`, or the sections `[[name]]` in their order.
+    pub(super) fn one_or_more<'a>(
+        &'a self,
+        root: &'a DeTable<'a>,
+        name: &'static str,
+        keys: &'static [&'static str],
+    ) -> Vec<Section<'a>> {
+        match root.get(name).map(toml::Spanned::get_ref) {
+            Some(DeValue::Array(_)) => self.sections(root, name, keys),
+            _ => self.section(root, name, keys).into_iter().collect(),
+        }
     }
 
     /// The sections `[[name]]`, in their order.

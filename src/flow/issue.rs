@@ -12,6 +12,9 @@ use crate::x509::csr::CertificateRequest;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// While the signer is down its work is not claimed at all; this is for what was, and bounds how
+/// late it goes on.
+const LONGEST_PAUSE_FOR_SIGNER: Duration = Duration::from_secs(2);
 /// How long a plan is worth signing: after that the certificate's dates are stale and so, perhaps,
 /// is what the authorizations proved.
 const PLAN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -28,7 +31,8 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
     let authorities = context.authorities.load_full();
     let Some(authority) = authorities.get(&plan.ca) else {
         // The CA was taken out of the configuration; it may come back.
-        return put_off(context, lease, &plan, "its CA is not configured").await;
+        let why = "its CA is not configured";
+        return put_off(context, lease, &plan, why, LONGEST_PAUSE).await;
     };
     let request = match CertificateRequest::from_der(&plan.csr) {
         Ok(request) => request,
@@ -45,11 +49,11 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
     let certificate = match authority.sign(linted).await {
         Ok(certificate) => certificate,
         Err(SignFailure::Unavailable(error)) => {
-            return put_off(context, lease, &plan, &error).await;
+            return put_off(context, lease, &plan, &error, LONGEST_PAUSE_FOR_SIGNER).await;
         }
         Err(SignFailure::Wrong(error)) => {
             tracing::error!(ca.id = plan.ca, order.id = order_id, error, "a signature was wrong");
-            return put_off(context, lease, &plan, &error).await;
+            return put_off(context, lease, &plan, &error, LONGEST_PAUSE_FOR_SIGNER).await;
         }
     };
     let completed =
@@ -70,9 +74,10 @@ async fn put_off(
     lease: Lease,
     plan: &PlannedCertificate,
     why: &str,
+    longest: Duration,
 ) -> Result<(), Error> {
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(lease.attempt().min(16) - 1));
-    let pause = doubled.min(LONGEST_PAUSE);
+    let pause = doubled.min(longest);
     tracing::warn!(
         ca.id = plan.ca,
         order.id = lease.subject(),

@@ -54,6 +54,8 @@ pub(crate) struct Limits {
     pub(crate) order_lifetime: Duration,
     /// How often a validation is tried that got no answer.
     pub(crate) validation_attempts: u32,
+    /// Longer than one signature can take: after this, another worker may take the work.
+    pub(crate) issuance_lease: Duration,
 }
 
 impl Default for Limits {
@@ -62,6 +64,7 @@ impl Default for Limits {
             hold: Duration::from_secs(4),
             order_lifetime: Duration::from_secs(7 * 24 * 3600),
             validation_attempts: 4,
+            issuance_lease: Duration::from_secs(20),
         }
     }
 }

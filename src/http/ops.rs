@@ -47,6 +47,15 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
             }
         };
         answer["ca"][&authority.id] = json!(state);
+        // Of several places one is enough to be ready; which are not is worth knowing all the same.
+        let places = authority.signer.places();
+        if places.len() > 1 {
+            let place = |(place, health): (String, Health)| match health {
+                Health::Up => (place, json!("ok")),
+                Health::Down(why) => (place, json!(why)),
+            };
+            answer["places"][&authority.id] = places.into_iter().map(place).collect();
+        }
     }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(answer)).into_response()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::x509::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
 
+pub(crate) mod failover;
 pub(crate) mod key_file;
 pub(crate) mod pkcs11;
 #[cfg(test)]
@@ -31,11 +32,21 @@ pub(crate) trait Signer: Send + Sync {
     /// Each [`SignError`] says what the caller can do.
     fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>>;
 
-    /// Whether the last thing that was tried worked. It never waits for the key.
+    /// Whether a signature can be expected. It never waits for the key.
     fn health(&self) -> Health;
+
+    /// How many signatures are waited for.
+    fn load(&self) -> usize {
+        0
+    }
 
     /// Which key this is, for logs and `kipuka check`; no secret in it.
     fn describe(&self) -> String;
+
+    /// Each place where the key is, and how it is.
+    fn places(&self) -> Vec<(String, Health)> {
+        vec![(self.describe(), self.health())]
+    }
 }
 
 /// Why there is no signature, by what the caller can do.
@@ -47,10 +58,10 @@ pub(crate) enum SignError {
     /// Try again later; the call may still be running inside the PKCS#11 library.
     #[error("the token gave no signature within {} ms", deadline.as_millis())]
     Deadline { deadline: Duration },
-    /// Do not try again: an operator must correct the PIN and restart, or the token locks itself.
+    /// Do not try again: an operator must correct the PIN, or the token locks itself.
     #[error(
         "the token refused the PIN; kipuka does not try it again, because tokens lock after a few \
-         wrong PINs: correct the PIN and restart kipuka"
+         wrong PINs: correct the PIN, then reload kipuka (SIGHUP)"
     )]
     PinRefused,
     /// Do not try again with this key: it is not the one in the certificate, or its token is broken.

@@ -140,12 +140,16 @@ impl Drop for Waiter {
 
 impl Store {
     /// Claims up to `limit` pieces of work that are due, each until `lease` has passed.
+    ///
+    /// Issuance for the CAs of `not_for` is left to those who can do it; other work is not asked for
+    /// its CA.
     pub(crate) async fn claim(
         &self,
         kind: WorkKind,
         now: Timestamp,
         lease: Duration,
         limit: i64,
+        not_for: &[&str],
         entropy: Entropy,
     ) -> Result<Vec<Lease>, StoreError> {
         // On Postgres an array, which is made once: a subquery behind IN may be run for each row, and
@@ -153,15 +157,24 @@ impl Store {
         let update = self.db.pick(
             "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
              WHERE kind = $3 AND subject IN (SELECT subject FROM work \
-             WHERE kind = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5) \
+             WHERE kind = $3 AND due_at <= $4 AND ($6 = '' OR NOT EXISTS (SELECT 1 FROM orders \
+             WHERE orders.id = work.subject AND $6 LIKE '%/' || orders.ca || '/%')) \
+             ORDER BY due_at LIMIT $5) \
              RETURNING subject, attempts",
             "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
              WHERE kind = $3 AND subject = ANY (ARRAY(SELECT subject FROM work \
-             WHERE kind = $3 AND due_at <= $4 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)) \
+             WHERE kind = $3 AND due_at <= $4 AND ($6 = '' OR NOT EXISTS (SELECT 1 FROM orders \
+             WHERE orders.id = work.subject AND $6 LIKE '%/' || orders.ca || '/%')) \
+             ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)) \
              RETURNING subject, attempts",
         );
         let token = entropy.id()?;
-        let values = values![token.as_str(), now.plus(lease), kind.as_str(), now, limit];
+        // One text for any number of CAs. Their ids hold neither the slash nor what LIKE reads.
+        let not_for = match not_for {
+            [] => String::new(),
+            cas => format!("/{}/", cas.join("/")),
+        };
+        let values = values![token.as_str(), now.plus(lease), kind.as_str(), now, limit, not_for];
         let rows = self.db.change(update, values).await?;
         rows.iter()
             .map(|row| {

@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::flow::{Error, SharedContext};
+use crate::flow::{Context, Error, SharedContext};
 use crate::store::{Lease, StoreError, WorkKind};
 
 /// How long to sleep at most: another instance may have put work on the list.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How long to wait where what is due cannot be done now. It bounds how late issuance goes on once a
+/// token is back.
+const NOT_NOW: Duration = Duration::from_millis(200);
 /// How long to leave a database alone that just failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -21,6 +24,8 @@ pub(super) struct Terms {
     /// Longer than one attempt can take: after this, another worker may take the work.
     pub(super) lease: Duration,
     pub(super) at_once: usize,
+    /// The CAs whose work had better be left to another instance, or to later.
+    pub(super) not_for: fn(&Context) -> Vec<String>,
 }
 
 /// Runs `work` for each piece of work until `stop` turns true.
@@ -92,8 +97,14 @@ async fn claim(
     match store.next_due(terms.kind).await? {
         Some(due) if due <= now => {
             let limit = i64::try_from(places).unwrap_or(i64::MAX);
-            let leases = store.claim(terms.kind, now, terms.lease, limit, context.entropy).await?;
-            Ok(Claimed::Leases(leases))
+            let not_for = (terms.not_for)(context);
+            let not_for: Vec<&str> = not_for.iter().map(String::as_str).collect();
+            let leases =
+                store.claim(terms.kind, now, terms.lease, limit, &not_for, context.entropy).await?;
+            match leases.is_empty() {
+                true => Ok(Claimed::NothingFor(NOT_NOW)),
+                false => Ok(Claimed::Leases(leases)),
+            }
         }
         due => Ok(Claimed::NothingFor(
             due.map_or(LONGEST_SLEEP, |due| due.since(now).min(LONGEST_SLEEP)),

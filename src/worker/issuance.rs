@@ -1,18 +1,27 @@
 //! Planned certificates to sign.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 
 use super::each::{self, Terms};
-use crate::flow::{self, SharedContext};
+use crate::flow::{self, Context, SharedContext};
+use crate::signer::Health;
 use crate::store::WorkKind;
 
-/// The signer's deadline is well under this; more at once than a token has sessions keeps it busy.
-const TERMS: Terms =
-    Terms { kind: WorkKind::Issuance, lease: Duration::from_secs(20), at_once: 64 };
-
 pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+    let terms = Terms {
+        kind: WorkKind::Issuance,
+        lease: context.limits.issuance_lease,
+        // More than a token has sessions keeps it busy.
+        at_once: 64,
+        not_for: cas_that_cannot_sign,
+    };
     let issue = |context: SharedContext, lease| async move { flow::issue(&context, lease).await };
-    each::run(context, stop, TERMS, issue).await;
+    each::run(context, stop, terms, issue).await;
+}
+
+/// Their orders wait on the list, where another instance may find them.
+fn cas_that_cannot_sign(context: &Context) -> Vec<String> {
+    let authorities = context.authorities.load();
+    let down = authorities.iter().filter(|authority| authority.signer.health() != Health::Up);
+    down.map(|authority| authority.id.clone()).collect()
 }

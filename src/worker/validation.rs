@@ -9,8 +9,12 @@ use crate::flow::{self, SharedContext};
 use crate::store::WorkKind;
 
 /// A validation is bounded by the validator, at well under this.
-const TERMS: Terms =
-    Terms { kind: WorkKind::Validation, lease: Duration::from_secs(20), at_once: 64 };
+const TERMS: Terms = Terms {
+    kind: WorkKind::Validation,
+    lease: Duration::from_secs(20),
+    at_once: 64,
+    not_for: |_| Vec::new(),
+};
 
 pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
     let validate =

@@ -20,7 +20,11 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ("x509", &[], "RFC 5280: bytes in, bytes out"),
     ("acme", &["jose", "clock"], "the rules of RFC 8555 are values in, values out"),
     ("store", &["acme", "clock", "entropy"], "it remembers facts and decides nothing"),
-    ("signer", &["x509", "clock", "entropy"], "a signer knows keys, not what is signed with them"),
+    (
+        "signer",
+        &["x509", "clock", "entropy", "telemetry"],
+        "a signer knows keys, not what is signed with them",
+    ),
     ("validation", &["acme", "clock"], "it looks at the network and remembers nothing"),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Needs, Section, Shared, shortened};
+use super::{Hsm, Needs, Section, Shared, shortened};
 
 /// Longer than any token's `CKA_ID`.
 const MAX_ID_BYTES: usize = 255;
@@ -10,15 +10,30 @@ const MAX_ID_BYTES: usize = 255;
 /// Where a CA's key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CaKey {
-    /// In the token of `[hsm]`, under this `CKA_ID`.
-    Hsm { cka_id: Vec<u8> },
+    /// In each of these tokens, under this `CKA_ID`.
+    Hsm {
+        cka_id: Vec<u8>,
+        /// Names of `[[hsm]]` tables, each once; at least one.
+        tokens: Vec<String>,
+        sharing: Sharing,
+    },
     /// In a PEM file that only its owner can read.
     File(PathBuf),
 }
 
-pub(super) fn read(section: &Section<'_>, has_hsm: bool) -> CaKey {
+/// How several tokens with the same key divide the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// The first that is well signs; the others wait for it to fail.
+    #[default]
+    InOrder,
+    /// The one with the least to do signs.
+    ByLoad,
+}
+
+pub(super) fn read(section: &Section<'_>, hsms: &[Hsm]) -> CaKey {
     if section.has("hsm_slot") {
-        return in_token(section, has_hsm);
+        return in_token(section, hsms);
     }
     if !section.has("key") {
         section.wrong(
@@ -34,8 +49,8 @@ pub(super) fn read(section: &Section<'_>, has_hsm: bool) -> CaKey {
     CaKey::File(key.value)
 }
 
-fn in_token(section: &Section<'_>, has_hsm: bool) -> CaKey {
-    if !has_hsm {
+fn in_token(section: &Section<'_>, hsms: &[Hsm]) -> CaKey {
+    if hsms.is_empty() {
         section.wrong(
             "hsm_slot",
             "there is no [hsm] section that says which token the key is in",
@@ -47,7 +62,59 @@ fn in_token(section: &Section<'_>, has_hsm: bool) -> CaKey {
         let place = section.place("key");
         section.reader.warn(&place, "is ignored, for hsm_slot is set", "remove key");
     }
-    CaKey::Hsm { cka_id: cka_id(section).unwrap_or_default() }
+    CaKey::Hsm {
+        cka_id: cka_id(section).unwrap_or_default(),
+        tokens: tokens(section, hsms),
+        sharing: sharing(section),
+    }
+}
+
+/// The tokens that `hsm` names; without it the only one there is.
+fn tokens(section: &Section<'_>, hsms: &[Hsm]) -> Vec<String> {
+    let known = || hsms.iter().map(|hsm| hsm.name.as_str()).collect::<Vec<_>>().join(", ");
+    if !section.has("hsm") {
+        if hsms.len() > 1 {
+            section.wrong(
+                "hsm",
+                "is missing, and there are several tokens",
+                format!("name those that hold this CA's key, of: {}", known()),
+            );
+        }
+        return hsms.iter().take(1).map(|hsm| hsm.name.clone()).collect();
+    }
+    let named = match section.is_string("hsm") {
+        true => section.string("hsm").into_iter().collect(),
+        false => section.strings("hsm").unwrap_or_default(),
+    };
+    let mut tokens: Vec<String> = Vec::new();
+    for name in named {
+        if !hsms.iter().any(|hsm| hsm.name == name.value) {
+            let what = format!("there is no [[hsm]] with the name `{}`", shortened(name.value));
+            section.reader.mistake(&name.place, what, format!("write one of: {}", known()));
+        } else if tokens.iter().any(|token| token == name.value) {
+            let what = format!("names `{}` twice", name.value);
+            section.reader.mistake(&name.place, what, "name each token once");
+        } else {
+            tokens.push(name.value.to_owned());
+        }
+    }
+    if tokens.is_empty() {
+        section.wrong("hsm", "names no token", format!("write one of: {}", known()));
+    }
+    tokens
+}
+
+fn sharing(section: &Section<'_>) -> Sharing {
+    let Some(name) = section.string("hsm_sharing") else { return Sharing::default() };
+    match name.value {
+        "in-order" => Sharing::InOrder,
+        "by-load" => Sharing::ByLoad,
+        other => {
+            let what = format!("`{}` is no way to share", shortened(other));
+            section.wrong("hsm_sharing", what, "write \"in-order\" or \"by-load\"");
+            Sharing::default()
+        }
+    }
 }
 
 /// A number is its big-endian bytes without zeros in front (3 is 03, 256 is 01 00); a string is

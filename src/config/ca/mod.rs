@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 use url::Url;
 
-use super::Needs;
 use super::files::Shared;
 use super::mistake::Place;
 use super::reader::{Reader, Section, shortened};
+use super::{Hsm, Needs};
 
 mod key;
 mod key_usage;
 
-pub(crate) use key::CaKey;
+pub(crate) use key::{CaKey, Sharing};
 pub(crate) use key_usage::KeyUsage;
 
 pub(super) const KEYS: &[&str] = &[
@@ -22,6 +22,8 @@ pub(super) const KEYS: &[&str] = &[
     "name",
     "cert",
     "hsm_slot",
+    "hsm",
+    "hsm_sharing",
     "key",
     "validity_days",
     "key_usage",
@@ -69,7 +71,7 @@ pub(crate) enum Digest {
     Sha512,
 }
 
-pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, has_hsm: bool) -> Vec<Ca> {
+pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) -> Vec<Ca> {
     let sections = reader.sections(root, "ca", KEYS);
     if sections.is_empty() && !root.contains_key("ca") && reader.needs == Needs::Serve {
         reader.mistake(
@@ -82,7 +84,7 @@ pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, has_hsm: bool) -
     let mut lines: HashMap<String, usize> = HashMap::new();
     let mut cas: Vec<Ca> = Vec::new();
     for section in &sections {
-        let ca = read(section, has_hsm);
+        let ca = read(section, hsms);
         let line = section.line.unwrap_or_default();
         if let Some(first) = lines.get(&ca.id).filter(|_| !ca.id.is_empty()) {
             section.wrong(
@@ -98,13 +100,13 @@ pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, has_hsm: bool) -
     cas
 }
 
-fn read(section: &Section<'_>, has_hsm: bool) -> Ca {
+fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
     let id = id(section);
     Ca {
         name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
         id,
         cert: cert(section),
-        key: key::read(section, has_hsm),
+        key: key::read(section, hsms),
         validity_days: section
             .integer("validity_days", 1..=36_500)
             .and_then(|days| u32::try_from(days).ok())

@@ -6,6 +6,15 @@ fn with_ca(lines: &str) -> String {
     format!("[hsm]\nlibrary = \"t.so\"\nslot = 0\n[[ca]]\nid = \"a\"\ncert = \"a.pem\"\n{lines}\n")
 }
 
+/// In the one token that there is.
+fn in_token(cka_id: &[u8]) -> CaKey {
+    CaKey::Hsm {
+        cka_id: cka_id.to_vec(),
+        tokens: vec!["hsm".to_owned()],
+        sharing: Sharing::InOrder,
+    }
+}
+
 #[test]
 fn defaults_are_filled_in() {
     let ca = &good(MINIMAL).cas[0];
@@ -28,7 +37,7 @@ website = \"https://ca.test\"
 caa_identities = [\"CA.test\", \"other.test\"]",
     ));
     let ca = &config.cas[0];
-    assert_eq!(ca.key, CaKey::Hsm { cka_id: vec![1, 0] });
+    assert_eq!(ca.key, in_token(&[1, 0]));
     assert_eq!(
         ca.key_usage,
         [KeyUsage::NonRepudiation, KeyUsage::KeyCertSign, KeyUsage::CrlSign],
@@ -51,7 +60,7 @@ fn hsm_slot_is_a_number_or_hex() {
         ("18446744073709551615", vec![255; 8]),
     ] {
         let config = good(&with_ca(&format!("hsm_slot = {slot}")));
-        assert_eq!(config.cas[0].key, CaKey::Hsm { cka_id: bytes }, "{slot}");
+        assert_eq!(config.cas[0].key, in_token(&bytes), "{slot}");
     }
     for slot in ["-1", "18446744073709551616", "\"3\"", "\"0x03\"", "\"zz\"", "\"\"", "1.5", "[3]"]
     {
@@ -64,7 +73,7 @@ fn hsm_slot_is_a_number_or_hex() {
 fn a_key_file_beside_hsm_slot_is_ignored_with_a_warning() {
     let text = with_ca("hsm_slot = 3\nkey = \"/gone.pem\"");
     let (config, warnings) = read_text(&text).unwrap();
-    assert_eq!(config.cas[0].key, CaKey::Hsm { cka_id: vec![3] });
+    assert_eq!(config.cas[0].key, in_token(&[3]));
     let said = warnings[0].to_string();
     assert!(said.contains(":8: ca.key: is ignored"), "{said}");
 }
@@ -106,5 +115,43 @@ fn wrong_values_are_refused() {
         ("client_auth = \"yes\"", "client_auth", "without quotes"),
     ] {
         assert_wrong(&with_ca(&format!("hsm_slot = 3\n{line}")), 8, &format!("ca.{key}"), said);
+    }
+}
+
+/// Two tokens, and one CA with these lines.
+fn with_tokens(lines: &str) -> String {
+    let token = |name| format!("[[hsm]]\nname = \"{name}\"\nlibrary = \"t.so\"\nslot = 0\n");
+    let ca = "[[ca]]\nid = \"a\"\ncert = \"a.pem\"\nhsm_slot = 3\n";
+    format!("{}{}{ca}{lines}\n", token("east"), token("west"))
+}
+
+#[test]
+fn a_ca_names_the_tokens_that_hold_its_key() {
+    for (lines, expected, how) in [
+        ("hsm = \"west\"", &["west"][..], Sharing::InOrder),
+        ("hsm = [\"west\", \"east\"]", &["west", "east"], Sharing::InOrder),
+        (
+            "hsm = [\"east\", \"west\"]\nhsm_sharing = \"by-load\"",
+            &["east", "west"],
+            Sharing::ByLoad,
+        ),
+    ] {
+        let config = good(&with_tokens(lines));
+        let expected: Vec<_> = expected.iter().map(|name| (*name).to_owned()).collect();
+        let names: Vec<_> = config.hsms.iter().map(|hsm| hsm.name.as_str()).collect();
+        assert_eq!(names, ["east", "west"]);
+        let CaKey::Hsm { tokens, sharing, .. } = &config.cas[0].key else { panic!("{config:?}") };
+        assert_eq!((&tokens[..], *sharing), (&expected[..], how));
+    }
+    for (lines, line, key, said) in [
+        ("", 9, "ca.hsm", "east, west"),
+        ("hsm = \"north\"", 13, "ca.hsm", "`north`"),
+        ("hsm = [\"east\", \"east\"]", 13, "ca.hsm", "twice"),
+        ("hsm = []", 13, "ca.hsm", "names no token"),
+        ("hsm = \"east\"\nhsm_sharing = \"any\"", 14, "ca.hsm_sharing", "\"by-load\""),
+    ] {
+        let (places, message) = wrong(&with_tokens(lines));
+        assert!(places.contains(&(line, key.to_owned())), "{message}");
+        assert!(message.contains(said), "{message}");
     }
 }

@@ -72,7 +72,7 @@ pin_env = "KIPUKA_HSM_PIN"
 #[test]
 fn the_full_example_is_two_cas_on_one_token() {
     let config = good(FULL);
-    let hsm = config.hsm.unwrap();
+    let [hsm] = &config.hsms[..] else { panic!("{config:?}") };
     assert_eq!(hsm.library, Path::new("/usr/lib/pkcs11/libkryoptic_pkcs11.so"));
     assert_eq!((hsm.slot, hsm.token_label.as_deref()), (None, Some("kipuka")));
     assert_eq!(config.server.listen, "0.0.0.0:8443".parse().unwrap());
@@ -82,10 +82,10 @@ fn the_full_example_is_two_cas_on_one_token() {
 
     let [rsa, ec] = <[Ca; 2]>::try_from(config.cas).unwrap();
     assert_eq!((&*rsa.id, &*rsa.name), ("hsm-rsa-ca", "HSM-Protected RSA CA"));
-    assert_eq!(rsa.key, CaKey::Hsm { cka_id: vec![1] });
+    assert_eq!(rsa.key, in_token(1));
     assert_eq!((&*ec.id, ec.validity_days), ("hsm-ec-ca", 365));
     assert_eq!(ec.cert, Path::new("/etc/kipuka/ca/hsm-ec-ca.pem"));
-    assert_eq!(ec.key, CaKey::Hsm { cka_id: vec![3] });
+    assert_eq!(ec.key, in_token(3));
     let usages = [KeyUsage::DigitalSignature, KeyUsage::KeyCertSign, KeyUsage::CrlSign];
     assert_eq!(ec.key_usage, usages);
     assert_eq!(usages.map(KeyUsage::bit), [0, 5, 6]);
@@ -99,7 +99,11 @@ fn the_development_example_loads() {
 #[test]
 fn every_example_of_a_token_loads_without_a_ca() {
     for text in TOKENS {
-        let hsm = good(text).hsm.unwrap();
+        let hsm = good(text).hsms.remove(0);
         assert!(hsm.slot == Some(0) || hsm.token_label.as_deref() == Some("kipuka"));
     }
+}
+
+fn in_token(id: u8) -> CaKey {
+    CaKey::Hsm { cka_id: vec![id], tokens: vec!["hsm".to_owned()], sharing: Sharing::InOrder }
 }

@@ -96,7 +96,7 @@ fn a_section_of_the_wrong_shape_says_how_it_is_written() {
     assert_wrong("\n[[server]]\n", 2, "server", "write [server]");
     assert_wrong("\n[ca]\nid = \"a\"\n", 2, "ca", "write [[ca]], with two brackets");
     assert_wrong("ca = [1]\n", 1, "ca", "write [[ca]]");
-    assert_wrong("\n[[hsm]]\n[[hsm]]\n", 2, "hsm", "several [[hsm]] tables are not supported");
+    assert_wrong("hsm = [1]\n", 1, "hsm", "write [[hsm]]");
 }
 
 #[test]

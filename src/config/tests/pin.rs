@@ -29,7 +29,7 @@ impl Case {
         match parse(&self.folder.path().join("kipuka.toml"), &text, &lookup, Needs::Token) {
             Ok((config, warnings)) => {
                 let shown = format!("{config:?} {warnings:?}");
-                let pin = config.hsm.unwrap().pin.map(|pin| pin.expose_secret().to_owned());
+                let pin = config.hsms[0].pin.as_ref().map(|pin| pin.expose_secret().to_owned());
                 if let Some(pin) = &pin {
                     assert!(!shown.contains(pin.as_str()), "{shown}");
                 }

@@ -11,7 +11,7 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!(config.server.listen, "0.0.0.0:8443".parse().unwrap());
     assert_eq!((config.server.http_listen, config.server.admin_listen), (None, None));
     assert_eq!(config.database.url.expose_secret(), "sqlite:///etc/kipuka/kipuka.db");
-    assert!(config.hsm.is_none() && config.cas.is_empty());
+    assert!(config.hsms.is_empty() && config.cas.is_empty());
     assert_eq!(config.validation.tls_alpn_port, 443);
     assert_eq!(config.log, Log::default());
 }
@@ -64,7 +64,7 @@ fn each_listener_has_a_port_of_its_own() {
 fn a_slot_is_a_number_or_text_as_pkcs11_tool_prints_it() {
     let text = |slot: &str| format!("[hsm]\nlibrary = \"t.so\"\nslot = {slot}\n");
     for slot in ["0x1d6d28f6", "493693174", "\"0x1d6d28f6\"", "\"493693174\"", "\"0X1D6D28F6\""] {
-        assert_eq!(good(&text(slot)).hsm.unwrap().slot, Some(493_693_174), "{slot}");
+        assert_eq!(good(&text(slot)).hsms.remove(0).slot, Some(493_693_174), "{slot}");
     }
     for slot in ["\"kipuka\"", "\"0x\"", "\"+1\"", "-1", "\"0x+1\""] {
         let (places, _) = wrong(&text(slot));
@@ -74,7 +74,7 @@ fn a_slot_is_a_number_or_text_as_pkcs11_tool_prints_it() {
 
 #[test]
 fn slot_and_label_may_both_be_given_and_one_must_be() {
-    let hsm = good("[hsm]\nlibrary = \"t.so\"\nslot = 1\ntoken_label = \"t\"\n").hsm.unwrap();
+    let hsm = good("[hsm]\nlibrary = \"t.so\"\nslot = 1\ntoken_label = \"t\"\n").hsms.remove(0);
     assert_eq!((hsm.slot, hsm.token_label.as_deref()), (Some(1), Some("t")));
     assert_wrong("[hsm]\nlibrary = \"t.so\"\n", 1, "hsm.token_label", "neither token_label nor");
     assert_wrong("[hsm]\nslot = 1\n", 1, "hsm.library", "is missing");
@@ -86,7 +86,7 @@ fn slot_and_label_may_both_be_given_and_one_must_be() {
 fn the_library_gets_its_limits_and_its_environment() {
     let text = "[hsm]\nlibrary = \"lib/t.so\"\nslot = 1\nmax_sessions = 1024\nsign_deadline_s = 4
 [hsm.environment]\nSOFTHSM2_CONF = \"/etc/softhsm2.conf\"\n";
-    let hsm = good(text).hsm.unwrap();
+    let hsm = good(text).hsms.remove(0);
     assert_eq!(hsm.library, Path::new("/etc/kipuka/lib/t.so"));
     assert_eq!(hsm.max_sessions, Some(1024));
     assert_eq!(hsm.sign_deadline, Some(Duration::from_secs(4)));
@@ -168,4 +168,37 @@ fn the_log_has_a_format_and_a_level() {
     assert_eq!(log.format, LogFormat::Json);
     assert_wrong("[log]\nformat = \"xml\"\n", 2, "log.format", "\"text\" or \"json\"");
     assert_wrong("[log]\nlevel = \"kipuka=loud\"\n", 2, "log.level", "is no level");
+}
+
+#[test]
+fn several_tokens_have_names_of_their_own_and_one_environment() {
+    let token = |lines: &str| format!("[[hsm]]\nlibrary = \"t.so\"\nslot = 0\n{lines}\n");
+    assert_eq!(good(&token("")).hsms[0].name, "hsm");
+    let (places, message) = wrong(&format!("{}{}", token(""), token("name = \"b\"")));
+    assert_eq!(places, [(1, "hsm.name".to_owned())], "{message}");
+    for (first, second, key, said) in [
+        ("name = \"a\"", "name = \"a\"", "hsm.name", "on line 1"),
+        ("name = \"a\"", "name = \"B b\"", "hsm.name", "a to z"),
+        (
+            "name = \"a\"\nenvironment = { X = \"1\" }",
+            "name = \"b\"\nenvironment = { X = \"2\" }",
+            "hsm.environment",
+            "X has another value in the [[hsm]] `a`",
+        ),
+    ] {
+        let (places, message) = wrong(&format!("{}{}", token(first), token(second)));
+        assert_eq!(places.len(), 1, "{message}");
+        assert_eq!(places[0].1, key);
+        assert!(message.contains(said), "{message}");
+    }
+}
+
+#[test]
+fn idle_sessions_are_used_every_15_s_unless_the_file_says_otherwise() {
+    let keepalive = |line: &str| {
+        good(&format!("[hsm]\nlibrary = \"t.so\"\nslot = 0\n{line}\n")).hsms.remove(0).keepalive
+    };
+    assert_eq!(keepalive(""), Some(Duration::from_secs(15)));
+    assert_eq!(keepalive("keepalive_s = 60"), Some(Duration::from_secs(60)));
+    assert_eq!(keepalive("keepalive_s = 0"), None);
 }

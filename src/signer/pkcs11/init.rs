@@ -55,7 +55,8 @@ pub(crate) fn token(
         return Err(InitError::Label(label.to_owned()));
     }
     let module = Module::load(library)?;
-    let slots = slots_of(&module.context)?;
+    let inside = module.enter()?;
+    let slots = slots_of(&inside)?;
     let mut named = slots.iter().filter(|entry| {
         entry.token.as_ref().is_some_and(|token| token.initialized && token.label == label)
     });
@@ -73,16 +74,16 @@ pub(crate) fn token(
                 .find(free)
                 .ok_or_else(|| InitError::NoFreeSlot { present: present() })?;
             let slot = Slot::try_from(entry.slot).map_err(Fault::from)?;
-            module.context.init_token(slot, so_pin, label).map_err(Fault::from)?;
+            inside.init_token(slot, so_pin, label).map_err(Fault::from)?;
             entry
         }
     };
     let id = slot.slot;
     let slot = Slot::try_from(id).map_err(Fault::from)?;
     // Asked again: killed after C_InitToken, the next run finds a token without a user PIN.
-    let info = module.context.get_token_info(slot).map_err(Fault::from)?;
+    let info = inside.get_token_info(slot).map_err(Fault::from)?;
     if !info.user_pin_initialized() {
-        let session = module.context.open_rw_session(slot).map_err(Fault::from)?;
+        let session = inside.open_rw_session(slot).map_err(Fault::from)?;
         match session.login(UserType::So, Some(so_pin)) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
             Err(error) => return Err(Fault::from(error).into()),

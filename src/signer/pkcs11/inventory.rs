@@ -55,7 +55,9 @@ pub(crate) struct KeyEntry {
 
 /// The slots of the library at `library`. Blocking.
 pub(crate) fn slots(library: &Path) -> Result<Vec<SlotEntry>, OpenError> {
-    Ok(slots_of(&Module::load(library)?.context)?)
+    let module = Module::load(library)?;
+    let inside = module.enter()?;
+    Ok(slots_of(&inside)?)
 }
 
 pub(super) fn slots_of(context: &Pkcs11) -> Result<Vec<SlotEntry>, Fault> {

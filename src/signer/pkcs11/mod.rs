@@ -7,12 +7,14 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
 use super::{BoxFuture, Health, SignError, Signer, UnfitKey, algorithm_for};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use circuit::Circuit;
 use inventory::{Listing, keys_in};
 use key::{hex, private_keys, public_halves, wants_login_per_signature};
 use mechanism::Recipe;
@@ -20,18 +22,23 @@ use module::lock;
 use recovery::{Fault, Remedy};
 
 mod access;
+mod circuit;
 pub(crate) mod init;
 pub(crate) mod inventory;
+mod keeper;
 mod key;
 pub(crate) mod keygen;
+mod ladder;
 pub(super) mod mechanism;
 mod module;
 pub(super) mod recovery;
+mod session;
 pub(super) mod session_pool;
+mod signing_thread;
 mod token;
 
 pub(crate) use module::LibraryError;
-pub(crate) use session_pool::shut_down;
+pub(crate) use session_pool::{DEFAULT_SIGN_DEADLINE, shut_down};
 pub(crate) use token::{Token, TokenOptions};
 
 /// A signer whose key never leaves its token.
@@ -99,37 +106,79 @@ pub(crate) enum OpenError {
     Unfit { id: String, reason: UnfitKey },
     #[error("the token {token:?} cannot sign {algorithm}: it would need {needed}")]
     NoMechanism { token: String, algorithm: SignatureAlgorithm, needed: &'static str },
-    #[error("the token failed: {detail}")]
-    Token { detail: String },
+    #[error("the token failed: {}", .0.detail)]
+    Call(Fault),
+    #[error("the token did not answer within {} s", .0.as_secs())]
+    NoAnswer(Duration),
     #[error("cannot start the threads that sign: {0}")]
     Threads(io::Error),
+}
+
+impl OpenError {
+    /// Whether it may be well again without anyone changing the configuration.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Call(_)
+                | Self::NoAnswer(_)
+                | Self::Library(_)
+                | Self::NoSuchSlot { .. }
+                | Self::NoSuchToken { .. }
+        )
+    }
 }
 
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
         match fault.remedy {
             Remedy::Stop => Self::PinRefused { detail: fault.detail },
-            _ => Self::Token { detail: fault.detail },
+            _ => Self::Call(fault),
         }
     }
 }
 
 impl Pkcs11Signer {
-    /// Finds the private key with this `CKA_ID`, checks that it belongs to `expected` (the
-    /// certificate's key) and proves it by a test signature. Blocking.
+    /// A signer for the private key with this `CKA_ID`, which belongs to `expected`, the
+    /// certificate's key. Whether it is there shows when it signs: see [`Self::prove`].
     ///
     /// # Errors
-    /// [`OpenError::KeyMismatch`] names the key ids (RFC 5280 §4.2.1.2) of both keys.
+    /// [`OpenError::Unfit`].
+    pub(crate) fn new(
+        token: &Arc<Token>,
+        cka_id: &[u8],
+        algorithm: Option<SignatureAlgorithm>,
+        expected: &PublicKey,
+    ) -> Result<Self, OpenError> {
+        let algorithm = algorithm_for(expected, algorithm)
+            .map_err(|reason| OpenError::Unfit { id: hex(cka_id), reason })?;
+        let key = SigningKey::new(cka_id.to_vec(), expected.clone(), algorithm);
+        Ok(Self { token: Arc::clone(token), key: Arc::new(key) })
+    }
+
+    /// As [`Self::new`], and proves the key. Blocking.
     pub(crate) fn open(
         token: &Arc<Token>,
         cka_id: &[u8],
         algorithm: Option<SignatureAlgorithm>,
         expected: &PublicKey,
     ) -> Result<Self, OpenError> {
-        let access = &token.access;
-        let id = || hex(cka_id);
-        access.with_management(|session| {
-            let (handle, halves) = find(session, token.label(), cka_id)?;
+        let signer = Self::new(token, cka_id, algorithm, expected)?;
+        signer.prove()?;
+        Ok(signer)
+    }
+
+    /// Finds the key, checks that it belongs to the certificate, and has it sign something.
+    /// Blocking, for as long as the library likes.
+    ///
+    /// # Errors
+    /// Every [`OpenError`] is for the operator; [`OpenError::KeyMismatch`] names the key ids (RFC 5280
+    /// §4.2.1.2) of both keys.
+    pub(crate) fn prove(&self) -> Result<(), OpenError> {
+        let (access, key) = (&self.token.access, &self.key);
+        let id = || hex(&key.id);
+        let expected = &key.public_key;
+        access.with_management(|lent| {
+            let (handle, halves) = find(lent, &lent.place.entry.label, &key.id)?;
             let mismatch = |found| OpenError::KeyMismatch {
                 id: id(),
                 found,
@@ -140,27 +189,32 @@ impl Pkcs11Signer {
             {
                 return Err(mismatch(format!("key id {}", found.key_identifier_hex())));
             }
-            let algorithm = algorithm_for(expected, algorithm)
-                .map_err(|reason| OpenError::Unfit { id: id(), reason })?;
-            let offered =
-                access.module.context.get_mechanism_list(access.slot).map_err(Fault::from)?;
-            let recipe = Recipe::choose(algorithm, |mechanism| {
-                let info = access.module.context.get_mechanism_info(access.slot, mechanism);
-                offered.contains(&mechanism) && info.is_ok_and(|info| info.sign())
-            })
-            .map_err(|none| OpenError::NoMechanism {
-                token: token.label().to_owned(),
-                algorithm,
-                needed: none.needed,
+            let recipe = access::choose_recipe(lent.context, lent.place, key.algorithm)?;
+            let recipe = recipe.map_err(|needed| OpenError::NoMechanism {
+                token: lent.place.entry.label.clone(),
+                algorithm: key.algorithm,
+                needed,
             })?;
             // The proof where the token shows no public half, and the test of the mechanism.
-            let signature = access::sign(session, handle, recipe, expected, PROBE)?;
-            if !expected.verify(algorithm, PROBE, &signature) {
+            let signature = access::sign(lent, handle, recipe, expected, PROBE)?;
+            if !expected.verify(key.algorithm, PROBE, &signature) {
                 return Err(mismatch("another key id (its signature does not verify)".to_owned()));
             }
-            let key = SigningKey::new(cka_id.to_vec(), expected.clone(), algorithm, recipe);
-            Ok(Self { token: Arc::clone(token), key: Arc::new(key) })
+            key.set_recipe(lent.place.generation, recipe);
+            self.token.pool.watch(key);
+            Ok(())
         })
+    }
+
+    /// Why it would be of no use to ask for a proof now, if it would.
+    pub(crate) fn known_to_be_down(&self) -> Option<OpenError> {
+        let why = self.token.pool.open_because()?;
+        Some(OpenError::Call(Fault::new(Remedy::Reinitialize, why)))
+    }
+
+    /// Takes the token for down, for this reason, until a probe finds the key.
+    pub(crate) fn take_for_down(&self, error: OpenError) {
+        self.token.pool.failed(&self.key, &Fault::from(error));
     }
 }
 
@@ -177,55 +231,63 @@ impl Signer for Pkcs11Signer {
         Box::pin(self.token.pool.sign(&self.key, message))
     }
 
-    /// What the last signature showed. While the key is down each call also has it tried again in
-    /// the background, so that it comes up without anyone asking for a certificate.
     fn health(&self) -> Health {
-        let health = self.key.health();
-        if health != Health::Up {
-            self.token.pool.probe(&self.key, PROBE.to_vec());
-        }
-        health
+        let why = self.token.pool.open_because().or_else(|| self.key.circuit.open_because());
+        why.map_or(Health::Up, Health::Down)
+    }
+
+    fn load(&self) -> usize {
+        self.token.pool.load()
     }
 
     fn describe(&self) -> String {
+        let slot = self.token.slot().map_or_else(String::new, |slot| format!(" (slot {slot:#x})"));
         format!(
-            "{} key with CKA_ID {} on the token {:?} (slot {:#x}) of {}",
+            "{} key with CKA_ID {} on the token {:?}{slot} of {}",
             self.key.public_key.key_type(),
             hex(&self.key.id),
             self.token.label(),
-            self.token.slot(),
-            self.token.access.module.path.display()
+            self.token.access.options.library.display()
         )
     }
 }
 
-/// What a thread must know to sign with a key, and how the key last did.
+/// What a thread must know to sign with a key, and how the key is.
 pub(super) struct SigningKey {
     pub(super) id: Vec<u8>,
     pub(super) public_key: PublicKey,
     pub(super) algorithm: SignatureAlgorithm,
-    recipe: Recipe,
-    down: Mutex<Option<String>>,
+    /// Open while this key fails though its token works.
+    pub(super) circuit: Circuit,
+    /// How the token signs with it, found out once in each initialisation of the library.
+    recipe: Mutex<Option<(u64, Recipe)>>,
     probing: AtomicBool,
 }
 
 impl SigningKey {
-    pub(super) fn new(
-        id: Vec<u8>,
-        public_key: PublicKey,
-        algorithm: SignatureAlgorithm,
-        recipe: Recipe,
-    ) -> Self {
-        let (down, probing) = (Mutex::default(), AtomicBool::default());
-        Self { id, public_key, algorithm, recipe, down, probing }
+    pub(super) fn new(id: Vec<u8>, public_key: PublicKey, algorithm: SignatureAlgorithm) -> Self {
+        Self {
+            id,
+            public_key,
+            algorithm,
+            circuit: Circuit::default(),
+            recipe: Mutex::default(),
+            probing: AtomicBool::default(),
+        }
     }
 
-    pub(super) fn health(&self) -> Health {
-        lock(&self.down).clone().map_or(Health::Up, Health::Down)
+    fn recipe_in(&self, generation: u64) -> Option<Recipe> {
+        let known = *lock(&self.recipe);
+        known.and_then(|(of, recipe)| (of == generation).then_some(recipe))
     }
 
-    fn record(&self, result: Result<(), &SignError>) {
-        *lock(&self.down) = result.err().map(ToString::to_string);
+    fn set_recipe(&self, generation: u64, recipe: Recipe) {
+        *lock(&self.recipe) = Some((generation, recipe));
+    }
+
+    /// What a caller is told while this key's circuit is open.
+    pub(super) fn refusal(&self) -> Option<SignError> {
+        self.circuit.open_because().map(|detail| SignError::Unavailable { detail })
     }
 
     /// Whether no other probe of this key is under way.

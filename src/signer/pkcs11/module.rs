@@ -1,29 +1,79 @@
-//! PKCS#11 libraries: one context per library per process.
+//! PKCS#11 libraries: one context per library per process, initialised anew when it must be.
 //!
 //! `C_Initialize` and `C_Finalize` act on the whole process (PKCS#11 v3.1 §5.4), so two contexts on one
-//! library pull the floor from under each other. A library, once loaded, therefore stays loaded,
-//! and `C_Finalize` is never called: it must not run while any thread is inside a call.
+//! library pull the floor from under each other: a library, once loaded, stays loaded and shared.
+//! `C_Finalize` must not run while any thread is inside a call, so every call is made between
+//! [`Module::enter`] and the drop of what it gives, and [`Module::reinitialize`] waits for silence.
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::recovery::describe;
+use super::access::Access;
+use super::recovery::{Fault, Remedy, describe};
 
 static MODULES: Mutex<Vec<(PathBuf, Arc<Module>)>> = Mutex::new(Vec::new());
 
-/// A loaded and initialised library.
+/// How long `C_Finalize` waits for the calls that are under way.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long a call waits for `C_Finalize` and `C_Initialize` of another thread.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Threads that fail together ask together: one initialisation serves them all.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
+/// While other tokens of the library sign, they are not disturbed more often than this.
+const INTERVAL_BESIDE_OTHERS: Duration = Duration::from_secs(30);
+
+/// A loaded library.
 pub(in crate::signer) struct Module {
-    pub(in crate::signer) context: Pkcs11,
+    context: Pkcs11,
     pub(super) path: PathBuf,
-    /// PINs that were refused, as slot and SHA-256, so that none is tried twice in the life of this
+    gate: Mutex<Gate>,
+    changed: Condvar,
+    /// PINs that were refused, as token and SHA-256, so that none is tried twice in the life of this
     /// process, whichever way the second attempt comes about.
-    refused: Mutex<HashSet<(u64, [u8; 32])>>,
+    refused: Mutex<HashSet<(String, [u8; 32])>>,
+    /// The tokens that are reached through this library.
+    users: Mutex<Vec<Weak<Access>>>,
+}
+
+struct Gate {
+    /// Counts initialisations: sessions, handles and slots are good for one of them.
+    generation: u64,
+    /// Why the library is not initialised, if it is not.
+    uninitialized: Option<String>,
+    /// Threads inside a call.
+    inside: usize,
+    reinitializing: bool,
+    initialized_at: Instant,
+}
+
+/// Leave to call the library, until it is dropped. Not to be asked for twice by one thread: between
+/// the two, another may have begun to wait for silence.
+pub(in crate::signer) struct Inside<'m> {
+    module: &'m Module,
+    pub(super) generation: u64,
+}
+
+impl Deref for Inside<'_> {
+    type Target = Pkcs11;
+
+    fn deref(&self) -> &Pkcs11 {
+        &self.module.context
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        lock(&self.module.gate).inside -= 1;
+        self.module.changed.notify_all();
+    }
 }
 
 /// The library cannot be used.
@@ -40,33 +90,159 @@ pub(crate) struct LibraryError {
 }
 
 impl Module {
-    /// The context of the library at `path`; loads it at the first call. Blocking.
+    /// The library at `path`; loads it at the first call. Blocking.
     pub(super) fn load(path: &Path) -> Result<Arc<Self>, LibraryError> {
         let failed = |detail| LibraryError { path: path.to_owned(), detail };
-        // One library under two names (a symbolic link) is still one library.
-        let real = path.canonicalize().map_err(|error| failed(error.to_string()))?;
+        // One library under two names (a symbolic link) is still one library. A name without a slash
+        // is for the loader to find.
+        let real = match path.components().count() {
+            1 => path.to_owned(),
+            _ => path.canonicalize().map_err(|error| failed(error.to_string()))?,
+        };
         // Held while loading: two threads must not both initialise.
         let mut modules = lock(&MODULES);
         if let Some((_, module)) = modules.iter().find(|(known, _)| *known == real) {
             return Ok(Arc::clone(module));
         }
         let context = Pkcs11::new(&real).map_err(|error| failed(describe(&error)))?;
-        match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            // Somebody else in this process uses it too, such as OpenSSL's engine.
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-            Err(error) => return Err(failed(describe(&error))),
-        }
-        let module = Arc::new(Self { context, path: path.to_owned(), refused: Mutex::default() });
+        initialize(&context).map_err(|error| failed(describe(&error)))?;
+        let module = Arc::new(Self {
+            context,
+            path: path.to_owned(),
+            gate: Mutex::new(Gate {
+                generation: 1,
+                uninitialized: None,
+                inside: 0,
+                reinitializing: false,
+                initialized_at: Instant::now(),
+            }),
+            changed: Condvar::new(),
+            refused: Mutex::default(),
+            users: Mutex::default(),
+        });
         modules.push((real, Arc::clone(&module)));
         Ok(module)
     }
 
-    pub(super) fn was_refused(&self, slot: u64, pin: &SecretString) -> bool {
-        lock(&self.refused).contains(&(slot, fingerprint(pin)))
+    /// Leave to call the library. Blocks while it is being initialised anew.
+    pub(in crate::signer) fn enter(&self) -> Result<Inside<'_>, Fault> {
+        let gate = lock(&self.gate);
+        let (mut gate, _) = self
+            .changed
+            .wait_timeout_while(gate, PATIENCE, |gate| gate.reinitializing)
+            .unwrap_or_else(PoisonError::into_inner);
+        if gate.reinitializing {
+            return Err(Fault::new(Remedy::Reinitialize, "C_Finalize or C_Initialize hangs"));
+        }
+        if let Some(why) = &gate.uninitialized {
+            return Err(Fault::new(Remedy::Initialize, format!("not initialised: {why}")));
+        }
+        gate.inside += 1;
+        Ok(Inside { module: self, generation: gate.generation })
     }
 
-    pub(super) fn remember_refused(&self, slot: u64, pin: &SecretString) {
-        lock(&self.refused).insert((slot, fingerprint(pin)));
+    pub(super) fn generation(&self) -> u64 {
+        lock(&self.gate).generation
+    }
+
+    /// `C_Finalize` and `C_Initialize`, unless another thread has just done it: after this, slots and
+    /// tokens are looked for anew, and every session and handle of before is void. Blocking.
+    ///
+    /// # Errors
+    /// Where a thread does not come out of its call, where other tokens of the library work and
+    /// would be disturbed too often, and where the library does not initialise.
+    pub(super) fn reinitialize(&self, for_whom: &Access) -> Result<(), Fault> {
+        let others = self.others_sign(for_whom);
+        let mut gate = lock(&self.gate);
+        let age = gate.initialized_at.elapsed();
+        if gate.reinitializing || (gate.uninitialized.is_none() && age < SHORTEST_INTERVAL) {
+            return Ok(());
+        }
+        if others && gate.uninitialized.is_none() && age < INTERVAL_BESIDE_OTHERS {
+            let detail = "another token of the library signs, and is not disturbed now";
+            return Err(Fault::new(Remedy::Reinitialize, detail));
+        }
+        gate.reinitializing = true;
+        let (mut gate, wait) = self
+            .changed
+            .wait_timeout_while(gate, SILENCE, |gate| gate.inside > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        if wait.timed_out() && gate.inside > 0 {
+            gate.reinitializing = false;
+            self.changed.notify_all();
+            let detail = format!("{} calls hang inside the library", gate.inside);
+            return Err(Fault::new(Remedy::Reinitialize, detail));
+        }
+        drop(gate);
+        // Nobody is inside, and nobody comes in: the lock need not be held, so that others can ask.
+        let initialized = finalize(&self.context).and_then(|()| initialize(&self.context));
+        let mut gate = lock(&self.gate);
+        gate.generation += 1;
+        gate.initialized_at = Instant::now();
+        gate.reinitializing = false;
+        gate.uninitialized = initialized.as_ref().err().map(describe);
+        self.changed.notify_all();
+        drop(gate);
+        tracing::warn!(
+            library = %self.path.display(),
+            error = initialized.as_ref().err().map(describe),
+            "the PKCS#11 library was finalised and initialised"
+        );
+        Ok(initialized?)
+    }
+
+    /// Whether a token other than `this` gave a signature lately.
+    fn others_sign(&self, this: &Access) -> bool {
+        let users = lock(&self.users);
+        let mut others = users.iter().filter_map(Weak::upgrade);
+        others.any(|other| !std::ptr::eq(&raw const *other, this) && other.signs())
+    }
+
+    pub(super) fn used_by(&self, access: &Arc<Access>) {
+        let mut users = lock(&self.users);
+        users.retain(|user| user.strong_count() > 0);
+        if !users.iter().any(|user| std::ptr::eq(user.as_ptr(), Arc::as_ptr(access))) {
+            users.push(Arc::downgrade(access));
+        }
+    }
+
+    pub(super) fn was_refused(&self, token: &str, pin: &SecretString) -> bool {
+        lock(&self.refused).contains(&(token.to_owned(), fingerprint(pin)))
+    }
+
+    pub(super) fn remember_refused(&self, token: &str, pin: &SecretString) {
+        lock(&self.refused).insert((token.to_owned(), fingerprint(pin)));
+    }
+}
+
+fn initialize(context: &Pkcs11) -> Result<(), Error> {
+    match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        // Somebody else in this process uses it too, such as OpenSSL's engine.
+        Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
+        result => result,
+    }
+}
+
+fn finalize(context: &Pkcs11) -> Result<(), Error> {
+    match context.clone().finalize() {
+        Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => Ok(()),
+        // A library whose device is gone may say so here, and has forgotten it all the same.
+        Err(error) => {
+            tracing::warn!(error = describe(&error), "C_Finalize failed");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Finalises every library that no thread is inside of. The last thing that is done with them.
+pub(super) fn finalize_all() {
+    for (_, module) in lock(&MODULES).iter() {
+        let gate = lock(&module.gate);
+        if gate.inside == 0 && !gate.reinitializing && gate.uninitialized.is_none() {
+            // Nobody is told: nobody is left.
+            let _ = finalize(&module.context);
+        }
     }
 }
 

@@ -5,21 +5,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cryptoki::slot::Slot;
 use secrecy::SecretString;
 
 use super::OpenError;
-use super::access::{Access, Login};
-use super::inventory::{KeyEntry, Listing, SlotEntry, TokenEntry, keys_in, slots_of};
+use super::access::Access;
+use super::inventory::{KeyEntry, Listing, SlotEntry, TokenEntry, keys_in};
 use super::key::hex;
-use super::module::Module;
-use super::recovery::Fault;
-use super::session_pool::{DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, SessionPool};
+use super::session_pool::{DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, Limits, SessionPool};
+use crate::telemetry::metrics::TokenMetrics;
 use crate::x509::algorithm::PublicKey;
 
 /// Where the token is and how to use it: the `[hsm]` section. The PIN is not in its `Debug`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenOptions {
+    /// What the configuration, logs and metrics call it.
+    pub(crate) name: String,
     /// The PKCS#11 library.
     pub(crate) library: PathBuf,
     /// A slot ID, as `C_GetSlotList` gives it.
@@ -32,62 +32,86 @@ pub(crate) struct TokenOptions {
     pub(crate) max_sessions: Option<usize>,
     /// How long a caller waits for a signature; [`DEFAULT_SIGN_DEADLINE`] where `None`.
     pub(crate) sign_deadline: Option<Duration>,
+    /// How long a session may lie idle before it is used; for ever where `None`.
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) metrics: Arc<TokenMetrics>,
 }
 
-/// A token that is logged in, shared by every CA whose key is on it.
+/// A token, shared by every CA whose key is on it.
 pub(crate) struct Token {
     pub(in crate::signer) access: Arc<Access>,
     pub(super) pool: SessionPool,
 }
 
 impl Token {
-    /// Loads the library, finds the token, logs in and starts the signing threads. Blocking, for as
-    /// long as the library likes: call it where that may be waited for.
+    /// A token that is looked for when it is first used. Its threads are started.
+    ///
+    /// # Errors
+    /// [`OpenError::Threads`].
+    pub(crate) fn new(options: TokenOptions) -> Result<Arc<Self>, OpenError> {
+        let limits = Limits {
+            sessions: options.max_sessions.unwrap_or(DEFAULT_SESSIONS).max(1),
+            deadline: options.sign_deadline.unwrap_or(DEFAULT_SIGN_DEADLINE),
+            keepalive: options.keepalive,
+        };
+        let metrics = Arc::clone(&options.metrics);
+        let access = Access::new(options);
+        let pool = SessionPool::start(&access, limits, &metrics).map_err(OpenError::Threads)?;
+        Ok(Arc::new(Self { access, pool }))
+    }
+
+    /// Loads the library, finds the token and logs in. Blocking, for as long as the library likes:
+    /// call it where that may be waited for.
     ///
     /// # Errors
     /// Every [`OpenError`] is for the operator and says what to correct. After
     /// [`OpenError::PinRefused`] the same PIN is not tried again by this process.
     pub(crate) fn open(options: TokenOptions) -> Result<Arc<Self>, OpenError> {
-        let module = Module::load(&options.library)?;
-        let slots = slots_of(&module.context)?;
-        let (slot, token) = choose(&slots, options.slot, options.token_label.as_deref())?;
-        let login = Login::for_token(token, options.pin)?;
-        let slot = Slot::try_from(slot).map_err(Fault::from)?;
-        let access = Arc::new(Access::new(module, slot, token.label.clone(), login));
-        access.with_management(|_| Ok::<_, OpenError>(()))?;
-        let pool = SessionPool::start(
-            &access,
-            sessions(options.max_sessions, token.max_sessions),
-            options.sign_deadline.unwrap_or(DEFAULT_SIGN_DEADLINE),
-        )
-        .map_err(OpenError::Threads)?;
-        Ok(Arc::new(Self { access, pool }))
+        let token = Self::new(options)?;
+        token.find()?;
+        Ok(token)
     }
 
-    pub(crate) fn label(&self) -> &str {
+    /// Finds the token and logs in; as [`Self::open`].
+    pub(crate) fn find(&self) -> Result<(), OpenError> {
+        let most = self.access.with_management(|lent| {
+            Ok::<_, OpenError>(sessions_allowed(lent.place.entry.max_sessions))
+        })?;
+        self.pool.allow(most);
+        Ok(())
+    }
+
+    /// The operator has had a hand in it: what a refused PIN stopped is tried again, though never
+    /// with a PIN that was refused as wrong.
+    pub(crate) fn resume(&self) {
+        self.access.resume();
+        self.pool.resume();
+    }
+
+    pub(crate) fn label(&self) -> String {
         self.access.label()
     }
 
-    /// The slot ID it was found in.
-    pub(crate) fn slot(&self) -> u64 {
-        self.access.slot.id()
+    /// The slot ID it was found in, else the configured one.
+    pub(crate) fn slot(&self) -> Option<u64> {
+        self.access.slot()
     }
 
     /// The keys on the token, private before public, by `CKA_ID`. Blocking.
     pub(crate) fn keys(&self) -> Result<Vec<KeyEntry>, OpenError> {
-        self.access.with_management(|session| Ok(keys_in(session)?))
+        self.access.with_management(|lent| Ok(keys_in(lent)?))
     }
 
     /// The public half of the key with this `CKA_ID`, for a key that has no certificate yet. Blocking.
     pub(crate) fn public_key(&self, cka_id: &[u8]) -> Result<PublicKey, OpenError> {
         self.access.with_management(|session| {
-            let (_, mut halves) = super::find(session, self.label(), cka_id)?;
+            let (_, mut halves) = super::find(session, &self.label(), cka_id)?;
             match (halves.pop(), halves.is_empty()) {
                 (Some(only), true) => Ok(only),
                 (None, _) => Err(OpenError::NoPublicKey { id: hex(cka_id) }),
                 (Some(_), false) => Err(OpenError::SeveralKeys {
                     id: hex(cka_id),
-                    token: self.label().to_owned(),
+                    token: self.label(),
                     present: Listing(&keys_in(session)?).to_string(),
                 }),
             }
@@ -97,12 +121,12 @@ impl Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({:?} in slot {:#x})", self.label(), self.slot())
+        write!(f, "Token({:?} in slot {:?})", self.label(), self.slot())
     }
 }
 
 /// The one token that `slot` and `label` mean.
-fn choose<'a>(
+pub(super) fn choose<'a>(
     slots: &'a [SlotEntry],
     slot: Option<u64>,
     label: Option<&str>,
@@ -140,11 +164,9 @@ fn choose<'a>(
     }
 }
 
-/// How many signing sessions: the token's limit counts the management session too.
-fn sessions(asked: Option<usize>, token: Option<u64>) -> usize {
-    let allowed = token
-        .map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(1)).unwrap_or(usize::MAX));
-    asked.unwrap_or(DEFAULT_SESSIONS).min(allowed).max(1)
+/// How many signing sessions a token allows: its limit counts the management session too.
+fn sessions_allowed(most: Option<u64>) -> usize {
+    most.map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(1)).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -208,12 +230,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_pool_is_no_larger_than_the_token_allows() {
-        assert_eq!(sessions(None, None), 16);
-        assert_eq!(sessions(Some(8), None), 8);
-        assert_eq!(sessions(None, Some(16)), 15);
-        assert_eq!(sessions(Some(8), Some(4)), 3);
-        assert_eq!(sessions(Some(0), Some(1)), 1);
+    fn one_of_a_tokens_sessions_is_not_for_signing() {
+        assert_eq!(sessions_allowed(None), usize::MAX);
+        assert_eq!(sessions_allowed(Some(16)), 15);
+        assert_eq!(sessions_allowed(Some(0)), 0);
     }
 
     #[test]

@@ -100,6 +100,7 @@ pub(super) fn isolated(name: &str, backend: Backend, test: impl FnOnce()) {
     let status = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
         .env(variable, &config)
+        .env("P11_KIT_SERVER_ADDRESS", format!("unix:path={}/p11-kit", dir.path().display()))
         .env(INSIDE, library)
         .status()
         .unwrap();

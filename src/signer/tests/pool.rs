@@ -10,11 +10,10 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 
 use super::suite::runtime;
-use crate::signer::pkcs11::mechanism::Recipe;
+use crate::signer::SignError;
 use crate::signer::pkcs11::recovery::{Fault, Remedy};
-use crate::signer::pkcs11::session_pool::{SessionPool, SessionSource, TokenSession};
+use crate::signer::pkcs11::session_pool::{Limits, SessionPool, SessionSource, TokenSession};
 use crate::signer::pkcs11::{SigningKey, shut_down};
-use crate::signer::{Health, SignError};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
 
 /// What the next call of a session does.
@@ -54,6 +53,8 @@ struct Double {
     given: AtomicUsize,
     opened: AtomicUsize,
     logins: AtomicUsize,
+    reinitialized: AtomicUsize,
+    kept_alive: AtomicUsize,
     calls: AtomicUsize,
 }
 
@@ -74,6 +75,18 @@ impl TokenSession for DoubleSession {
         let mut signer = openssl::sign::Signer::new(MessageDigest::sha256(), &double.key).unwrap();
         Ok(signer.sign_oneshot_to_vec(message).unwrap())
     }
+
+    fn keep_alive(&mut self) -> Result<(), Fault> {
+        self.0.kept_alive.fetch_add(1, Ordering::SeqCst);
+        match self.0.script.lock().unwrap().pop() {
+            Some(Act::Fail(remedy)) => Err(Fault::new(remedy, "C_FindObjects: CKR_SCRIPTED")),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle(&self) -> u64 {
+        1
+    }
 }
 
 impl Drop for DoubleSession {
@@ -87,6 +100,10 @@ struct Source(Arc<Double>);
 impl SessionSource for Source {
     type Session = DoubleSession;
 
+    fn name(&self) -> &str {
+        "double"
+    }
+
     fn open(&self, log_in: bool) -> Result<DoubleSession, Fault> {
         self.0.opened.fetch_add(1, Ordering::SeqCst);
         self.0.logins.fetch_add(usize::from(log_in), Ordering::SeqCst);
@@ -96,6 +113,17 @@ impl SessionSource for Source {
         }
         Ok(DoubleSession(Arc::clone(&self.0)))
     }
+
+    fn reinitialize(&self) -> Result<(), Fault> {
+        self.0.reinitialized.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn keep_login(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn signed(&self) {}
 }
 
 struct Stage {
@@ -104,7 +132,13 @@ struct Stage {
     key: Arc<SigningKey>,
 }
 
-fn stage(threads: usize, limit: usize, mut script: Vec<Act>) -> Stage {
+const DEADLINE: Duration = Duration::from_millis(300);
+
+fn stage(threads: usize, limit: usize, script: Vec<Act>) -> Stage {
+    stage_with(limit, script, Limits { sessions: threads, deadline: DEADLINE, keepalive: None })
+}
+
+fn stage_with(limit: usize, mut script: Vec<Act>, limits: Limits) -> Stage {
     script.reverse();
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
@@ -117,17 +151,23 @@ fn stage(threads: usize, limit: usize, mut script: Vec<Act>) -> Stage {
         given: AtomicUsize::new(0),
         opened: AtomicUsize::new(0),
         logins: AtomicUsize::new(0),
+        reinitialized: AtomicUsize::new(0),
+        kept_alive: AtomicUsize::new(0),
         calls: AtomicUsize::new(0),
     });
     let source = Arc::new(Source(Arc::clone(&double)));
-    let pool = SessionPool::start(&source, threads, Duration::from_millis(300)).unwrap();
-    let key = SigningKey::new(vec![1], public, algorithm, Recipe::Whole(algorithm));
+    let pool = SessionPool::start(&source, limits, &Arc::default()).unwrap();
+    let key = SigningKey::new(vec![1], public, algorithm);
     Stage { double, pool: Arc::new(pool), key: Arc::new(key) }
 }
 
 impl Stage {
     async fn sign(&self) -> Result<Vec<u8>, SignError> {
         self.pool.sign(&self.key, b"message".to_vec()).await
+    }
+
+    fn is_up(&self) -> bool {
+        self.pool.open_because().is_none() && self.key.refusal().is_none()
     }
 
     fn count(&self, counter: impl Fn(&Double) -> &AtomicUsize) -> usize {
@@ -148,7 +188,8 @@ async fn within(what: &str, check: impl Fn() -> bool) {
 #[test]
 fn a_hanging_token_costs_the_caller_the_deadline_and_the_runtime_nothing() {
     let gate = Arc::new(Gate::default());
-    let stage = stage(2, 2, vec![Act::Hang(Arc::clone(&gate)), Act::Hang(Arc::clone(&gate))]);
+    // Each of the two threads and of the two that replace them hangs.
+    let stage = stage(2, 4, vec![Act::Hang(Arc::clone(&gate)); 4]);
     // One thread: anything that blocked it would stop the ticker.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -160,21 +201,34 @@ fn a_hanging_token_costs_the_caller_the_deadline_and_the_runtime_nothing() {
                 counting.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let deadline = Duration::from_millis(300);
         let (one, two, queued) = tokio::join!(stage.sign(), stage.sign(), stage.sign());
         for result in [one, two, queued] {
-            assert_eq!(result, Err(SignError::Deadline { deadline }));
+            result.unwrap_err();
         }
         assert!(ticks.load(Ordering::SeqCst) > 5, "the runtime stood still");
-        assert!(matches!(stage.key.health(), Health::Down(_)));
+        within("the circuit opens", || !stage.is_up()).await;
+        let refused = stage.sign().await.unwrap_err().to_string();
+        assert!(refused.contains("hang inside"), "{refused}");
 
         gate.open();
-        within("the threads resume", || stage.key.health() == Health::Up).await;
+        within("the threads resume", || stage.is_up()).await;
         stage.sign().await.unwrap();
-        // The third caller had given up: nobody signed for it.
-        assert_eq!(stage.count(|double| &double.calls), 3);
-        assert_eq!(stage.count(|double| &double.opened), 2);
         ticker.abort();
+    });
+}
+
+#[test]
+fn a_call_that_hangs_is_left_to_itself_and_others_sign() {
+    let gate = Arc::new(Gate::default());
+    let stage = stage(1, 2, vec![Act::Hang(Arc::clone(&gate))]);
+    runtime().block_on(async {
+        assert_eq!(stage.sign().await, Err(SignError::Deadline { deadline: DEADLINE }));
+        within("another thread signs", || stage.is_up()).await;
+        stage.sign().await.unwrap();
+        assert_eq!(stage.count(|double| &double.given), 2);
+        gate.open();
+        within("the hanging session is closed", || stage.count(|double| &double.given) == 1).await;
+        stage.sign().await.unwrap();
     });
 }
 
@@ -182,35 +236,50 @@ fn a_hanging_token_costs_the_caller_the_deadline_and_the_runtime_nothing() {
 fn a_wrong_signature_never_leaves_and_costs_the_session() {
     let stage = stage(1, 1, vec![Act::Lie]);
     runtime().block_on(async {
-        let key_identifier = stage.key.public_key.key_identifier_hex();
-        assert_eq!(stage.sign().await, Err(SignError::WrongSignature { key_identifier }));
-        assert!(matches!(stage.key.health(), Health::Down(_)));
         stage.sign().await.unwrap();
-        assert_eq!(stage.key.health(), Health::Up);
         assert_eq!(stage.count(|double| &double.opened), 2);
+        assert!(stage.is_up());
     });
 }
 
 #[test]
-fn a_session_is_kept_while_it_works_and_replaced_when_it_fails() {
-    use Remedy::{Fail, LogIn, Reopen, Stop, Wait};
-    for (script, opened, logins, signed) in [
-        (vec![], 1, 0, true),
-        (vec![Act::Fail(Reopen)], 2, 0, true),
-        (vec![Act::Fail(LogIn)], 2, 1, true),
-        (vec![Act::Fail(Reopen), Act::Fail(Reopen)], 2, 0, false),
-        (vec![Act::Fail(LogIn), Act::Fail(LogIn)], 2, 1, false),
-        (vec![Act::Fail(Wait)], 1, 0, false),
-        (vec![Act::Fail(Fail)], 1, 0, false),
-        (vec![Act::Fail(Stop)], 1, 0, false),
-        (vec![Act::Panic], 1, 0, false),
+fn a_key_that_signs_wrongly_all_the_time_is_down_until_it_does_not() {
+    let stage = stage(1, 1, vec![Act::Lie; 8]);
+    runtime().block_on(async {
+        let key_identifier = stage.key.public_key.key_identifier_hex();
+        assert_eq!(stage.sign().await, Err(SignError::WrongSignature { key_identifier }));
+        assert_eq!(stage.count(|double| &double.reinitialized), 1);
+        assert!(matches!(stage.sign().await, Err(SignError::Unavailable { .. })));
+        within("a probe is signed rightly", || stage.is_up()).await;
+        stage.sign().await.unwrap();
+    });
+}
+
+#[test]
+fn each_rung_is_tried_when_the_one_before_did_not_help() {
+    use Remedy::{Fail, Initialize, LogIn, Reinitialize, Reopen};
+    let fails = |remedies: &[Remedy]| remedies.iter().map(|r| Act::Fail(*r)).collect::<Vec<_>>();
+    for (script, opened, logins, reinitialized, signed) in [
+        (vec![], 1, 0, 0, true),
+        (fails(&[Reopen]), 2, 0, 0, true),
+        (fails(&[LogIn]), 2, 1, 0, true),
+        (fails(&[Reopen, LogIn]), 3, 1, 0, true),
+        (fails(&[Reopen; 3]), 4, 0, 1, true),
+        (fails(&[Reinitialize]), 2, 0, 0, true),
+        (fails(&[Reinitialize; 2]), 3, 0, 1, true),
+        (fails(&[Initialize]), 2, 0, 1, true),
+        (fails(&[Reinitialize; 3]), 3, 0, 1, false),
+        (fails(&[Fail]), 1, 0, 0, false),
+        (vec![Act::Panic], 1, 0, 0, false),
     ] {
         let stage = stage(1, 1, script);
         runtime().block_on(async {
-            assert_eq!(stage.sign().await.is_ok(), signed);
-            assert_eq!(stage.count(|double| &double.opened), opened);
+            let result = stage.sign().await;
+            assert_eq!(result.is_ok(), signed, "{result:?}");
             assert_eq!(stage.count(|double| &double.logins), logins);
-            // Whatever it was, it is over: the next call works, with a new session if need be.
+            assert_eq!(stage.count(|double| &double.reinitialized), reinitialized);
+            // Whatever it was, it is over: a probe finds that out where nobody else does.
+            within("it signs", || stage.is_up()).await;
             stage.sign().await.unwrap();
             assert_eq!(stage.count(|double| &double.opened), opened + usize::from(!signed));
         });
@@ -218,12 +287,49 @@ fn a_session_is_kept_while_it_works_and_replaced_when_it_fails() {
 }
 
 #[test]
-fn a_refused_pin_is_told_apart_from_a_token_that_is_away() {
-    let stage = stage(1, 1, vec![Act::Fail(Remedy::Stop), Act::Fail(Remedy::Wait)]);
+fn a_dead_token_opens_the_circuit_and_probes_close_it() {
+    let stage = stage(2, 2, vec![Act::Fail(Remedy::Reinitialize); 12]);
+    runtime().block_on(async {
+        let detail = "C_Sign: CKR_SCRIPTED".to_owned();
+        assert_eq!(stage.sign().await, Err(SignError::Unavailable { detail: detail.clone() }));
+        let calls = stage.count(|double| &double.calls);
+        // Nobody else climbs the ladder meanwhile.
+        for _ in 0..100 {
+            let refused = Err(SignError::Unavailable { detail: detail.clone() });
+            assert_eq!(stage.sign().await, refused);
+        }
+        assert_eq!(stage.count(|double| &double.calls), calls);
+        within("a probe gets through", || stage.is_up()).await;
+        stage.sign().await.unwrap();
+    });
+}
+
+#[test]
+fn a_refused_pin_stops_everything_until_a_person_resumes_it() {
+    let stage = stage(1, 1, vec![Act::Fail(Remedy::Stop)]);
     runtime().block_on(async {
         assert_eq!(stage.sign().await, Err(SignError::PinRefused));
-        let detail = "C_Sign: CKR_SCRIPTED".to_owned();
-        assert_eq!(stage.sign().await, Err(SignError::Unavailable { detail }));
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert_eq!(stage.sign().await, Err(SignError::PinRefused));
+        assert_eq!(stage.count(|double| &double.calls), 1);
+        stage.pool.resume();
+        within("a probe gets through", || stage.is_up()).await;
+        stage.sign().await.unwrap();
+    });
+}
+
+#[test]
+fn an_idle_session_is_used_and_one_that_died_is_found_out() {
+    let keepalive = Some(Duration::from_millis(20));
+    let limits = Limits { sessions: 1, deadline: DEADLINE, keepalive };
+    let script = vec![Act::Sign, Act::Sign, Act::Sign, Act::Fail(Remedy::Reopen)];
+    let stage = stage_with(1, script, limits);
+    runtime().block_on(async {
+        stage.sign().await.unwrap();
+        within("it is used", || stage.count(|double| &double.kept_alive) >= 3).await;
+        within("another is opened", || stage.count(|double| &double.opened) == 2).await;
+        stage.sign().await.unwrap();
+        assert!(stage.is_up());
     });
 }
 
@@ -241,19 +347,6 @@ fn a_token_with_fewer_sessions_than_threads_still_serves_everyone() {
         while let Some(task) = tasks.join_next().await {
             task.unwrap();
         }
-    });
-}
-
-#[test]
-fn a_probe_brings_a_key_up_again_without_a_caller() {
-    let stage = stage(1, 1, vec![Act::Fail(Remedy::Wait), Act::Fail(Remedy::Wait)]);
-    runtime().block_on(async {
-        stage.sign().await.unwrap_err();
-        within("the second probe succeeds", || {
-            stage.pool.probe(&stage.key, b"probe".to_vec());
-            stage.key.health() == Health::Up
-        })
-        .await;
     });
 }
 
@@ -295,11 +388,12 @@ fn a_full_queue_turns_callers_away_at_once() {
         }
         let mut turned_away = 0;
         while let Some(task) = tasks.join_next().await {
-            turned_away += usize::from(matches!(task.unwrap(), Err(SignError::Unavailable { .. })));
+            let said = task.unwrap().unwrap_err().to_string();
+            turned_away += usize::from(said.contains("already waiting"));
         }
         // 1024 wait, and one more where the thread has taken its first in time.
         assert!((75..=76).contains(&turned_away), "{turned_away}");
         gate.open();
-        within("the thread resumes", || stage.key.health() == Health::Up).await;
+        within("the thread resumes", || stage.is_up()).await;
     });
 }

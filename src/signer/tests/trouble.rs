@@ -1,9 +1,11 @@
 //! Tokens: what is misconfigured or goes wrong, and what is said about it.
 
+use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
+use cryptoki::slot::Slot;
 use secrecy::SecretString;
 
-use super::backend::{PIN, make_token, open_token, options, token_tests};
+use super::backend::{PIN, library, make_token, open_token, options, token_tests};
 use super::suite::runtime;
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token, TokenOptions};
@@ -13,15 +15,24 @@ fn with_pin(pin: &str) -> TokenOptions {
     TokenOptions { pin: Some(SecretString::from(pin)), ..options("kipuka") }
 }
 
+/// Sessions that the signer knows nothing of, in the library that it has initialised.
+fn context() -> (Pkcs11, Slot) {
+    let context = Pkcs11::new(library()).unwrap();
+    let slot = context.get_slots_with_initialized_token().unwrap().remove(0);
+    (context, slot)
+}
+
 /// Changes the user's PIN, as an operator would from elsewhere.
-fn change_pin(token: &Token, from: &str, to: &str) {
-    let session = token.access.module.context.open_rw_session(token.access.slot).unwrap();
+fn change_pin(from: &str, to: &str) {
+    let (context, slot) = context();
+    let session = context.open_rw_session(slot).unwrap();
     session.set_pin(&from.into(), &to.into()).unwrap();
 }
 
 /// Ends the login of the whole process.
-fn log_out(token: &Token) {
-    token.access.module.context.open_ro_session(token.access.slot).unwrap().logout().unwrap();
+fn log_out() {
+    let (context, slot) = context();
+    context.open_ro_session(slot).unwrap().logout().unwrap();
 }
 
 #[test]
@@ -61,12 +72,13 @@ token_tests! {
             assert!(said.contains("token \"other\""), "{said}");
         }
         assert_eq!(open(Some(slot), Some("kipuka")).unwrap().label(), "kipuka");
-        assert_eq!(open(Some(slot), None).unwrap().slot(), slot);
+        assert_eq!(open(Some(slot), None).unwrap().slot(), Some(slot));
     }
 
     fn a_label_that_two_tokens_have_is_refused_with_both_slots() {
         let slot = make_token("kipuka");
-        let context = Token::open(options("kipuka")).unwrap().access.module.context.clone();
+        let _initialised = Token::open(options("kipuka")).unwrap();
+        let (context, _) = context();
         let slots = context.get_slots_with_token().unwrap();
         let fresh = slots
             .into_iter()
@@ -89,7 +101,7 @@ token_tests! {
         assert!(refused.to_string().contains("CKR_PIN_INCORRECT"), "{refused}");
         assert!(!refused.to_string().contains("87654321"), "{refused}");
 
-        change_pin(&Token::open(options("kipuka")).unwrap(), PIN, "87654321");
+        change_pin(PIN, "87654321");
         let again = Token::open(with_pin("87654321")).unwrap_err();
         assert!(matches!(again, OpenError::PinRefused { .. }), "{again}");
         assert!(again.to_string().contains("refused before"), "{again}");
@@ -101,11 +113,11 @@ token_tests! {
         let signer = Pkcs11Signer::open(&token, &[1], None, &key).unwrap();
         runtime().block_on(async {
             signer.sign(b"message".to_vec()).await.unwrap();
-            change_pin(&token, PIN, "another");
-            log_out(&token);
+            change_pin(PIN, "another");
+            log_out();
             assert_eq!(signer.sign(b"message".to_vec()).await, Err(SignError::PinRefused));
             // It would be accepted now, if anyone asked.
-            change_pin(&token, "another", PIN);
+            change_pin("another", PIN);
             assert_eq!(signer.sign(b"message".to_vec()).await, Err(SignError::PinRefused));
             assert!(matches!(signer.health(), Health::Down(_)));
         });
@@ -119,7 +131,7 @@ token_tests! {
         runtime().block_on(async {
             for _ in 0..4 {
                 signer.sign(b"message".to_vec()).await.unwrap();
-                log_out(&token);
+                log_out();
             }
             assert_eq!(signer.health(), Health::Up);
         });

@@ -155,7 +155,7 @@ pub(super) async fn plan(store: &Store, order: &str) -> Plan {
 }
 
 pub(super) async fn claim(store: &Store, kind: WorkKind, now: Timestamp, limit: i64) -> Vec<Lease> {
-    store.claim(kind, now, LEASE, limit, Entropy).await.unwrap()
+    store.claim(kind, now, LEASE, limit, &[], Entropy).await.unwrap()
 }
 
 /// The only piece of work that is due.
