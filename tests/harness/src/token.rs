@@ -1,6 +1,7 @@
 //! Tokens, filled by the very commands that the documentation gives.
 
 mod daemon;
+mod faulty;
 mod kinds;
 
 use std::fs;

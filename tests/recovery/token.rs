@@ -1,0 +1,241 @@
+//! The token fails in every way that can be forced, under a load of orders: none is lost or stuck,
+//! none gets two certificates, and signing goes on within five seconds of the token's return.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::token::Token;
+use harness::{Ca, Client, Server, Settings};
+use openssl::x509::X509;
+use tokio::task::JoinSet;
+
+use crate::BINARY;
+
+/// How soon after its token's return a CA issues again.
+const SOON: Duration = Duration::from_secs(5);
+const CLIENTS: usize = 4;
+
+/// A server whose token fails on command, and clients that order one certificate after another.
+struct Site {
+    server: Server,
+    pid: u32,
+    stop: Arc<AtomicBool>,
+    issued: Arc<Mutex<Vec<(Instant, String)>>>,
+    clients: JoinSet<()>,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let settings = Settings {
+            cas: vec![Ca::Token { id: "ca", key_type: "EC:prime256v1", cka_id: 1 }],
+            token: Some(Token::faulty()),
+            ..Settings::default()
+        };
+        let server = Server::start(BINARY, settings).await;
+        let mut site = Self {
+            pid: server.pid(),
+            stop: Arc::default(),
+            issued: Arc::default(),
+            clients: JoinSet::new(),
+            server,
+        };
+        for _ in 0..CLIENTS {
+            let client = site.server.account("ca").await;
+            let (stop, issued) = (Arc::clone(&site.stop), Arc::clone(&site.issued));
+            site.clients.spawn(order_until(client, site.server.roots(), stop, issued));
+        }
+        site.one_is_issued().await;
+        site
+    }
+
+    fn suffer(&self, faults: &[&str]) {
+        self.server.token.as_ref().unwrap().suffer(faults);
+    }
+
+    fn count(&self, what: &str) -> u64 {
+        let counters = self.server.token.as_ref().unwrap().counters();
+        counters.get(what).copied().unwrap_or(0)
+    }
+
+    fn ready(&self) -> (bool, String) {
+        let (status, text) = self.server.admin_get("/readyz").unwrap();
+        (status == 200, text)
+    }
+
+    async fn until(&self, what: &str, within: Duration, check: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !check() {
+            assert!(begun.elapsed() < within, "{what}: not within {within:?}; {:?}", self.ready());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// An order that began before or after, but ends after now, comes to its certificate soon.
+    async fn one_is_issued(&self) {
+        let now = Instant::now();
+        let issued = || self.issued.lock().unwrap().iter().any(|(at, _)| *at > now);
+        self.until("a certificate", SOON, issued).await;
+    }
+
+    async fn is_down(&self) {
+        self.until("readyz is red", Duration::from_secs(10), || !self.ready().0).await;
+    }
+
+    /// Every order that was begun ends well; and PKCS#11's rules were kept all the time.
+    async fn ends_well(mut self) {
+        self.one_is_issued().await;
+        self.stop.store(true, Ordering::SeqCst);
+        while let Some(client) = self.clients.join_next().await {
+            client.unwrap();
+        }
+        self.until("readyz is green", SOON, || self.ready().0).await;
+        let issued = std::mem::take(&mut *self.issued.lock().unwrap());
+        let serials: BTreeSet<_> = issued.iter().map(|(_, serial)| serial).collect();
+        assert_eq!(serials.len(), issued.len(), "a serial twice");
+        assert_eq!(self.server.pid(), self.pid, "it was started again");
+        let counters = self.server.token.as_ref().unwrap().counters();
+        let broken: Vec<_> =
+            counters.iter().filter(|(name, _)| name.starts_with("violation")).collect();
+        assert!(broken.is_empty(), "{broken:?}");
+    }
+}
+
+async fn order_until(
+    mut client: Client,
+    roots: Vec<X509>,
+    stop: Arc<AtomicBool>,
+    issued: Arc<Mutex<Vec<(Instant, String)>>>,
+) {
+    while !stop.load(Ordering::SeqCst) {
+        let chain = client.order(&["a.test"]).await.prove("http-01").await.finalize().await;
+        harness::acme::verify_chain(&chain, &roots, "a.test");
+        let serial = chain[0].serial_number().to_bn().unwrap().to_hex_str().unwrap().to_string();
+        issued.lock().unwrap().push((Instant::now(), serial));
+    }
+}
+
+async fn away_and_back(faults: &[&str]) {
+    let site = Site::start().await;
+    for away_ms in [100, 2500] {
+        site.suffer(faults);
+        site.is_down().await;
+        tokio::time::sleep(Duration::from_millis(away_ms)).await;
+        site.suffer(&[]);
+        site.one_is_issued().await;
+    }
+    site.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_goes_away_and_comes_back_signs_again() {
+    away_and_back(&["vanish kipuka"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_seen_again_only_after_c_initialize_signs_again() {
+    away_and_back(&["sticky", "vanish kipuka"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_refuses_every_call_for_a_while_signs_again() {
+    away_and_back(&["fail * CKR_DEVICE_ERROR always"]).await;
+    away_and_back(&["fail * CKR_GENERAL_ERROR always"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_sessions_dropped_at_once_are_opened_again() {
+    let site = Site::start().await;
+    for number in 1..=3 {
+        site.suffer(&[&format!("drop-sessions {number}")]);
+        site.one_is_issued().await;
+    }
+    site.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_forgot_its_initialisation_is_initialised() {
+    let site = Site::start().await;
+    let before = site.count("C_Initialize");
+    site.suffer(&["fail C_SignInit CKR_CRYPTOKI_NOT_INITIALIZED first 1"]);
+    site.until("C_Initialize", SOON, || site.count("C_Initialize") > before).await;
+    site.one_is_issued().await;
+    site.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_hangs_for_a_minute_holds_up_nobody_else() {
+    let site = Site::start().await;
+    site.suffer(&["hang C_Sign 60000 first 1"]);
+    for _ in 0..3 {
+        site.one_is_issued().await;
+    }
+    // Its order goes on by another session: its client is not stuck for the minute.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    site.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_error_on_every_tenth_call_stops_nothing() {
+    let site = Site::start().await;
+    site.suffer(&["fail * CKR_DEVICE_ERROR every 10"]);
+    for _ in 0..10 {
+        site.one_is_issued().await;
+    }
+    site.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_signature_never_leaves_and_its_order_is_signed_again() {
+    let site = Site::start().await;
+    // Every client verifies what it gets.
+    site.suffer(&["wrong-signature every 2"]);
+    for _ in 0..5 {
+        site.one_is_issued().await;
+    }
+    away_and_back_wrongly(site, "wrong-signature always").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn swapped_keys_sign_nothing_that_leaves() {
+    let site = Site::start().await;
+    site.server.token.as_ref().unwrap().keygen("EC:prime256v1", "02");
+    away_and_back_wrongly(site, "swap-keys always").await;
+}
+
+async fn away_and_back_wrongly(site: Site, fault: &str) {
+    site.suffer(&[fault]);
+    site.is_down().await;
+    assert!(site.ready().1.contains("does not verify"), "{}", site.ready().1);
+    site.suffer(&[]);
+    site.one_is_issued().await;
+    site.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_pin_is_tried_once_and_waits_for_a_person() {
+    let mut site = Site::start().await;
+    site.stop.store(true, Ordering::SeqCst);
+    while let Some(client) = site.clients.join_next().await {
+        client.unwrap();
+    }
+    let before = site.count("C_Login");
+    site.suffer(&["drop-sessions 1", "refuse-login CKR_PIN_INCORRECT always"]);
+    let mut client = site.server.account("ca").await;
+    let mut order = client.order(&["a.test"]).await.prove("http-01").await;
+    let csr = order.csr().der();
+    let object = order.finalize_with(&csr).await.expect(200).json();
+    assert_eq!(object["status"], "processing");
+    site.is_down().await;
+    assert!(site.ready().1.contains("refused the PIN"), "{}", site.ready().1);
+    site.suffer(&[]);
+    site.server.signal("HUP");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(site.count("C_Login"), before + 1);
+    assert!(!site.ready().0);
+    let (_, metrics) = site.server.admin_get("/metrics").unwrap();
+    for series in ["kipuka_hsm_circuit{token=\"hsm\"} 2", "ckr=\"CKR_PIN_INCORRECT\"} 1"] {
+        assert!(metrics.contains(series), "{metrics}");
+    }
+}
