@@ -2,6 +2,7 @@
 //! none gets two certificates, and signing goes on within five seconds of the token's return.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -33,7 +34,10 @@ impl Site {
             token: Some(Token::faulty()),
             ..Settings::default()
         };
-        let server = Server::start(BINARY, settings).await;
+        Self::with(Server::start(BINARY, settings).await).await
+    }
+
+    async fn with(server: Server) -> Self {
         let mut site = Self {
             pid: server.pid(),
             stop: Arc::default(),
@@ -57,6 +61,10 @@ impl Site {
     fn count(&self, what: &str) -> u64 {
         let counters = self.server.token.as_ref().unwrap().counters();
         counters.get(what).copied().unwrap_or(0)
+    }
+
+    fn metrics(&self) -> String {
+        self.server.admin_get("/metrics").unwrap().1
     }
 
     fn ready(&self) -> (bool, String) {
@@ -171,6 +179,8 @@ async fn a_call_that_hangs_for_a_minute_holds_up_nobody_else() {
     for _ in 0..3 {
         site.one_is_issued().await;
     }
+    let replaced = "kipuka_hsm_steps_total{token=\"hsm\",step=\"thread-replaced\"} 1";
+    site.until(replaced, SOON, || site.metrics().contains(replaced)).await;
     // Its order goes on by another session: its client is not stuck for the minute.
     tokio::time::sleep(Duration::from_secs(4)).await;
     site.ends_well().await;
@@ -183,6 +193,8 @@ async fn a_device_error_on_every_tenth_call_stops_nothing() {
     for _ in 0..10 {
         site.one_is_issued().await;
     }
+    let metrics = site.metrics();
+    assert!(metrics.contains("ckr=\"CKR_DEVICE_ERROR\""), "{metrics}");
     site.ends_well().await;
 }
 
@@ -229,13 +241,108 @@ async fn a_refused_pin_is_tried_once_and_waits_for_a_person() {
     assert_eq!(object["status"], "processing");
     site.is_down().await;
     assert!(site.ready().1.contains("refused the PIN"), "{}", site.ready().1);
-    site.suffer(&[]);
-    site.server.signal("HUP");
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(site.count("C_Login"), before + 1);
-    assert!(!site.ready().0);
-    let (_, metrics) = site.server.admin_get("/metrics").unwrap();
+    let metrics = site.metrics();
     for series in ["kipuka_hsm_circuit{token=\"hsm\"} 2", "ckr=\"CKR_PIN_INCORRECT\"} 1"] {
         assert!(metrics.contains(series), "{metrics}");
     }
+    // It would be taken now; but nobody says that it is another.
+    site.suffer(&[]);
+    site.server.signal("HUP");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(site.count("C_Login"), before + 1);
+    assert!(!site.ready().0);
+
+    site.server.token.as_ref().unwrap().shell(
+        "pkcs11-tool --module /usr/lib/softhsm/libsofthsm2.so --token-label kipuka --login \
+         --pin $PIN --change-pin --new-pin 567890",
+    );
+    let config = fs::read_to_string(site.server.config()).unwrap();
+    let corrected = config.replace("pin_env = \"KIPUKA_HSM_PIN\"", "pin = \"567890\"");
+    fs::write(site.server.config(), corrected).unwrap();
+    site.server.signal("HUP");
+    site.until("readyz is green", SOON, || site.ready().0).await;
+    let chain = order.certificates().await;
+    harness::acme::verify_chain(&chain, &site.server.roots(), "a.test");
+}
+
+/// A CA whose key is in two tokens of one library, `east` and `west`; not started yet.
+async fn in_two_tokens(sharing: &str) -> Server {
+    let settings = Settings { token: Some(Token::faulty()), ..Settings::key_file() };
+    let server = Server::prepare(BINARY, settings).await;
+    let token = server.token.as_ref().unwrap();
+    let config = fs::read_to_string(server.config()).unwrap();
+    let key = config.lines().find_map(|line| line.strip_prefix("key = ")).unwrap();
+    token.shell(&format!(
+        "softhsm2-util --init-token --free --label west --so-pin 12345678 --pin $PIN\n\
+         for label in kipuka west; do softhsm2-util --import {key} --token $label --label ca \
+         --id 01 --pin $PIN; done"
+    ));
+    let section = token.section();
+    let named = |name: &str, label: &str| {
+        let section = section.replace("[hsm]\n", &format!("[[hsm]]\nname = \"{name}\"\n"));
+        section.replace("token_label = \"kipuka\"", &format!("token_label = \"{label}\""))
+    };
+    let both = named("east", "kipuka") + &named("west", "west");
+    let place = format!("hsm_slot = 1\nhsm = [\"east\", \"west\"]\nhsm_sharing = \"{sharing}\"");
+    let config = config.replace(&section, &both).replace(&format!("key = {key}"), &place);
+    fs::write(server.config(), config).unwrap();
+    server
+}
+
+impl Site {
+    fn signed_by(&self, token: &str) -> u64 {
+        let series = format!("kipuka_hsm_signatures_total{{token=\"{token}\",result=\"ok\"}} ");
+        let metrics = self.metrics();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    async fn signs(&self, token: &str) {
+        let before = self.signed_by(token);
+        self.until(token, SOON, || self.signed_by(token) > before).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_one_of_two_tokens_dies_the_other_signs_and_no_client_notices() {
+    let mut server = in_two_tokens("in-order").await;
+    server.spawn();
+    let site = Site::with(server).await;
+    site.signs("east").await;
+    site.suffer(&["vanish kipuka"]);
+    site.signs("west").await;
+    for _ in 0..5 {
+        site.one_is_issued().await;
+        assert!(site.ready().0, "{}", site.ready().1);
+    }
+    let (_, places) = site.ready();
+    assert!(places.contains("CKR_") || places.contains("no token"), "{places}");
+    // And back, by itself.
+    site.suffer(&[]);
+    site.signs("east").await;
+    site.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_dead_at_the_start_joins_in_when_it_is_there() {
+    let mut server = in_two_tokens("in-order").await;
+    server.token.as_ref().unwrap().suffer(&["vanish kipuka"]);
+    server.spawn();
+    let site = Site::with(server).await;
+    site.signs("west").await;
+    assert_eq!(site.signed_by("east"), 0);
+    site.suffer(&[]);
+    site.until("east", Duration::from_secs(40), || site.signed_by("east") > 0).await;
+    site.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tokens_share_the_load() {
+    let mut server = in_two_tokens("by-load").await;
+    server.token.as_ref().unwrap().suffer(&["latency C_Sign 50"]);
+    server.spawn();
+    let site = Site::with(server).await;
+    site.signs("west").await;
+    site.signs("east").await;
+    site.ends_well().await;
 }
