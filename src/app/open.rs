@@ -80,7 +80,7 @@ pub(crate) async fn open_token(hsm: &Hsm, metrics: &Metrics) -> Result<Arc<Token
 }
 
 /// The token of each `[hsm]` that a CA uses: one of `open` where it is the same, else a new one.
-pub(super) fn tokens(
+pub(super) async fn tokens(
     config: &Config,
     open: &[(&Hsm, &Arc<Token>)],
     metrics: &Metrics,
@@ -96,7 +96,15 @@ pub(super) fn tokens(
         let known = open.iter().find(|(old, _)| same_token(old, hsm));
         let token = match known {
             Some((_, token)) => Arc::clone(token),
-            None => token(hsm, metrics)?,
+            None => {
+                let token = token(hsm, metrics)?;
+                if open.iter().any(|(old, _)| old.library == hsm.library) {
+                    let new = Arc::clone(&token);
+                    // Where it may not be done now, the library is asked as it is.
+                    let _ = ask(move || new.look_anew()).await?;
+                }
+                token
+            }
         };
         tokens.insert(hsm.name.clone(), token);
     }

@@ -121,6 +121,12 @@ impl Access {
         found.or(self.options.slot)
     }
 
+    /// Whether both lead to one token; after a reload there are two ways to it for a while.
+    pub(super) fn is_of_the_token_of(&self, other: &Self) -> bool {
+        let named = |access: &Self| (access.options.slot, access.options.token_label.clone());
+        named(self) == named(other)
+    }
+
     /// Whether it gave a signature lately.
     pub(super) fn signs(&self) -> bool {
         lock(&self.signed_at).is_some_and(|at| at.elapsed() < LATELY)
