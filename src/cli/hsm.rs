@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Failure, environment, load};
+use super::{Failure, bench, environment, load};
 use crate::app;
 use crate::config::{Config, Hsm, Needs};
 use crate::signer::pkcs11::inventory::{self, SlotEntry};
@@ -25,6 +25,18 @@ pub(super) enum Command {
     },
     /// List the keys on the token of `[hsm]`
     Keys,
+    /// Measure signatures per second by the number of sessions, and recommend `max_sessions`
+    Bench {
+        /// The `CKA_ID` of the key to sign with, in hex
+        #[arg(long, value_name = "HEX", value_parser = hex)]
+        id: Id,
+        /// How long each number of sessions is measured
+        #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+        seconds: u64,
+        /// The numbers of sessions
+        #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16")]
+        sessions: Vec<std::num::NonZeroUsize>,
+    },
     /// Make a key pair on the token: sensitive, not extractable, for signing only
     Keygen {
         /// The key's `CKA_LABEL`
@@ -65,6 +77,11 @@ pub(super) fn hsm(config: Option<&Path>, command: &Command) -> Result<(), Failur
                 println!("{key}");
             }
             Ok(())
+        }),
+        Command::Bench { id, seconds, sessions } => with_hsm(config, Needs::Token, |_, hsm| {
+            let sessions: Vec<_> = sessions.iter().map(|sessions| sessions.get()).collect();
+            let each = Duration::from_secs(*seconds);
+            super::runtime()?.block_on(bench::bench(hsm, &id.0, &sessions, each))
         }),
         Command::Keygen { label, id, spec } => with_token(config, |token| {
             let public_key =

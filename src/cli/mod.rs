@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod bench;
 mod check;
 mod db;
 mod dev;
