@@ -45,7 +45,8 @@ pub(super) enum Command {
         /// The key's `CKA_ID` in hex, such as 07; it becomes `hsm_slot`
         #[arg(long, value_name = "HEX", value_parser = hex)]
         id: Id,
-        /// rsa-2048, rsa-3072, rsa-4096, ec-p256 or ec-p384
+        /// rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384, ec-p521, ed25519, ml-dsa-44, ml-dsa-65 or
+        /// ml-dsa-87
         #[arg(long = "type", value_name = "TYPE")]
         spec: KeySpec,
     },

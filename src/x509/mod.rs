@@ -10,6 +10,7 @@ pub(crate) mod lint;
 mod pem;
 pub(crate) mod profile;
 pub(crate) mod serial;
+mod signed;
 pub(crate) mod tbs;
 pub(crate) mod weak_key;
 

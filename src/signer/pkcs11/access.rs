@@ -415,10 +415,10 @@ pub(super) fn sign(
     public_key: &PublicKey,
     message: &[u8],
 ) -> Result<Vec<u8>, Fault> {
-    let input = recipe
-        .input(message)
+    let (mechanism, input) = recipe
+        .request(public_key.key_type(), message)
         .map_err(|error| Fault::new(Remedy::Fail, format!("OpenSSL cannot hash: {error}")))?;
-    x509_form(public_key, session.sign(&recipe.mechanism(), handle, &input)?)
+    x509_form(public_key, session.sign(&mechanism, handle, &input)?)
 }
 
 #[cfg(test)]
