@@ -38,8 +38,7 @@ enum Command {
     /// Say what `serve` would: load everything, change nothing
     Check,
     /// What the token offers, and new keys on it
-    #[command(subcommand)]
-    Hsm(hsm::Command),
+    Hsm(hsm::Arguments),
     /// The database's schema
     #[command(subcommand)]
     Db(db::Command),
@@ -86,7 +85,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::serve(config),
         Command::Dev(arguments) => dev::dev(&arguments),
         Command::Check => check::check(config),
-        Command::Hsm(command) => hsm::hsm(config, &command),
+        Command::Hsm(arguments) => hsm::hsm(config, &arguments),
         Command::Db(command) => db::db(config, &command),
     };
     match done {
