@@ -3,7 +3,10 @@
 mod ceremony;
 mod issue;
 
-pub(crate) use ceremony::{NewCa, create_ca};
+pub(crate) use ceremony::{
+    CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, PreparedRequest, import, prepare_ca,
+    prepare_request,
+};
 pub(crate) use issue::SignFailure;
 
 use std::sync::Arc;
