@@ -35,6 +35,8 @@ lint:
 dependencies:
 	$(STEP) 'Dependencies'
 	cargo deny --locked --workspace --config .deny.toml check --hide-inclusion-graph bans licenses sources
+	cargo deny --log-level error --locked --manifest-path tests/kryoptic/Cargo.toml --config .deny.toml \
+	  check --hide-inclusion-graph bans licenses sources
 
 build:
 	$(STEP) 'Build'

@@ -20,7 +20,23 @@ test=(
     'lego                     command -v lego'
     'uacme                    command -v uacme'
     'curl                     command -v curl'
-    'util-linux               command -v runuser'
+    'util-linux               command -v runuser && command -v flock'
+    'libclang-dev             compgen -G /usr/lib/llvm-*/lib/libclang*.so || compgen -G /usr/lib*/libclang*.so'
+    'libsqlite3-dev           pkg-config --exists sqlite3'
+    'perl                     command -v perl'
+    'make                     command -v make'
+    'libtpm2-pkcs11-1         compgen -G /usr/lib/*/libtpm2_pkcs11.so.1'
+    'swtpm                    command -v swtpm'
+    'tpm2-abrmd               command -v tpm2-abrmd'
+    'libtss2-tcti-tabrmd0     compgen -G /usr/lib/*/libtss2-tcti-tabrmd.so.0'
+    'libtss2-tcti-swtpm0      compgen -G /usr/lib/*/libtss2-tcti-swtpm.so.0'
+    'dbus-daemon              command -v dbus-daemon'
+    'dbus-bin                 command -v dbus-send'
+    'opencryptoki             command -v pkcsslotd'
+    'libnss3                  compgen -G /usr/lib/*/libsoftokn3.so'
+    'libnss3-tools            command -v certutil'
+    'p11-kit                  command -v p11-kit'
+    'p11-kit-modules          compgen -G /usr/lib/*/pkcs11/p11-kit-client.so'
 )
 # Tools of the toolchain, built from source; another version that is there already is kept.
 cargo=(
@@ -85,6 +101,7 @@ test)
     install_packages "${dev[@]}" "${test[@]}"
     install_components
     install_cargo_tools
+    tests/kryoptic/build.sh >/dev/null
     ;;
 *) die "usage: tests/install.sh [dev|test]" ;;
 esac

@@ -12,6 +12,7 @@ use crate::config::{Config, Hsm, Needs};
 use crate::signer::pkcs11::inventory::{self, SlotEntry};
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::signer::pkcs11::{self, Token};
+use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
 
 #[derive(Debug, Subcommand)]
@@ -88,6 +89,7 @@ fn with_hsm(
 ) -> Result<(), Failure> {
     let (config, _) = load(config, needs)?;
     environment::complete(&config)?;
+    logging::init(&config.log, &|name| std::env::var(name).ok()).map_err(Failure::failed)?;
     let file = config.file.display();
     match &config.hsms[..] {
         [hsm] => work(&config, hsm),
@@ -115,6 +117,10 @@ fn slots(library: &Path) -> Result<(), Failure> {
         println!("{slot}");
         let SlotEntry { slot, token: Some(token), .. } = &slot else { continue };
         if !token.initialized {
+            continue;
+        }
+        if token.label.is_empty() {
+            println!("  its label cannot be read; in [hsm] write: slot = {slot:#x}");
             continue;
         }
         println!("  by {} ({}), serial {}", token.manufacturer, token.model, token.serial_number);

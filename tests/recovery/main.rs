@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod killed;
+mod token;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

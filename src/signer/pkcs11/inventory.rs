@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use cryptoki::context::Pkcs11;
+use cryptoki::error::Error;
 use cryptoki::object::{Attribute, AttributeType, KeyType as CkKeyType, ObjectClass};
 use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot};
@@ -79,13 +80,17 @@ pub(super) fn slots_of(context: &Pkcs11) -> Result<Vec<SlotEntry>, Fault> {
 fn token_in(context: &Pkcs11, slot: Slot) -> Option<TokenEntry> {
     let info = match context.get_token_info(slot) {
         Ok(info) => info,
-        Err(error) => {
+        Err(error @ Error::Pkcs11(..)) => {
             tracing::warn!(
                 slot = slot.id(),
                 "no answer from a token: {}",
                 Fault::from(error).detail
             );
             return None;
+        }
+        Err(error) => {
+            tracing::warn!(slot = slot.id(), "a token's label cannot be read: {error}");
+            return Some(unreadable());
         }
     };
     Some(TokenEntry {
@@ -103,6 +108,23 @@ fn token_in(context: &Pkcs11, slot: Slot) -> Option<TokenEntry> {
             Limit::Infinite | Limit::Unavailable => None,
         },
     })
+}
+
+/// A token that answered, but not in PKCS#11's words: openCryptoki 3.8 gives its clock another form.
+/// It can be named by its slot; the rest is what most tokens are.
+fn unreadable() -> TokenEntry {
+    TokenEntry {
+        label: String::new(),
+        manufacturer: String::new(),
+        model: String::new(),
+        serial_number: String::new(),
+        initialized: true,
+        user_pin_initialized: true,
+        login_required: true,
+        protected_authentication_path: false,
+        user_pin_locked: false,
+        max_sessions: None,
+    }
 }
 
 /// The keys that `session` can see.

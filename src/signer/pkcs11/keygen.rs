@@ -6,6 +6,7 @@ use std::str::FromStr;
 use const_oid::db::rfc5912::{SECP_256_R_1, SECP_384_R_1};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
+use cryptoki::session::SessionState;
 
 use super::inventory::{KeyEntry, Listing, keys_in};
 use super::key::{curve_params, hex, public_halves};
@@ -90,17 +91,48 @@ pub(crate) fn generate(
         let present = Listing(&present).to_string();
         return Err(KeygenError::IdInUse { id: hex(cka_id), present });
     }
-    let (mechanism, public, private) = templates(spec, cka_id, label);
-    let (_, private) =
-        session.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from)?;
+    // Without a login there are no private objects (PKCS#11 v3.1 §5.7.1): a token that needs none
+    // guards its keys by other means.
+    let state = session.get_session_info().map_err(Fault::from)?.session_state();
+    let logged_in = state == SessionState::RwUser;
+    let (mechanism, public, private) = templates(spec, cka_id, label, logged_in);
+    let (_, private) = match session.generate_key_pair(&mechanism, &public, &private) {
+        Ok(made) => made,
+        // Some tokens make no RSA key that only signs; tpm2-pkcs11 says so by CKR_GENERAL_ERROR.
+        Err(refused) => {
+            let (public, private) = (without_denials(&public), without_denials(&private));
+            let made = session
+                .generate_key_pair(&mechanism, &public, &private)
+                .map_err(|_| Fault::from(refused))?;
+            tracing::warn!("the token makes no such key that only signs: this one may do more");
+            made
+        }
+    };
     let halves = public_halves(&session, cka_id, private)?;
     halves.into_iter().next().ok_or_else(|| OpenError::NoPublicKey { id: hex(cka_id) }.into())
+}
+
+/// A template without the uses that it denies: the token decides.
+fn without_denials(template: &[Attribute]) -> Vec<Attribute> {
+    use Attribute as A;
+    let denial = |attribute: &&Attribute| {
+        matches!(
+            attribute,
+            A::Encrypt(false)
+                | A::Wrap(false)
+                | A::Decrypt(false)
+                | A::Unwrap(false)
+                | A::Derive(false)
+        )
+    };
+    template.iter().filter(|attribute| !denial(attribute)).cloned().collect()
 }
 
 fn templates(
     spec: KeySpec,
     cka_id: &[u8],
     label: &str,
+    logged_in: bool,
 ) -> (Mechanism<'static>, Vec<Attribute>, Vec<Attribute>) {
     let named = [
         Attribute::Token(true),
@@ -112,7 +144,7 @@ fn templates(
     public.extend([Attribute::Private(false), Attribute::Verify(true)]);
     let mut private = named.to_vec();
     private.extend([
-        Attribute::Private(true),
+        Attribute::Private(logged_in),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),

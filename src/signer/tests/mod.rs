@@ -1,10 +1,10 @@
 //! One suite for every kind of signer, and what is particular to each.
 
+mod backend;
 mod failover;
 mod key_file;
 mod pool;
 mod remote;
-mod softhsm;
 mod suite;
 mod token;
 mod trouble;

@@ -352,11 +352,12 @@ fn a_token_with_fewer_sessions_than_threads_still_serves_everyone() {
 
 #[test]
 fn shutting_down_ends_idle_threads_and_waits_no_longer_for_a_hanging_one() {
-    super::softhsm::isolated(
+    super::backend::isolated(
         concat!(
             module_path!(),
             "::shutting_down_ends_idle_threads_and_waits_no_longer_for_a_hanging_one"
         ),
+        super::backend::Backend::SoftHsm,
         || {
             let gate = Arc::new(Gate::default());
             let idle = stage(4, 4, vec![]);

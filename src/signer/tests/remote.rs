@@ -1,5 +1,5 @@
-//! A token behind a socket, as network HSMs are: `p11-kit server` in front of SoftHSM2, killed and
-//! started again.
+//! A token behind a socket, as network HSMs are: `p11-kit server` in front of it, killed and started
+//! again.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::softhsm::{library, make_token, options, softhsm_tests};
+use super::backend::{library, make_token, options, token_tests};
 use super::suite::runtime;
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::signer::pkcs11::{Pkcs11Signer, Token, TokenOptions};
@@ -59,7 +59,7 @@ fn remote() -> TokenOptions {
     TokenOptions { library: client.to_owned(), ..options("kipuka") }
 }
 
-softhsm_tests! {
+token_tests! {
     fn a_token_behind_a_socket_is_killed_and_comes_back() {
         make_token("kipuka");
         let mut server = Some(Server::start());

@@ -1,9 +1,15 @@
-//! SoftHSM2: keys, signatures, several CAs on one token.
+//! Tokens: keys, signatures, several CAs on one token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::softhsm::{PIN, SO_PIN, library, make_token, open_token, options, softhsm_tests};
+use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::MechanismType;
+use cryptoki::slot::Slot;
+
+use super::backend::{
+    Backend, PIN, SO_PIN, isolated, library, make_token, open_token, options, token_tests,
+};
 use super::suite::{self, runtime};
 use crate::signer::Signer;
 use crate::signer::pkcs11::keygen::{self, KeySpec, KeygenError};
@@ -25,7 +31,21 @@ fn maker(
     }
 }
 
-softhsm_tests! {
+#[test]
+fn a_token_that_does_not_hash_is_given_digests() {
+    let name = concat!(module_path!(), "::a_token_that_does_not_hash_is_given_digests");
+    isolated(name, Backend::KryopticWithoutHashing, || {
+        let token = open_token();
+        let slot = Slot::try_from(token.slot().unwrap()).unwrap();
+        let offered = Pkcs11::new(library()).unwrap().get_mechanism_list(slot).unwrap();
+        for missing in [MechanismType::SHA256_RSA_PKCS, MechanismType::ECDSA_SHA256] {
+            assert!(!offered.contains(&missing));
+        }
+        suite::every_algorithm_signs(&maker(token));
+    });
+}
+
+token_tests! {
     fn every_algorithm_signs() {
         suite::every_algorithm_signs(&maker(open_token()));
     }
@@ -110,11 +130,11 @@ softhsm_tests! {
         assert_eq!(token.public_key(&[1]).unwrap(), key);
         assert_eq!(token.slot(), Some(slot));
 
-        let slots = inventory::slots(library()).unwrap();
+        let slots = inventory::slots(&library()).unwrap();
         let entry = slots.iter().find(|entry| entry.slot == slot).unwrap();
         let made = entry.token.as_ref().unwrap();
         assert!(made.initialized && made.user_pin_initialized && made.login_required);
         let long = "a label of more than thirty-two bytes";
-        init::token(library(), long, &SO_PIN.into(), &PIN.into()).unwrap_err();
+        init::token(&library(), long, &SO_PIN.into(), &PIN.into()).unwrap_err();
     }
 }

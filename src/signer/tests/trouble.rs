@@ -1,11 +1,11 @@
-//! SoftHSM2: what is misconfigured or goes wrong, and what is said about it.
+//! Tokens: what is misconfigured or goes wrong, and what is said about it.
 
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 use cryptoki::slot::Slot;
 use secrecy::SecretString;
 
-use super::softhsm::{PIN, library, make_token, open_token, options, softhsm_tests};
+use super::backend::{PIN, library, make_token, open_token, options, token_tests};
 use super::suite::runtime;
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token, TokenOptions};
@@ -50,7 +50,7 @@ fn a_library_that_cannot_be_loaded_is_named_with_what_to_check() {
     }
 }
 
-softhsm_tests! {
+token_tests! {
     fn a_token_that_is_not_there_is_answered_with_those_that_are() {
         let slot = make_token("kipuka");
         make_token("other");

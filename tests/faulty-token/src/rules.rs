@@ -99,7 +99,7 @@ impl Rule {
         let nth = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
         match self.when {
             When::First(count) => nth <= count,
-            When::Every(step) => nth % step == 0,
+            When::Every(step) => nth.is_multiple_of(step),
             When::Always => true,
         }
     }

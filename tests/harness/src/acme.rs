@@ -97,7 +97,8 @@ pub struct Client {
 }
 
 impl Client {
-    pub(crate) async fn new(
+    /// For a server that listens at `address`, by the name localhost.
+    pub async fn new(
         address: SocketAddr,
         ca: &str,
         key: Key,

@@ -8,7 +8,7 @@ use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{HasPublic, PKey, Private, Public};
 use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
 };
@@ -23,13 +23,18 @@ pub struct Issuer {
 impl Issuer {
     /// A self-signed CA.
     pub fn root(name: &str, key: PKey<Private>) -> Self {
-        let certificate = certificate(name, &key, None);
+        let certificate = certificate(name, &key, &key, None);
         Self { certificate, key }
     }
 
     /// A CA below this one.
     pub fn below(&self, name: &str, key: PKey<Private>) -> Self {
-        Self { certificate: certificate(name, &key, Some(self)), key }
+        Self { certificate: certificate(name, &key, &self.key, Some(self)), key }
+    }
+
+    /// A CA certificate below this one, for a key that is elsewhere.
+    pub fn certify(&self, name: &str, key: &PKey<Public>) -> X509 {
+        certificate(name, key, &self.key, Some(self))
     }
 
     /// Writes `NAME.pem` (with what stands `above`) and `NAME-key.pem` into a folder.
@@ -47,7 +52,12 @@ impl Issuer {
     }
 }
 
-fn certificate(name: &str, key: &PKey<Private>, issuer: Option<&Issuer>) -> X509 {
+fn certificate<T: HasPublic>(
+    name: &str,
+    key: &PKey<T>,
+    signs: &PKey<Private>,
+    issuer: Option<&Issuer>,
+) -> X509 {
     let mut builder = X509::builder().unwrap();
     builder.set_version(2).unwrap();
     let mut serial = BigNum::new().unwrap();
@@ -77,6 +87,6 @@ fn certificate(name: &str, key: &PKey<Private>, issuer: Option<&Issuer>) -> X509
         let authority = AuthorityKeyIdentifier::new().keyid(true).build(&context).unwrap();
         builder.append_extension(authority).unwrap();
     }
-    builder.sign(issuer.map_or(key, |issuer| &issuer.key), MessageDigest::sha256()).unwrap();
+    builder.sign(signs, MessageDigest::sha256()).unwrap();
     builder.build()
 }

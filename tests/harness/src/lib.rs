@@ -9,6 +9,7 @@ pub mod csr;
 pub mod database;
 pub mod issuer;
 pub mod key;
+pub mod kryoptic;
 pub mod port;
 pub mod responder;
 pub mod server;
@@ -22,7 +23,7 @@ pub use key::{Algorithm, Key};
 pub use port::Port;
 pub use responder::Responder;
 pub use server::{Ca, Server, Settings};
-pub use token::SoftToken;
+pub use token::{SoftToken, Token};
 pub use zone::Zone;
 
 #[cfg(test)]

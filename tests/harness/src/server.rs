@@ -18,7 +18,7 @@ use crate::issuer::Issuer;
 use crate::key::{Algorithm, Key};
 use crate::port::Port;
 use crate::responder::Responder;
-use crate::token::{PIN, SoftToken};
+use crate::token::{PIN, Token};
 use crate::zone::Zone;
 
 /// How long a start may take: a token's library and a busy machine included.
@@ -57,6 +57,8 @@ impl Ca {
 #[derive(Default)]
 pub struct Settings {
     pub cas: Vec<Ca>,
+    /// SoftHSM2 unless set, where a CA's key is in a token.
+    pub token: Option<Token>,
     /// SQLite in the server's folder unless set.
     pub database_url: Option<String>,
     /// Goes into `[server]`.
@@ -78,7 +80,7 @@ impl Settings {
 pub struct Server {
     binary: PathBuf,
     pub folder: TempDir,
-    pub token: Option<SoftToken>,
+    pub token: Option<Token>,
     pub zone: Zone,
     pub responder: Responder,
     pub address: SocketAddr,
@@ -115,7 +117,8 @@ impl Server {
             trust.extend(root.certificate.to_pem().unwrap());
         }
         let in_token = |ca: &Ca| matches!(ca, Ca::Token { .. });
-        let token = settings.cas.iter().any(in_token).then(SoftToken::new);
+        let token =
+            settings.token.or_else(|| settings.cas.iter().any(in_token).then(Token::softhsm));
         let mut text = format!(
             "[server]\nlisten = \"{address}\"\nadmin_listen = \"{admin}\"\n{}\n\n\
              [validation]\nresolvers = [\"{}\"]\nhttp_port = {}\ntls_alpn_port = {}\n{}\n\n\
@@ -138,7 +141,7 @@ impl Server {
                 (Ca::Token { id, key_type, cka_id }, Some(token)) => {
                     let hex = format!("{cka_id:02x}");
                     token.keygen(key_type, &hex);
-                    let certificate = token.self_sign(&hex, id);
+                    let certificate = token.ca_certificate(&hex, id, &root);
                     trust.extend(fs::read(&certificate).unwrap());
                     format!("cert = \"{}\"\nhsm_slot = {cka_id}\n\n", certificate.display())
                 }
@@ -189,7 +192,10 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = self
+            .token
+            .as_ref()
+            .map_or_else(|| Command::new(&self.binary), |token| token.command(&self.binary));
         command.arg("--config").arg(self.config()).env("KIPUKA_HSM_PIN", PIN);
         command.env_remove("KIPUKA_LOG").env_remove("SOFTHSM2_CONF");
         command

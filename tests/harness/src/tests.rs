@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use crate::database::PostgresDatabase;
 use crate::server::plain_get;
 use crate::zone::{RecordType, ResponseCode};
-use crate::{Database, Port, Responder, SoftToken, Zone, command};
+use crate::{Database, Port, Responder, SoftToken, Zone, command, kryoptic};
 
 fn query(name: &str, kind: RecordType) -> Message {
     let mut query = Message::new(7, MessageType::Query, OpCode::Query);
@@ -155,6 +155,27 @@ fn a_token_holds_keys_of_every_kind_and_signs_ca_certificates_with_them() {
     assert_ne!(token.conf(), other.conf());
     other.keygen("rsa:4096", "02");
     is_a_ca(&other.self_sign("02", "test CA"));
+}
+
+#[test]
+fn openssl_3_6_makes_and_verifies_a_chain_of_ml_dsa_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |line: &str| {
+        let mut openssl = kryoptic::openssl();
+        command::run(openssl.args(line.split(' ')).current_dir(&folder))
+    };
+    for (name, above) in [("root", "-x509"), ("other", "-x509"), ("leaf", "-x509 -CA root.pem")] {
+        run(&format!(
+            "req -newkey ML-DSA-65 -nodes -keyout {name}-key.pem -out {name}.pem -subj /CN={name} \
+             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign \
+             {above}{}",
+            if name == "leaf" { " -CAkey root-key.pem" } else { "" }
+        ));
+    }
+    let at = |name: &str| folder.path().join(name);
+    kryoptic::verify(&at("root.pem"), &at("leaf.pem")).unwrap();
+    let refused = kryoptic::verify(&at("other.pem"), &at("leaf.pem")).unwrap_err();
+    assert!(refused.contains("unable to get local issuer certificate"), "{refused}");
 }
 
 fn is_a_ca(certificate: &Path) {
