@@ -4,8 +4,8 @@ mod ceremony;
 mod issue;
 
 pub(crate) use ceremony::{
-    CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, PreparedRequest, import, prepare_ca,
-    prepare_request,
+    CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, import, prepare_ca, prepare_request,
+    stand_in_key,
 };
 pub(crate) use issue::SignFailure;
 

@@ -7,9 +7,13 @@ mod import;
 mod request;
 
 pub(crate) use import::{ImportError, import};
-pub(crate) use request::{PreparedRequest, prepare_request};
+pub(crate) use request::prepare_request;
 
 use std::time::Duration;
+
+use openssl::ec::{EcGroup, EcKey};
+use openssl::error::ErrorStack;
+use openssl::nid::Nid;
 
 use super::issue::list;
 use crate::clock::Timestamp;
@@ -84,7 +88,9 @@ pub(crate) struct PreparedCa {
     linted: LintedTbs,
     above: Vec<IssuerCertificate>,
     prepared_at: Timestamp,
-    pub(crate) serial: Serial,
+    /// As RFC 4514 writes a name, like `issuer`.
+    pub(crate) subject: String,
+    pub(crate) issuer: String,
     pub(crate) not_before: Timestamp,
     /// The last second of its validity.
     pub(crate) not_after: Timestamp,
@@ -126,10 +132,19 @@ pub(crate) fn prepare_ca(
         linted: lint_ca(tbs.der, &spec).map_err(CeremonyError::Lint)?,
         above: new.issuer.into_iter().flat_map(Chain::certificates).cloned().collect(),
         prepared_at: now,
-        serial: spec.serial,
+        subject: new.subject.to_string(),
+        issuer: issuer
+            .map_or_else(|| new.subject.to_string(), |issuer| issuer.subject().to_owned()),
         not_before: Timestamp::from_unix_s(tbs.not_before_s),
         not_after: Timestamp::from_unix_s(tbs.not_after_s),
     })
+}
+
+/// A key that is nobody's, to try with it what a key is yet to be made for.
+pub(crate) fn stand_in_key() -> Result<PublicKey, ErrorStack> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    let spki = EcKey::generate(&group)?.public_key_to_der()?;
+    Ok(PublicKey::from_spki(&spki).expect("OpenSSL writes what it made as PublicKey reads it"))
 }
 
 /// The issuer and all above it must be in force, and must allow the path length: what the direct

@@ -64,6 +64,8 @@ pub(crate) enum KeygenError {
     EmptyId,
     #[error("the id {id} is taken; the token has: {present}")]
     IdInUse { id: String, present: String },
+    #[error("the token makes no {spec} keys: it would need {needed}")]
+    NoMechanism { spec: KeySpec, needed: String },
     #[error(transparent)]
     Token(#[from] OpenError),
 }
@@ -74,6 +76,29 @@ impl From<Fault> for KeygenError {
     }
 }
 
+/// Whether the token can make such a key under this `CKA_ID`, as far as can be told without making
+/// it. Blocking.
+pub(crate) fn check(token: &Token, spec: KeySpec, cka_id: &[u8]) -> Result<(), KeygenError> {
+    if cka_id.is_empty() {
+        return Err(KeygenError::EmptyId);
+    }
+    token.access.with_management(|session| {
+        let present: Vec<KeyEntry> = keys_in(session)?;
+        if present.iter().any(|key| key.id == cka_id) {
+            let present = Listing(&present).to_string();
+            return Err(KeygenError::IdInUse { id: hex(cka_id), present });
+        }
+        let (mechanism, ..) = templates(spec, cka_id, "", false);
+        let offered =
+            session.context.get_mechanism_list(session.place.slot).map_err(Fault::from)?;
+        if !offered.contains(&mechanism.mechanism_type()) {
+            let needed = mechanism.mechanism_type().to_string();
+            return Err(KeygenError::NoMechanism { spec, needed });
+        }
+        Ok(())
+    })
+}
+
 /// Makes a key pair on `token` under a `CKA_ID` that no key has yet, and returns its public half.
 /// Blocking: RSA 4096 can take minutes on a small token.
 pub(crate) fn generate(
@@ -82,15 +107,8 @@ pub(crate) fn generate(
     cka_id: &[u8],
     label: &str,
 ) -> Result<PublicKey, KeygenError> {
-    if cka_id.is_empty() {
-        return Err(KeygenError::EmptyId);
-    }
+    check(token, spec, cka_id)?;
     let session = token.access.open_read_write()?;
-    let present: Vec<KeyEntry> = keys_in(&session)?;
-    if present.iter().any(|key| key.id == cka_id) {
-        let present = Listing(&present).to_string();
-        return Err(KeygenError::IdInUse { id: hex(cka_id), present });
-    }
     // Without a login there are no private objects (PKCS#11 v3.1 §5.7.1): a token that needs none
     // guards its keys by other means.
     let state = session.get_session_info().map_err(Fault::from)?.session_state();
