@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: dev test format lint dependencies build suite
+.PHONY: dev test bench format lint dependencies build suite
 
 # Tools that `cargo install` put there count, whether or not the login shell knows them.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -22,6 +22,13 @@ test:
 	@tests/install.sh test
 	@$(MAKE) --no-print-directory format lint dependencies build suite
 	$(STEP) 'Everything passed'
+
+# What docs/performance.md shows, measured anew.
+bench:
+	$(STEP) 'What the benchmarks need'
+	@tests/install.sh test
+	$(STEP) 'Benchmarks'
+	cargo bench --locked --bench issuance
 
 format:
 	$(STEP) 'Format'

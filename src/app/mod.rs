@@ -65,7 +65,7 @@ impl App {
         let clock = Clock::System;
         let store = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
-        let tokens = tokens(&config, &[], &metrics)?;
+        let tokens = tokens(&config, &[], &metrics).await?;
         let authorities =
             open_authorities(&config, &tokens, &store, Demand::OneSigns, clock.now()).await?;
         store
@@ -176,7 +176,7 @@ impl App {
             .iter()
             .filter_map(|hsm| Some((hsm, self.tokens.get(&hsm.name)?)))
             .collect();
-        let tokens = tokens(&config, &open, &self.metrics)?;
+        let tokens = tokens(&config, &open, &self.metrics).await?;
         for token in tokens.values() {
             token.resume();
         }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::ca::{Authorities, Authority, Meta};
 use crate::clock::Timestamp;
-use crate::config::{Ca, CaKey, Config, Digest, Hsm, Sharing, Validation};
+use crate::config::{Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
 use crate::signer::Signer;
 use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
@@ -17,7 +17,7 @@ use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token, TokenOptions};
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::validation::{self, Validator};
-use crate::x509::algorithm::{KeyType, SignatureAlgorithm};
+use crate::x509::algorithm::{Hash, KeyType, SignatureAlgorithm};
 use crate::x509::chain::Chain;
 use crate::x509::profile::{ExtendedKeyUsage, Profile};
 
@@ -80,7 +80,7 @@ pub(crate) async fn open_token(hsm: &Hsm, metrics: &Metrics) -> Result<Arc<Token
 }
 
 /// The token of each `[hsm]` that a CA uses: one of `open` where it is the same, else a new one.
-pub(super) fn tokens(
+pub(super) async fn tokens(
     config: &Config,
     open: &[(&Hsm, &Arc<Token>)],
     metrics: &Metrics,
@@ -96,7 +96,15 @@ pub(super) fn tokens(
         let known = open.iter().find(|(old, _)| same_token(old, hsm));
         let token = match known {
             Some((_, token)) => Arc::clone(token),
-            None => token(hsm, metrics)?,
+            None => {
+                let token = token(hsm, metrics)?;
+                if open.iter().any(|(old, _)| old.library == hsm.library) {
+                    let new = Arc::clone(&token);
+                    // Where it may not be done now, the library is asked as it is.
+                    let _ = ask(move || new.look_anew()).await?;
+                }
+                token
+            }
         };
         tokens.insert(hsm.name.clone(), token);
     }
@@ -149,7 +157,7 @@ pub(crate) async fn open_authority(
     let chain = Chain::from_pem(&text).map_err(|error| failed(&format!("{path}: {error}")))?;
     check_certificate(ca, &chain, now).map_err(|why| failed(&format!("{path}: {why}")))?;
     let expected = chain.issuer().public_key().clone();
-    let algorithm = algorithm(ca.digest, expected.key_type());
+    let algorithm = algorithm(ca, expected.key_type()).map_err(|why| failed(&why))?;
     let signer: Arc<dyn Signer> = match &ca.key {
         CaKey::Hsm { cka_id, tokens: names, sharing } => {
             let mut places = Vec::new();
@@ -264,16 +272,35 @@ fn check_certificate(ca: &Ca, chain: &Chain, now: Timestamp) -> Result<(), Strin
     Ok(())
 }
 
-fn algorithm(digest: Option<Digest>, key_type: KeyType) -> Option<SignatureAlgorithm> {
-    Some(match (digest?, key_type) {
-        (Digest::Sha256, KeyType::Rsa(_)) => SignatureAlgorithm::RsaSha256,
-        (Digest::Sha384, KeyType::Rsa(_)) => SignatureAlgorithm::RsaSha384,
-        (Digest::Sha512, KeyType::Rsa(_)) => SignatureAlgorithm::RsaSha512,
-        (Digest::Sha256, _) => SignatureAlgorithm::EcdsaSha256,
-        (Digest::Sha384, _) => SignatureAlgorithm::EcdsaSha384,
-        // No ECDSA with SHA-512 here: the signer refuses what does not fit, and says so.
-        (Digest::Sha512, _) => SignatureAlgorithm::RsaSha512,
-    })
+/// What `digest` and `rsa_padding` ask of a key of this type; `None` is what suits it.
+fn algorithm(ca: &Ca, key_type: KeyType) -> Result<Option<SignatureAlgorithm>, String> {
+    let hash = ca.digest.map(|digest| match digest {
+        Digest::Sha256 => Hash::Sha256,
+        Digest::Sha384 => Hash::Sha384,
+        Digest::Sha512 => Hash::Sha512,
+    });
+    if ca.rsa_padding == RsaPadding::Pss && !matches!(key_type, KeyType::Rsa(_)) {
+        return Err(format!(
+            "rsa_padding = \"pss\" is for RSA keys, and the key in the certificate is {key_type}: \
+             remove rsa_padding"
+        ));
+    }
+    match (key_type, ca.rsa_padding, hash) {
+        (KeyType::Rsa(_), RsaPadding::Pss, hash) => {
+            Ok(Some(SignatureAlgorithm::RsaPss(hash.unwrap_or(Hash::Sha256))))
+        }
+        (KeyType::Rsa(_), RsaPadding::Pkcs1, Some(hash)) => {
+            Ok(Some(SignatureAlgorithm::RsaPkcs1(hash)))
+        }
+        (KeyType::EcP256 | KeyType::EcP384 | KeyType::EcP521, _, Some(hash)) => {
+            Ok(Some(SignatureAlgorithm::Ecdsa(hash)))
+        }
+        (KeyType::Ed25519 | KeyType::MlDsa(_), _, Some(_)) => Err(format!(
+            "digest is set, and the key in the certificate is {key_type}, which hashes in a way of \
+             its own: remove digest"
+        )),
+        (_, _, None) => Ok(None),
+    }
 }
 
 pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartError> {

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-use super::{Failure, environment, load};
+use super::{Failure, bench, environment, load};
 use crate::app;
 use crate::config::{Config, Hsm, Needs};
 use crate::signer::pkcs11::inventory::{self, SlotEntry};
@@ -15,8 +15,17 @@ use crate::signer::pkcs11::{self, Token};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
 
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Which token, by its name in [[hsm]]; needed only where there are several
+    #[arg(long = "hsm", value_name = "NAME", global = true)]
+    name: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+enum Command {
     /// List the slots of the library, and what to write into kipuka.toml for each token
     Slots {
         /// The PKCS#11 library [default: that of [hsm]]
@@ -25,6 +34,18 @@ pub(super) enum Command {
     },
     /// List the keys on the token of `[hsm]`
     Keys,
+    /// Measure signatures per second by the number of sessions, and recommend `max_sessions`
+    Bench {
+        /// The `CKA_ID` of the key to sign with, in hex
+        #[arg(long, value_name = "HEX", value_parser = hex)]
+        id: Id,
+        /// How long each number of sessions is measured
+        #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+        seconds: u64,
+        /// The numbers of sessions
+        #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16")]
+        sessions: Vec<std::num::NonZeroUsize>,
+    },
     /// Make a key pair on the token: sensitive, not extractable, for signing only
     Keygen {
         /// The key's `CKA_LABEL`
@@ -33,7 +54,8 @@ pub(super) enum Command {
         /// The key's `CKA_ID` in hex, such as 07; it becomes `hsm_slot`
         #[arg(long, value_name = "HEX", value_parser = hex)]
         id: Id,
-        /// rsa-2048, rsa-3072, rsa-4096, ec-p256 or ec-p384
+        /// rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384, ec-p521, ed25519, ml-dsa-44, ml-dsa-65 or
+        /// ml-dsa-87
         #[arg(long = "type", value_name = "TYPE")]
         spec: KeySpec,
     },
@@ -54,19 +76,25 @@ fn hex(text: &str) -> Result<Id, String> {
     }
 }
 
-pub(super) fn hsm(config: Option<&Path>, command: &Command) -> Result<(), Failure> {
-    let done = match command {
+pub(super) fn hsm(config: Option<&Path>, arguments: &Arguments) -> Result<(), Failure> {
+    let from = Source { config, name: arguments.name.as_deref() };
+    let done = match &arguments.command {
         Command::Slots { library: Some(library) } => slots(library),
         Command::Slots { library: None } => {
-            with_hsm(config, Needs::Text, |_, hsm| slots(&hsm.library))
+            with_hsm(from, Needs::Text, |_, hsm| slots(&hsm.library))
         }
-        Command::Keys => with_token(config, |token| {
+        Command::Keys => with_token(from, |token| {
             for key in token.keys().map_err(Failure::failed)? {
                 println!("{key}");
             }
             Ok(())
         }),
-        Command::Keygen { label, id, spec } => with_token(config, |token| {
+        Command::Bench { id, seconds, sessions } => with_hsm(from, Needs::Token, |_, hsm| {
+            let sessions: Vec<_> = sessions.iter().map(|sessions| sessions.get()).collect();
+            let each = Duration::from_secs(*seconds);
+            super::runtime()?.block_on(bench::bench(hsm, &id.0, &sessions, each))
+        }),
+        Command::Keygen { label, id, spec } => with_token(from, |token| {
             let public_key =
                 keygen::generate(token, *spec, &id.0, label).map_err(Failure::failed)?;
             let id: String = id.0.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -82,31 +110,50 @@ pub(super) fn hsm(config: Option<&Path>, command: &Command) -> Result<(), Failur
     done
 }
 
+/// Which token is meant.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    config: Option<&'a Path>,
+    name: Option<&'a str>,
+}
+
 fn with_hsm(
-    config: Option<&Path>,
+    from: Source<'_>,
     needs: Needs,
     work: impl FnOnce(&Config, &Hsm) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let (config, _) = load(config, needs)?;
+    let (config, _) = load(from.config, needs)?;
     environment::complete(&config)?;
     logging::init(&config.log, &|name| std::env::var(name).ok()).map_err(Failure::failed)?;
-    let file = config.file.display();
-    match &config.hsms[..] {
-        [hsm] => work(&config, hsm),
-        [] => Err(Failure::Misconfigured(format!("{file}: there is no [hsm] section; add one"))),
-        several => {
-            let names: Vec<_> = several.iter().map(|hsm| hsm.name.as_str()).collect();
-            let names = names.join(", ");
-            Err(Failure::Misconfigured(format!("{file}: there are several tokens: {names}")))
+    work(&config, choose_hsm(&config, from.name)?)
+}
+
+/// The token of this name, or the only one there is.
+pub(super) fn choose_hsm<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hsm, Failure> {
+    let wrong = |what: String| {
+        let names: Vec<_> = config.hsms.iter().map(|hsm| hsm.name.as_str()).collect();
+        let file = config.file.display();
+        Err(Failure::Misconfigured(format!("{file}: {what}; there are: {}", names.join(", "))))
+    };
+    match (name, &config.hsms[..]) {
+        (_, []) => {
+            let file = config.file.display();
+            Err(Failure::Misconfigured(format!("{file}: there is no [hsm] section; add one")))
         }
+        (None, [hsm]) => Ok(hsm),
+        (None, _) => wrong("name one of the tokens with --hsm".to_owned()),
+        (Some(name), hsms) => match hsms.iter().find(|hsm| hsm.name == name) {
+            Some(hsm) => Ok(hsm),
+            None => wrong(format!("there is no [[hsm]] with the name {name:?}")),
+        },
     }
 }
 
 fn with_token(
-    config: Option<&Path>,
+    from: Source<'_>,
     work: impl FnOnce(&Arc<Token>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    with_hsm(config, Needs::Token, |_, hsm| {
+    with_hsm(from, Needs::Token, |_, hsm| {
         let token = super::runtime()?.block_on(app::open_token(hsm, &Metrics::new()))?;
         work(&token)
     })

@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod bench;
 mod ca;
 mod check;
 mod db;
@@ -42,8 +43,7 @@ enum Command {
     /// Say what `serve` would: load everything, change nothing
     Check,
     /// What the token offers, and new keys on it
-    #[command(subcommand)]
-    Hsm(hsm::Command),
+    Hsm(hsm::Arguments),
     /// The key ceremony: make and show the certificates of CAs whose keys are in tokens
     #[command(subcommand)]
     Ca(ca::Command),
@@ -93,7 +93,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::serve(config),
         Command::Dev(arguments) => dev::dev(&arguments),
         Command::Check => check::check(config),
-        Command::Hsm(command) => hsm::hsm(config, &command),
+        Command::Hsm(arguments) => hsm::hsm(config, &arguments),
         Command::Ca(command) => ca::ca(config, &command),
         Command::Db(command) => db::db(config, &command),
     };

@@ -10,6 +10,8 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
+use openssl::rsa::Padding;
+use openssl::sign::RsaPssSaltlen;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::{BoxFuture, Health, SignError, Signer, UnfitKey, algorithm_for, verified};
@@ -34,7 +36,8 @@ pub(crate) enum KeyFileError {
     )]
     Exposed { path: PathBuf, mode: u32 },
     #[error(
-        "{} holds no unencrypted private key in PEM (PKCS#8, SEC1 or PKCS#1)",
+        "{} holds no RSA, EC or Ed25519 private key in PEM that is not encrypted (PKCS#8, SEC1 or \
+         PKCS#1)",
         path.display()
     )]
     NoKey { path: PathBuf },
@@ -105,7 +108,7 @@ impl Signer for KeyFile {
         Box::pin(async move {
             // RSA 4096 takes milliseconds: too long for a thread that answers requests.
             tokio::task::spawn_blocking(move || {
-                let signature = openssl::sign::Signer::new(algorithm.digest(), &key)
+                let signature = signer(&key, algorithm)
                     .and_then(|mut signer| signer.sign_oneshot_to_vec(&message))
                     .map_err(|error| SignError::Unavailable { detail: error.to_string() })?;
                 verified(&public_key, algorithm, &message, signature)
@@ -122,6 +125,24 @@ impl Signer for KeyFile {
 
     fn describe(&self) -> String {
         format!("{} key in the file {}", self.public_key.key_type(), self.path.display())
+    }
+}
+
+fn signer(
+    key: &PKey<Private>,
+    algorithm: SignatureAlgorithm,
+) -> Result<openssl::sign::Signer<'_>, ErrorStack> {
+    use SignatureAlgorithm as A;
+    match algorithm {
+        A::RsaPkcs1(hash) | A::Ecdsa(hash) => openssl::sign::Signer::new(hash.digest(), key),
+        A::RsaPss(hash) => {
+            let mut signer = openssl::sign::Signer::new(hash.digest(), key)?;
+            signer.set_rsa_padding(Padding::PKCS1_PSS)?;
+            signer.set_rsa_mgf1_md(hash.digest())?;
+            signer.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
+            Ok(signer)
+        }
+        A::Ed25519 | A::MlDsa(_) => openssl::sign::Signer::new_without_digest(key),
     }
 }
 

@@ -25,8 +25,8 @@ pub(crate) trait Signer: Send + Sync {
     /// What [`Self::sign`] signs with; it fits the key.
     fn algorithm(&self) -> SignatureAlgorithm;
 
-    /// Signs `message` (not its digest) and returns the signature as X.509 carries it: PKCS#1 v1.5
-    /// for RSA, DER for ECDSA (RFC 5758 §3.2). It has been verified with [`Self::public_key`].
+    /// Signs `message` (not its digest) and returns the signature as X.509 carries it: of ECDSA, its
+    /// DER (RFC 5758 §3.2). It has been verified with [`Self::public_key`].
     ///
     /// # Errors
     /// Each [`SignError`] says what the caller can do.
@@ -82,8 +82,6 @@ pub(crate) enum Health {
 pub(crate) enum UnfitKey {
     #[error("an {0} key is too short to sign certificates: RSA keys have 2048 bits or more")]
     TooShort(KeyType),
-    #[error("kipuka does not sign with {0} keys: use RSA, EC P-256 or EC P-384")]
-    Unsupported(KeyType),
     #[error("an {key_type} key cannot sign {algorithm}")]
     Algorithm { key_type: KeyType, algorithm: SignatureAlgorithm },
 }
@@ -97,13 +95,10 @@ fn algorithm_for(
     if matches!(key_type, KeyType::Rsa(bits) if bits < 2048) {
         return Err(UnfitKey::TooShort(key_type));
     }
-    let default =
-        SignatureAlgorithm::default_for(key_type).ok_or(UnfitKey::Unsupported(key_type))?;
-    match asked {
-        Some(algorithm) if !algorithm.fits(key_type) => {
-            Err(UnfitKey::Algorithm { key_type, algorithm })
-        }
-        asked => Ok(asked.unwrap_or(default)),
+    let algorithm = asked.unwrap_or_else(|| SignatureAlgorithm::default_for(key_type));
+    match algorithm.fits(key_type) {
+        true => Ok(algorithm),
+        false => Err(UnfitKey::Algorithm { key_type, algorithm }),
     }
 }
 

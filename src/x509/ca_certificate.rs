@@ -81,9 +81,6 @@ impl<'a> CaCertificate<'a> {
             }
             _ => {}
         }
-        if issuer.public_key() == self.public_key {
-            return Err(TbsError::KeyOfIssuer);
-        }
         if issuer.subject_der() == self.subject.der() {
             return Err(TbsError::SubjectOfIssuer);
         }

@@ -4,25 +4,27 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use const_oid::db::rfc4519::COMMON_NAME;
-use const_oid::db::{rfc5280, rfc5912, rfc8410};
+use const_oid::db::{fips204, rfc5280, rfc5912, rfc8410};
 use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::asn1::Any;
 use der::{Decode, Encode, Tag, TagNumber, Tagged};
 use openssl::error::ErrorStack;
 use openssl::x509::X509Req;
+use spki::AlgorithmIdentifierOwned;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::name::Name;
 use x509_cert::request::{CertReq, ExtensionReq};
 
-use super::algorithm::{KeyError, PublicKey};
+use super::algorithm::{KeyError, PssParameters, PublicKey, SignatureAlgorithm};
+use super::signed::Signed;
 use super::weak_key::{self, WeakKey};
 
 /// Room for some two thousand names; more is no honest request.
 const MAX_LENGTH: usize = 64 * 1024;
 
 /// What a CSR may be signed with. OpenSSL verifies more, SHA-1 and MD5 among it.
-const SIGNATURE_ALGORITHMS: [ObjectIdentifier; 8] = [
+const SIGNATURE_ALGORITHMS: [ObjectIdentifier; 11] = [
     rfc5912::SHA_256_WITH_RSA_ENCRYPTION,
     rfc5912::SHA_384_WITH_RSA_ENCRYPTION,
     rfc5912::SHA_512_WITH_RSA_ENCRYPTION,
@@ -31,6 +33,9 @@ const SIGNATURE_ALGORITHMS: [ObjectIdentifier; 8] = [
     rfc5912::ECDSA_WITH_SHA_384,
     rfc5912::ECDSA_WITH_SHA_512,
     rfc8410::ID_ED_25519,
+    fips204::ID_ML_DSA_44,
+    fips204::ID_ML_DSA_65,
+    fips204::ID_ML_DSA_87,
 ];
 
 /// A CSR (RFC 2986 §4) that is signed by the key it holds, asks for no CA certificate, and holds a
@@ -54,8 +59,8 @@ pub(crate) enum CsrError {
     #[error("the CSR's key is too weak: {0}")]
     WeakKey(#[from] WeakKey),
     #[error(
-        "the CSR is signed with algorithm {0}; sign it with RSA, ECDSA or Ed25519 and SHA-256 or \
-         better"
+        "the CSR is signed with algorithm {0}; sign it with RSA, ECDSA, Ed25519 or ML-DSA, and \
+         with SHA-256 or better"
     )]
     SignatureAlgorithm(String),
     #[error("the CSR's signature is not one by the key in the CSR")]
@@ -122,16 +127,39 @@ pub(super) fn signed_request(der: &[u8]) -> Result<(CertReq, PublicKey), CsrErro
     let public_key = PublicKey::from_spki(&spki)?;
     // Before the signature: a monstrous exponent makes verifying it dear.
     weak_key::check(&public_key)?;
-    if !SIGNATURE_ALGORITHMS.contains(&request.algorithm.oid) {
-        return Err(CsrError::SignatureAlgorithm(request.algorithm.oid.to_string()));
-    }
-    let signed = X509Req::from_der(der).map_err(|_| CsrError::Malformed)?;
-    if !matches!(signed.verify(public_key.pkey()), Ok(true)) {
-        // `verify` leaves its errors in the thread's queue, where TLS would take them for its own.
-        drop(ErrorStack::get());
+    check_signature_algorithm(&request.algorithm)?;
+    if !is_signed_by(der, &public_key)? {
         return Err(CsrError::Signature);
     }
     Ok((request, public_key))
+}
+
+fn check_signature_algorithm(algorithm: &AlgorithmIdentifierOwned) -> Result<(), CsrError> {
+    let oid = algorithm.oid;
+    if !SIGNATURE_ALGORITHMS.contains(&oid) {
+        return Err(CsrError::SignatureAlgorithm(oid.to_string()));
+    }
+    // PSS names its hash function in its parameters, and means SHA-1 where it names none.
+    if oid == rfc5912::ID_RSASSA_PSS {
+        let parameters = algorithm.parameters.as_ref();
+        let parameters = parameters.and_then(|any| any.decode_as::<PssParameters>().ok());
+        if parameters.and_then(|parameters| parameters.hash()).is_none() {
+            return Err(CsrError::SignatureAlgorithm(format!("{oid} with these parameters")));
+        }
+    }
+    Ok(())
+}
+
+fn is_signed_by(der: &[u8], key: &PublicKey) -> Result<bool, CsrError> {
+    let Some(pkey) = key.pkey() else {
+        let signed = Signed::from_der(der).map_err(|_| CsrError::Malformed)?;
+        return Ok(signed.is_signed_by(key, SignatureAlgorithm::default_for(key.key_type())));
+    };
+    let signed = X509Req::from_der(der).map_err(|_| CsrError::Malformed)?;
+    let verified = matches!(signed.verify(pkey), Ok(true));
+    // `verify` leaves its errors in the thread's queue, where TLS would take them for its own.
+    drop(ErrorStack::get());
+    Ok(verified)
 }
 
 /// The extensions asked for in the extensionRequest attribute (RFC 2985 §5.4.2), each once.

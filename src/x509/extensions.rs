@@ -41,13 +41,15 @@ pub(super) fn key_usage(usages: FlagSet<KeyUsages>) -> Result<Extension> {
 }
 
 /// What TLS does with a server's key: signing, and with RSA the key transport of TLS 1.2 (RFC 5246
-/// §7.4.2).
+/// §7.4.2). Ed25519 and ML-DSA only sign (RFC 8410 §5, RFC 9881 §5).
 pub(super) fn leaf_key_usages(key_type: KeyType) -> FlagSet<KeyUsages> {
     match key_type {
         KeyType::Rsa(_) => KeyUsages::DigitalSignature | KeyUsages::KeyEncipherment,
-        KeyType::EcP256 | KeyType::EcP384 | KeyType::EcP521 | KeyType::Ed25519 => {
-            KeyUsages::DigitalSignature.into()
-        }
+        KeyType::EcP256
+        | KeyType::EcP384
+        | KeyType::EcP521
+        | KeyType::Ed25519
+        | KeyType::MlDsa(_) => KeyUsages::DigitalSignature.into(),
     }
 }
 

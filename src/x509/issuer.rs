@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use der::flagset::FlagSet;
 use der::{Decode, Encode};
 use openssl::error::ErrorStack;
+use openssl::pkey::{PKeyRef, Public};
 use openssl::x509::{X509, X509VerifyResult};
 use x509_cert::Certificate;
 use x509_cert::certificate::TbsCertificateInner;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier};
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
+};
 
-use super::algorithm::{KeyError, PublicKey};
+use super::algorithm::{KeyError, PublicKey, SignatureAlgorithm};
+use super::signed::Signed;
 
 /// A certificate whose key may sign certificates (RFC 5280 §4.2.1.9, §4.2.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +78,7 @@ impl IssuerCertificate {
                 || public_key.key_identifier().to_vec(),
                 |identifier| identifier.0.as_bytes().to_vec(),
             );
-        let self_signed = is_issued_by(&openssl, &openssl, &public_key);
-        Ok(Self {
+        let mut this = Self {
             der: der.to_vec(),
             subject_der,
             subject: tbs.subject().to_string(),
@@ -86,8 +89,10 @@ impl IssuerCertificate {
             not_after_s: unix_s(tbs.validity().not_after),
             path_len,
             key_usage: key_usage.map(|usage| usage.0),
-            self_signed,
-        })
+            self_signed: false,
+        };
+        this.self_signed = this.is_issued_by(&this);
+        Ok(this)
     }
 
     pub(crate) fn der(&self) -> &[u8] {
@@ -152,20 +157,44 @@ impl IssuerCertificate {
 
     /// Whether `self` is signed by the key of `issuer` and names it (RFC 5280 §6.1.3 (a)).
     pub(crate) fn is_issued_by(&self, issuer: &Self) -> bool {
+        match issuer.public_key.pkey() {
+            Some(key) => self.is_issued_by_openssl(issuer, key),
+            None => self.is_issued_with_ml_dsa(issuer),
+        }
+    }
+
+    fn is_issued_by_openssl(&self, issuer: &Self, key: &PKeyRef<Public>) -> bool {
         let (Ok(subject), Ok(of_issuer)) = (X509::from_der(&self.der), X509::from_der(&issuer.der))
         else {
             return false;
         };
-        is_issued_by(&subject, &of_issuer, &issuer.public_key)
+        let issued = of_issuer.issued(&subject) == X509VerifyResult::OK
+            && matches!(subject.verify(key), Ok(true));
+        // A "no" stays in the thread's error queue, where TLS would take it for its own.
+        drop(ErrorStack::get());
+        issued
     }
-}
 
-fn is_issued_by(subject: &X509, issuer: &X509, key: &PublicKey) -> bool {
-    let issued = issuer.issued(subject) == X509VerifyResult::OK
-        && matches!(subject.verify(key.pkey()), Ok(true));
-    // A "no" stays in the thread's error queue, where TLS would take it for its own.
-    drop(ErrorStack::get());
-    issued
+    /// The same for a key that OpenSSL may not know. The names must be alike to the byte, as RFC
+    /// 5280 §4.1.2.6 has a CA write them.
+    fn is_issued_with_ml_dsa(&self, issuer: &Self) -> bool {
+        let (Ok(certificate), Ok(signed)) =
+            (Certificate::from_der(&self.der), Signed::from_der(&self.der))
+        else {
+            return false;
+        };
+        let tbs = certificate.tbs_certificate();
+        let authority = extension::<AuthorityKeyIdentifier>(tbs, "authorityKeyIdentifier");
+        let key_identifier = authority.map(|authority| authority?.key_identifier);
+        let names_issuer = tbs.issuer().to_der().as_ref() == Ok(&issuer.subject_der)
+            && key_identifier.is_ok_and(|identifier| {
+                identifier.is_none_or(|found| found.as_bytes() == issuer.key_identifier)
+            });
+        let algorithm = SignatureAlgorithm::default_for(issuer.public_key.key_type());
+        names_issuer
+            && *tbs.signature() == signed.algorithm
+            && signed.is_signed_by(&issuer.public_key, algorithm)
+    }
 }
 
 /// The names of the bits (RFC 5280 §4.2.1.3), as configurations write them.

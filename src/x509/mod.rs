@@ -13,6 +13,7 @@ pub(crate) mod pem;
 pub(crate) mod profile;
 pub(crate) mod request;
 pub(crate) mod serial;
+mod signed;
 pub(crate) mod subject;
 pub(crate) mod tbs;
 pub(crate) mod weak_key;

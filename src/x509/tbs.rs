@@ -66,8 +66,6 @@ pub(crate) enum TbsError {
     PathLengthOfIssuer { most: u8 },
     #[error("the new CA's certificate would outlive its issuer's, which has {days} days left")]
     OutlivesIssuer { days: i64 },
-    #[error("the new CA's key is its issuer's own key")]
-    KeyOfIssuer,
     #[error("the new CA would have the name of its issuer, and no client could tell the two apart")]
     SubjectOfIssuer,
     #[error("the certificate cannot be written: {0}")]

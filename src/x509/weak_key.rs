@@ -42,11 +42,14 @@ impl From<ErrorStack> for WeakKey {
     }
 }
 
-/// Refuses RSA keys of the wrong size or exponent, or with a modulus that is easily taken apart. Every curve that [`PublicKey`] knows is strong enough.
+/// Refuses RSA keys of the wrong size or exponent, or with a modulus that is easily taken apart. Every
+/// other key that [`PublicKey`] knows is strong enough.
 pub(crate) fn check(key: &PublicKey) -> Result<(), WeakKey> {
-    match key.key_type() {
-        KeyType::Rsa(bits) => check_rsa(bits, &key.pkey().rsa()?),
-        KeyType::EcP256 | KeyType::EcP384 | KeyType::EcP521 | KeyType::Ed25519 => Ok(()),
+    match (key.key_type(), key.pkey()) {
+        (KeyType::Rsa(bits), Some(key)) => check_rsa(bits, &key.rsa()?),
+        (KeyType::Rsa(_), None) => Err(WeakKey::Unexamined),
+        (KeyType::EcP256 | KeyType::EcP384 | KeyType::EcP521, _)
+        | (KeyType::Ed25519 | KeyType::MlDsa(_), _) => Ok(()),
     }
 }
 

@@ -145,3 +145,52 @@ async fn the_schema_is_told_and_brought_up_to_date() {
     assert!(db("migrate").contains("up to date"));
     assert!(db("status").contains("up to date"));
 }
+
+/// Neither a rate nor its order is promised: machines differ.
+#[tokio::test]
+async fn hsm_bench_measures_a_key_and_recommends_a_number_of_sessions() {
+    let settings = Settings {
+        cas: vec![Ca::Token { id: "ca", key_type: "EC:prime256v1", cka_id: 1 }],
+        ..Settings::default()
+    };
+    let server = Server::prepare(BINARY, settings).await;
+    let run = server.run(&["hsm", "bench", "--id", "01", "--seconds", "1", "--sessions", "1,2"]);
+    let (out, err) =
+        (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+    assert!(run.status.success(), "{err}");
+    let rates: Vec<f64> = out
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .collect();
+    assert!(rates.len() == 2 && rates.iter().all(|rate| *rate > 10.0), "{out}");
+    assert!(out.contains("in [hsm] write: max_sessions = "), "{out}");
+    let absent = server.run(&["hsm", "bench", "--id", "77"]);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(String::from_utf8(absent.stderr).unwrap().contains("no private key with CKA_ID 77"));
+}
+
+#[tokio::test]
+async fn of_several_tokens_the_one_that_is_meant_is_named() {
+    let settings = Settings {
+        cas: vec![Ca::Token { id: "ca", key_type: "EC:prime256v1", cka_id: 1 }],
+        ca: "hsm = \"east\"".to_owned(),
+        ..Settings::default()
+    };
+    let server = Server::prepare(BINARY, settings).await;
+    let section = server.token.as_ref().unwrap().section();
+    let named = |name| section.replace("[hsm]\n", &format!("[[hsm]]\nname = \"{name}\"\n"));
+    let config = fs::read_to_string(server.config()).unwrap();
+    let config = config.replace(&section, &(named("east") + &named("west")));
+    fs::write(server.config(), config).unwrap();
+    let keys = server.run(&["hsm", "keys", "--hsm", "west"]);
+    assert!(text(&keys).contains("key-01"), "{}", text(&keys));
+    for (arguments, said) in [
+        (&["hsm", "keys"][..], "--hsm; there are: east, west"),
+        (&["hsm", "keys", "--hsm", "north"], "\"north\"; there are: east, west"),
+    ] {
+        let output = server.run(arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output).contains(said), "{}", text(&output));
+    }
+}

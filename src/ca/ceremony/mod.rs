@@ -62,6 +62,8 @@ pub(crate) enum CeremonyError {
         "only a CA with an issuer can be valid for as long as its issuer: write a number of days"
     )]
     NoIssuer,
+    #[error("the new CA's key is its issuer's own")]
+    KeyOfIssuer,
     #[error("nobody who trusts the root trusts the issuer's certificate: {0}")]
     IssuerPath(PathError),
     #[error("what would be signed does not pass the lint: {}", list(.0))]
@@ -105,6 +107,9 @@ pub(crate) fn prepare_ca(
     entropy: Entropy,
 ) -> Result<PreparedCa, CeremonyError> {
     if let Some(issuer) = new.issuer {
+        if issuer.issuer().public_key() == new.public_key {
+            return Err(CeremonyError::KeyOfIssuer);
+        }
         check_issuer(issuer, new.path_len, now)?;
     }
     let issuer = new.issuer.map(Chain::issuer);

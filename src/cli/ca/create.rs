@@ -79,7 +79,7 @@ pub(super) fn root(config: Option<&Path>, arguments: &Root) -> Result<(), Failur
                 path_len: arguments.path_len,
                 lifetime: arguments.days,
             };
-            let algorithm = algorithm(key)?;
+            let algorithm = SignatureAlgorithm::default_for(key.key_type());
             prepare_ca(&new, algorithm, Clock::System.now(), Entropy).map_err(Failure::failed)
         };
         let Some((key, prepared)) = ready(&place, arguments.transcript.dry_run, prepare)? else {
@@ -179,7 +179,7 @@ fn request(tokens: &Tokens, arguments: &Intermediate, csr: &Path) -> Result<(), 
         prepare_request(&CaRequest {
             subject: &arguments.subject,
             public_key: key,
-            algorithm: algorithm(key)?,
+            algorithm: SignatureAlgorithm::default_for(key.key_type()),
             path_len: arguments.path_len,
         })
         .map_err(Failure::failed)
@@ -215,10 +215,4 @@ fn request(tokens: &Tokens, arguments: &Intermediate, csr: &Path) -> Result<(), 
     transcript.line("ok", MADE_HERE[1]);
     transcript.line("ok", "the request's signature verifies with the key in it");
     transcript.end(&[(csr, file.as_bytes())])
-}
-
-fn algorithm(key: &PublicKey) -> Result<SignatureAlgorithm, Failure> {
-    SignatureAlgorithm::default_for(key.key_type()).ok_or_else(|| {
-        Failure::Failed(format!("kipuka does not sign with {} keys", key.key_type()))
-    })
 }

@@ -60,9 +60,7 @@ impl Issuer {
                 expected.key_identifier_hex()
             )));
         }
-        let algorithm = SignatureAlgorithm::default_for(key.key_type()).ok_or_else(|| {
-            Failure::Failed(format!("kipuka does not sign with {} keys", key.key_type()))
-        })?;
+        let algorithm = SignatureAlgorithm::default_for(key.key_type());
         println!(
             "issuer {}, until {}: {} key with CKA_ID {id} found on the token {:?}",
             chain.issuer().subject(),

@@ -29,6 +29,7 @@ pub(super) const KEYS: &[&str] = &[
     "key_usage",
     "client_auth",
     "digest",
+    "rsa_padding",
     "terms_of_service",
     "website",
     "caa_identities",
@@ -55,6 +56,7 @@ pub(crate) struct Ca {
     pub(crate) client_auth: bool,
     /// What signatures are made over; `None`: what suits the key.
     pub(crate) digest: Option<Digest>,
+    pub(crate) rsa_padding: RsaPadding,
     /// The directory's `meta.termsOfService` (RFC 8555 §7.1.1).
     pub(crate) terms_of_service: Option<String>,
     /// The directory's `meta.website`.
@@ -69,6 +71,14 @@ pub(crate) enum Digest {
     Sha256,
     Sha384,
     Sha512,
+}
+
+/// How an RSA key signs (RFC 8017 §8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RsaPadding {
+    #[default]
+    Pkcs1,
+    Pss,
 }
 
 pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) -> Vec<Ca> {
@@ -114,6 +124,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
         key_usage: key_usage::read(section),
         client_auth: section.boolean("client_auth").unwrap_or(false),
         digest: digest(section),
+        rsa_padding: rsa_padding(section).unwrap_or_default(),
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
         caa_identities: caa_identities(section),
@@ -152,6 +163,19 @@ fn digest(section: &Section<'_>) -> Option<Digest> {
         other => {
             let what = format!("`{}` is no digest that kipuka signs with", shortened(other));
             section.wrong("digest", what, "write \"sha256\", \"sha384\" or \"sha512\"");
+            None
+        }
+    }
+}
+
+fn rsa_padding(section: &Section<'_>) -> Option<RsaPadding> {
+    let name = section.string("rsa_padding")?;
+    match name.value {
+        "pkcs1" => Some(RsaPadding::Pkcs1),
+        "pss" => Some(RsaPadding::Pss),
+        other => {
+            let what = format!("`{}` is no padding that kipuka signs with", shortened(other));
+            section.wrong("rsa_padding", what, "write \"pkcs1\" or \"pss\"");
             None
         }
     }

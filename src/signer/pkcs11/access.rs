@@ -121,6 +121,12 @@ impl Access {
         found.or(self.options.slot)
     }
 
+    /// Whether both lead to one token; after a reload there are two ways to it for a while.
+    pub(super) fn is_of_the_token_of(&self, other: &Self) -> bool {
+        let named = |access: &Self| (access.options.slot, access.options.token_label.clone());
+        named(self) == named(other)
+    }
+
     /// Whether it gave a signature lately.
     pub(super) fn signs(&self) -> bool {
         lock(&self.signed_at).is_some_and(|at| at.elapsed() < LATELY)
@@ -409,10 +415,10 @@ pub(super) fn sign(
     public_key: &PublicKey,
     message: &[u8],
 ) -> Result<Vec<u8>, Fault> {
-    let input = recipe
-        .input(message)
+    let (mechanism, input) = recipe
+        .request(public_key.key_type(), message)
         .map_err(|error| Fault::new(Remedy::Fail, format!("OpenSSL cannot hash: {error}")))?;
-    x509_form(public_key, session.sign(&recipe.mechanism(), handle, &input)?)
+    x509_form(public_key, session.sign(&mechanism, handle, &input)?)
 }
 
 #[cfg(test)]

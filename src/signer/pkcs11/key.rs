@@ -1,10 +1,14 @@
 //! A key pair on a token: found by `CKA_ID`, its public half read from whichever object shows it.
 
 use const_oid::ObjectIdentifier;
-use const_oid::db::rfc5912::{SECP_256_R_1, SECP_384_R_1};
-use cryptoki::object::{Attribute, AttributeType, KeyType as CkKeyType, ObjectClass, ObjectHandle};
+use const_oid::db::rfc5912::{SECP_256_R_1, SECP_384_R_1, SECP_521_R_1};
+use const_oid::db::rfc8410::ID_ED_25519;
+use cryptoki::object::{
+    Attribute, AttributeType, KeyType as CkKeyType, MlDsaParameterSetType, ObjectClass,
+    ObjectHandle, ParameterSetType,
+};
 use cryptoki::session::Session;
-use der::asn1::OctetString;
+use der::asn1::{BitString, OctetString, PrintableStringRef};
 use der::{Decode, Encode};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
@@ -12,9 +16,10 @@ use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
+use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::recovery::{Fault, Remedy};
-use crate::x509::algorithm::PublicKey;
+use crate::x509::algorithm::{ParameterSet, PublicKey};
 
 /// The private keys with this `CKA_ID`; there should be one.
 pub(super) fn private_keys(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Fault> {
@@ -70,8 +75,9 @@ fn public_half(session: &Session, object: ObjectHandle) -> Option<PublicKey> {
     {
         return Some(key);
     }
-    let spki = match attribute(session, object, T::KeyType)? {
-        Attribute::KeyType(CkKeyType::RSA) => {
+    let Attribute::KeyType(key_type) = attribute(session, object, T::KeyType)? else { return None };
+    let spki = match key_type {
+        CkKeyType::RSA => {
             let Attribute::Modulus(n) = attribute(session, object, T::Modulus)? else {
                 return None;
             };
@@ -81,7 +87,7 @@ fn public_half(session: &Session, object: ObjectHandle) -> Option<PublicKey> {
             };
             rsa_spki(&n, &e).ok()?
         }
-        Attribute::KeyType(CkKeyType::EC) => {
+        CkKeyType::EC | CkKeyType::EC_EDWARDS => {
             let Attribute::EcParams(curve) = attribute(session, object, T::EcParams)? else {
                 return None;
             };
@@ -89,6 +95,22 @@ fn public_half(session: &Session, object: ObjectHandle) -> Option<PublicKey> {
                 return None;
             };
             ec_spki(&curve, &point)?
+        }
+        CkKeyType::ML_DSA => {
+            // A private key's CKA_VALUE is no public key.
+            let class = attribute(session, object, T::Class)?;
+            if class != Attribute::Class(ObjectClass::PUBLIC_KEY) {
+                return None;
+            }
+            let Attribute::ParameterSet(set) = attribute(session, object, T::ParameterSet)? else {
+                return None;
+            };
+            let Attribute::Value(value) = attribute(session, object, T::Value)? else {
+                return None;
+            };
+            let wanted =
+                ParameterSet::ALL.into_iter().find(|known| parameter_set(*known) == set)?;
+            spki(wanted.oid(), &value)?
         }
         _ => return None,
     };
@@ -106,18 +128,14 @@ fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Result<Vec<u8>, ErrorStack> {
     PKey::from_rsa(key)?.public_key_to_der()
 }
 
-fn ec_spki(curve: &[u8], point: &[u8]) -> Option<Vec<u8>> {
-    let (nid, coordinate) = match ObjectIdentifier::from_der(curve).ok()? {
-        SECP_256_R_1 => (Nid::X9_62_PRIME256V1, 32),
-        SECP_384_R_1 => (Nid::SECP384R1, 48),
-        _ => return None,
+fn ec_spki(params: &[u8], point: &[u8]) -> Option<Vec<u8>> {
+    let (nid, coordinate) = match Curve::read(params)? {
+        Curve::P256 => (Nid::X9_62_PRIME256V1, 32),
+        Curve::P384 => (Nid::SECP384R1, 48),
+        Curve::P521 => (Nid::SECP521R1, 66),
+        Curve::Ed25519 => return spki(ID_ED_25519, &unwrapped(point, 32)?),
     };
-    // PKCS#11 v3.1 §6.3.3 wraps the point in an OCTET STRING; older libraries do not. Both begin
-    // with 04, so the length must tell.
-    let unwrapped = match point.len() == 1 + 2 * coordinate {
-        true => point.to_vec(),
-        false => OctetString::from_der(point).ok()?.into_bytes().into(),
-    };
+    let unwrapped = unwrapped(point, 1 + 2 * coordinate)?;
     let spki = || -> Result<Vec<u8>, ErrorStack> {
         let group = EcGroup::from_curve_name(nid)?;
         let point = EcPoint::from_bytes(&group, &unwrapped, &mut *BigNumContext::new()?)?;
@@ -126,9 +144,68 @@ fn ec_spki(curve: &[u8], point: &[u8]) -> Option<Vec<u8>> {
     spki().ok()
 }
 
-/// The `CKA_EC_PARAMS` of a named curve: the DER of its OID.
-pub(super) fn curve_params(curve: ObjectIdentifier) -> Vec<u8> {
-    curve.to_der().expect("the OIDs passed here are constants that encode")
+/// The point of a `CKA_EC_POINT`, which some libraries give as it is, some in an OCTET STRING
+/// (PKCS#11 v3.1 §6.3.3) and some in a BIT STRING. A point may begin as either does, so that the
+/// length must tell.
+fn unwrapped(point: &[u8], length: usize) -> Option<Vec<u8>> {
+    if point.len() == length {
+        return Some(point.to_vec());
+    }
+    let octets = OctetString::from_der(point).map(|octets| octets.as_bytes().to_vec());
+    let bits = || BitString::from_der(point).ok()?.as_bytes().map(<[u8]>::to_vec);
+    octets.ok().or_else(bits).filter(|point| point.len() == length)
+}
+
+/// The SubjectPublicKeyInfo of an algorithm without parameters (RFC 8410 §4, RFC 9881 §4).
+fn spki(oid: ObjectIdentifier, key: &[u8]) -> Option<Vec<u8>> {
+    let algorithm = AlgorithmIdentifierOwned { oid, parameters: None };
+    let subject_public_key = BitString::from_bytes(key).ok()?;
+    SubjectPublicKeyInfoOwned { algorithm, subject_public_key }.to_der().ok()
+}
+
+/// The elliptic curves that kipuka knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Curve {
+    P256,
+    P384,
+    P521,
+    Ed25519,
+}
+
+impl Curve {
+    const ALL: [Self; 4] = [Self::P256, Self::P384, Self::P521, Self::Ed25519];
+
+    /// The forms in which tokens want and give its `CKA_EC_PARAMS`: the DER of its OID, and where
+    /// the curve is Ed25519, of its name too (PKCS#11 v3.1 §6.3.5).
+    pub(super) fn params(self) -> Vec<Vec<u8>> {
+        let oid = match self {
+            Self::P256 => SECP_256_R_1,
+            Self::P384 => SECP_384_R_1,
+            Self::P521 => SECP_521_R_1,
+            Self::Ed25519 => ID_ED_25519,
+        };
+        let name = (self == Self::Ed25519)
+            .then(|| PrintableStringRef::new("edwards25519").and_then(|name| name.to_der()));
+        [Some(oid.to_der()), name]
+            .into_iter()
+            .flatten()
+            .map(|der| der.expect("constants of a few bytes encode"))
+            .collect()
+    }
+
+    fn read(params: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|curve| curve.params().iter().any(|form| form == params))
+    }
+}
+
+/// A `CKP_ML_DSA_*`.
+pub(super) fn parameter_set(set: ParameterSet) -> ParameterSetType {
+    match set {
+        ParameterSet::MlDsa44 => MlDsaParameterSetType::ML_DSA_44,
+        ParameterSet::MlDsa65 => MlDsaParameterSetType::ML_DSA_65,
+        ParameterSet::MlDsa87 => MlDsaParameterSetType::ML_DSA_87,
+    }
+    .into()
 }
 
 /// Bytes as PKCS#11 tools print them.
@@ -141,9 +218,21 @@ mod tests {
     use super::*;
     use openssl::ec::PointConversionForm;
 
+    fn octets(bytes: &[u8]) -> Vec<u8> {
+        OctetString::new(bytes).unwrap().to_der().unwrap()
+    }
+
+    fn bits(bytes: &[u8]) -> Vec<u8> {
+        BitString::from_bytes(bytes).unwrap().to_der().unwrap()
+    }
+
     #[test]
     fn an_ec_point_is_read_wrapped_and_raw() {
-        for (nid, oid) in [(Nid::X9_62_PRIME256V1, SECP_256_R_1), (Nid::SECP384R1, SECP_384_R_1)] {
+        for (nid, curve) in [
+            (Nid::X9_62_PRIME256V1, Curve::P256),
+            (Nid::SECP384R1, Curve::P384),
+            (Nid::SECP521R1, Curve::P521),
+        ] {
             let group = EcGroup::from_curve_name(nid).unwrap();
             let key = EcKey::generate(&group).unwrap();
             let raw = key
@@ -154,11 +243,28 @@ mod tests {
                     &mut BigNumContext::new().unwrap(),
                 )
                 .unwrap();
-            let wrapped = OctetString::new(raw.clone()).unwrap().to_der().unwrap();
             let spki = key.public_key_to_der().unwrap();
-            assert_eq!(ec_spki(&curve_params(oid), &raw), Some(spki.clone()));
-            assert_eq!(ec_spki(&curve_params(oid), &wrapped), Some(spki));
-            assert_eq!(ec_spki(&curve_params(oid), &wrapped[1..]), None);
+            let params = &curve.params()[0];
+            for form in [raw.clone(), octets(&raw), bits(&raw)] {
+                assert_eq!(ec_spki(params, &form), Some(spki.clone()));
+                assert_eq!(ec_spki(params, &form[1..]), None);
+            }
         }
+    }
+
+    #[test]
+    fn an_ed25519_point_is_read_wrapped_and_raw_by_both_names_of_its_curve() {
+        for _ in 0..64 {
+            let key = PKey::generate_ed25519().unwrap();
+            let spki = key.public_key_to_der().unwrap();
+            let raw = key.raw_public_key().unwrap();
+            for form in [raw.clone(), octets(&raw), bits(&raw)] {
+                for params in Curve::Ed25519.params() {
+                    assert_eq!(ec_spki(&params, &form), Some(spki.clone()));
+                }
+                assert_eq!(ec_spki(&Curve::Ed25519.params()[1], &form[1..]), None);
+            }
+        }
+        assert_eq!(ec_spki(b"\x13\x0aedwards448", &[7; 57]), None);
     }
 }

@@ -1,6 +1,11 @@
 //! Signature algorithms in PKCS#11's words: which CKM_* to use, what to hand to it, and what its
 //! answer means in X.509.
 
+use std::borrow::Cow;
+
+use cryptoki::mechanism::dsa::{HedgeType, SignAdditionalContext};
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use der::Encode;
 use der::asn1::UintRef;
@@ -8,18 +13,26 @@ use openssl::error::ErrorStack;
 use openssl::hash::hash;
 
 use super::recovery::{Fault, Remedy};
-use crate::x509::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{Hash, KeyType, PublicKey, SignatureAlgorithm};
+
+/// Tokens bound what `C_Sign` takes, and a CRL can be a megabyte: where a token offers both ways,
+/// kipuka hashes what is longer than this.
+const MAX_WHOLE: usize = 16 * 1024;
 
 /// How one key signs on one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::signer) enum Recipe {
-    /// The token hashes: `CKM_SHA256_RSA_PKCS`, `CKM_ECDSA_SHA384` and the like.
+    /// The token gets the message: `CKM_SHA256_RSA_PKCS`, `CKM_ECDSA_SHA384`, `CKM_EDDSA` and the
+    /// like.
     Whole(SignatureAlgorithm),
-    /// kipuka hashes; the token sees the digest: `CKM_RSA_PKCS` with a `DigestInfo`, `CKM_ECDSA`.
+    /// kipuka hashes; the token sees the digest: `CKM_RSA_PKCS` with a `DigestInfo`,
+    /// `CKM_RSA_PKCS_PSS`, `CKM_ECDSA`.
     Digest(SignatureAlgorithm),
+    /// The token can do both: [`Self::Whole`] for short messages, [`Self::Digest`] for long ones.
+    Either(SignatureAlgorithm),
 }
 
-/// The token offers no way to sign so; `needed` names the mechanisms, either of which would do.
+/// The token offers no way to sign so; `needed` names the mechanisms, any of which would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NoMechanism {
     pub(super) needed: &'static str,
@@ -31,76 +44,131 @@ impl Recipe {
         algorithm: SignatureAlgorithm,
         can_sign: impl Fn(MechanismType) -> bool,
     ) -> Result<Self, NoMechanism> {
-        use SignatureAlgorithm as A;
-        let (whole, digest, needed) = match algorithm {
-            A::RsaSha256 => (
-                MechanismType::SHA256_RSA_PKCS,
-                MechanismType::RSA_PKCS,
-                "CKM_SHA256_RSA_PKCS or CKM_RSA_PKCS",
-            ),
-            A::RsaSha384 => (
-                MechanismType::SHA384_RSA_PKCS,
-                MechanismType::RSA_PKCS,
-                "CKM_SHA384_RSA_PKCS or CKM_RSA_PKCS",
-            ),
-            A::RsaSha512 => (
-                MechanismType::SHA512_RSA_PKCS,
-                MechanismType::RSA_PKCS,
-                "CKM_SHA512_RSA_PKCS or CKM_RSA_PKCS",
-            ),
-            A::EcdsaSha256 => {
-                (MechanismType::ECDSA_SHA256, MechanismType::ECDSA, "CKM_ECDSA_SHA256 or CKM_ECDSA")
-            }
-            A::EcdsaSha384 => {
-                (MechanismType::ECDSA_SHA384, MechanismType::ECDSA, "CKM_ECDSA_SHA384 or CKM_ECDSA")
-            }
-        };
-        if can_sign(whole) {
-            Ok(Self::Whole(algorithm))
-        } else if can_sign(digest) {
-            Ok(Self::Digest(algorithm))
-        } else {
-            Err(NoMechanism { needed })
+        let whole = can_sign(whole(algorithm).mechanism_type());
+        let digest = digest(algorithm).is_some_and(|bare| can_sign(bare.mechanism_type()));
+        match (whole, digest) {
+            (true, true) => Ok(Self::Either(algorithm)),
+            (true, false) => Ok(Self::Whole(algorithm)),
+            (false, true) => Ok(Self::Digest(algorithm)),
+            (false, false) => Err(NoMechanism { needed: needed(algorithm) }),
         }
     }
 
-    pub(super) fn mechanism(self) -> Mechanism<'static> {
-        use SignatureAlgorithm as A;
-        match self {
-            Self::Whole(A::RsaSha256) => Mechanism::Sha256RsaPkcs,
-            Self::Whole(A::RsaSha384) => Mechanism::Sha384RsaPkcs,
-            Self::Whole(A::RsaSha512) => Mechanism::Sha512RsaPkcs,
-            Self::Whole(A::EcdsaSha256) => Mechanism::EcdsaSha256,
-            Self::Whole(A::EcdsaSha384) => Mechanism::EcdsaSha384,
-            Self::Digest(A::RsaSha256 | A::RsaSha384 | A::RsaSha512) => Mechanism::RsaPkcs,
-            Self::Digest(A::EcdsaSha256 | A::EcdsaSha384) => Mechanism::Ecdsa,
-        }
-    }
-
-    /// What `C_Sign` is given for `message`.
-    pub(super) fn input(self, message: &[u8]) -> Result<Vec<u8>, ErrorStack> {
-        use SignatureAlgorithm as A;
-        let Self::Digest(algorithm) = self else {
-            return Ok(message.to_vec());
+    /// What `C_SignInit` and `C_Sign` are given to have `message` signed with a key of this type.
+    pub(super) fn request(
+        self,
+        key_type: KeyType,
+        message: &[u8],
+    ) -> Result<(Mechanism<'static>, Cow<'_, [u8]>), ErrorStack> {
+        let (algorithm, hashed) = match self {
+            Self::Whole(algorithm) => (algorithm, None),
+            Self::Either(algorithm) if message.len() <= MAX_WHOLE => (algorithm, None),
+            Self::Digest(algorithm) | Self::Either(algorithm) => (algorithm, digest(algorithm)),
         };
-        let digest = hash(algorithm.digest(), message)?;
-        Ok(match algorithm {
-            A::RsaSha256 => [DIGEST_INFO_SHA256, &digest].concat(),
-            A::RsaSha384 => [DIGEST_INFO_SHA384, &digest].concat(),
-            A::RsaSha512 => [DIGEST_INFO_SHA512, &digest].concat(),
-            A::EcdsaSha256 | A::EcdsaSha384 => digest.to_vec(),
+        Ok(match hashed {
+            None => (whole(algorithm), Cow::Borrowed(message)),
+            Some(bare) => (bare, Cow::Owned(bare_input(algorithm, key_type, message)?)),
         })
+    }
+}
+
+/// The mechanism that takes the message itself.
+fn whole(algorithm: SignatureAlgorithm) -> Mechanism<'static> {
+    use SignatureAlgorithm as A;
+    match algorithm {
+        A::RsaPkcs1(Hash::Sha256) => Mechanism::Sha256RsaPkcs,
+        A::RsaPkcs1(Hash::Sha384) => Mechanism::Sha384RsaPkcs,
+        A::RsaPkcs1(Hash::Sha512) => Mechanism::Sha512RsaPkcs,
+        A::RsaPss(hash @ Hash::Sha256) => Mechanism::Sha256RsaPkcsPss(pss(hash)),
+        A::RsaPss(hash @ Hash::Sha384) => Mechanism::Sha384RsaPkcsPss(pss(hash)),
+        A::RsaPss(hash @ Hash::Sha512) => Mechanism::Sha512RsaPkcsPss(pss(hash)),
+        A::Ecdsa(Hash::Sha256) => Mechanism::EcdsaSha256,
+        A::Ecdsa(Hash::Sha384) => Mechanism::EcdsaSha384,
+        A::Ecdsa(Hash::Sha512) => Mechanism::EcdsaSha512,
+        A::Ed25519 => Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)),
+        A::MlDsa(_) => Mechanism::MlDsa(SignAdditionalContext::new(HedgeType::Preferred, None)),
+    }
+}
+
+/// The mechanism that takes a digest. Ed25519 and ML-DSA have none that X.509 allows: what they sign
+/// prehashed is another algorithm (RFC 8410 §3, RFC 9881 §2).
+fn digest(algorithm: SignatureAlgorithm) -> Option<Mechanism<'static>> {
+    use SignatureAlgorithm as A;
+    match algorithm {
+        A::RsaPkcs1(_) => Some(Mechanism::RsaPkcs),
+        A::RsaPss(hash) => Some(Mechanism::RsaPkcsPss(pss(hash))),
+        A::Ecdsa(_) => Some(Mechanism::Ecdsa),
+        A::Ed25519 | A::MlDsa(_) => None,
+    }
+}
+
+fn needed(algorithm: SignatureAlgorithm) -> &'static str {
+    use SignatureAlgorithm as A;
+    match algorithm {
+        A::RsaPkcs1(Hash::Sha256) => "CKM_SHA256_RSA_PKCS or CKM_RSA_PKCS",
+        A::RsaPkcs1(Hash::Sha384) => "CKM_SHA384_RSA_PKCS or CKM_RSA_PKCS",
+        A::RsaPkcs1(Hash::Sha512) => "CKM_SHA512_RSA_PKCS or CKM_RSA_PKCS",
+        A::RsaPss(Hash::Sha256) => "CKM_SHA256_RSA_PKCS_PSS or CKM_RSA_PKCS_PSS",
+        A::RsaPss(Hash::Sha384) => "CKM_SHA384_RSA_PKCS_PSS or CKM_RSA_PKCS_PSS",
+        A::RsaPss(Hash::Sha512) => "CKM_SHA512_RSA_PKCS_PSS or CKM_RSA_PKCS_PSS",
+        A::Ecdsa(Hash::Sha256) => "CKM_ECDSA_SHA256 or CKM_ECDSA",
+        A::Ecdsa(Hash::Sha384) => "CKM_ECDSA_SHA384 or CKM_ECDSA",
+        A::Ecdsa(Hash::Sha512) => "CKM_ECDSA_SHA512 or CKM_ECDSA",
+        A::Ed25519 => "CKM_EDDSA",
+        A::MlDsa(_) => "CKM_ML_DSA",
+    }
+}
+
+/// `CK_RSA_PKCS_PSS_PARAMS` of what [`SignatureAlgorithm::RsaPss`] means.
+fn pss(hash: Hash) -> PkcsPssParams {
+    let (hash_alg, mgf) = match hash {
+        Hash::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
+        Hash::Sha384 => (MechanismType::SHA384, PkcsMgfType::MGF1_SHA384),
+        Hash::Sha512 => (MechanismType::SHA512, PkcsMgfType::MGF1_SHA512),
+    };
+    PkcsPssParams { hash_alg, mgf, s_len: u64::from(hash.length()).into() }
+}
+
+/// The input of [`digest`]'s mechanism.
+fn bare_input(
+    algorithm: SignatureAlgorithm,
+    key_type: KeyType,
+    message: &[u8],
+) -> Result<Vec<u8>, ErrorStack> {
+    use SignatureAlgorithm as A;
+    Ok(match algorithm {
+        A::RsaPkcs1(function) => {
+            let prefix = match function {
+                Hash::Sha256 => DIGEST_INFO_SHA256,
+                Hash::Sha384 => DIGEST_INFO_SHA384,
+                Hash::Sha512 => DIGEST_INFO_SHA512,
+            };
+            [prefix, &hash(function.digest(), message)?].concat()
+        }
+        A::RsaPss(function) => hash(function.digest(), message)?.to_vec(),
+        A::Ecdsa(function) => {
+            // FIPS 186-5 §6.4.1 takes the leftmost bits; not every token takes more than those.
+            let digest = hash(function.digest(), message)?;
+            digest.iter().copied().take(order_length(key_type).unwrap_or(usize::MAX)).collect()
+        }
+        A::Ed25519 | A::MlDsa(_) => message.to_vec(),
+    })
+}
+
+/// The length of a curve's order in bytes.
+fn order_length(key_type: KeyType) -> Option<usize> {
+    match key_type {
+        KeyType::EcP256 => Some(32),
+        KeyType::EcP384 => Some(48),
+        KeyType::EcP521 => Some(66),
+        KeyType::Rsa(_) | KeyType::Ed25519 | KeyType::MlDsa(_) => None,
     }
 }
 
 /// `C_Sign`'s answer as X.509 carries it. ECDSA comes as r and s side by side, each as long as the
 /// curve's order (PKCS#11 v3.1 §6.3.1), and leaves as the SEQUENCE of RFC 5758 §3.2.
 pub(super) fn x509_form(key: &PublicKey, raw: Vec<u8>) -> Result<Vec<u8>, Fault> {
-    let order = match key.key_type() {
-        KeyType::EcP256 => 32,
-        KeyType::EcP384 => 48,
-        _ => return Ok(raw),
-    };
+    let Some(order) = order_length(key.key_type()) else { return Ok(raw) };
     if raw.len() != 2 * order {
         return Err(Fault::new(
             Remedy::Fail,
@@ -134,21 +202,64 @@ mod tests {
     use openssl::pkey::PKey;
     use openssl::rsa::{Padding, Rsa};
 
+    use crate::x509::algorithm::ParameterSet;
+
+    fn offers(list: &[MechanismType]) -> impl Fn(MechanismType) -> bool {
+        move |asked| list.contains(&asked)
+    }
+
     #[test]
     fn the_token_hashes_where_it_can_and_kipuka_where_it_cannot() {
-        use SignatureAlgorithm::{EcdsaSha384, RsaSha512};
-        assert_eq!(Recipe::choose(RsaSha512, |_| true), Ok(Recipe::Whole(RsaSha512)));
-        let only = |only: MechanismType| move |offered: MechanismType| offered == only;
-        assert_eq!(
-            Recipe::choose(RsaSha512, only(MechanismType::RSA_PKCS)),
-            Ok(Recipe::Digest(RsaSha512))
-        );
-        assert_eq!(
-            Recipe::choose(EcdsaSha384, only(MechanismType::ECDSA)),
-            Ok(Recipe::Digest(EcdsaSha384))
-        );
-        let none = Recipe::choose(EcdsaSha384, only(MechanismType::RSA_PKCS)).unwrap_err();
-        assert_eq!(none.needed, "CKM_ECDSA_SHA384 or CKM_ECDSA");
+        use MechanismType as M;
+        let pss = SignatureAlgorithm::RsaPss(Hash::Sha384);
+        let ecdsa = SignatureAlgorithm::Ecdsa(Hash::Sha512);
+        let ml_dsa = SignatureAlgorithm::MlDsa(ParameterSet::MlDsa65);
+        let none = |needed| Err(NoMechanism { needed });
+        for (algorithm, offered, chosen) in [
+            (pss, &[M::SHA384_RSA_PKCS_PSS, M::RSA_PKCS_PSS][..], Ok(Recipe::Either(pss))),
+            (pss, &[M::SHA384_RSA_PKCS_PSS], Ok(Recipe::Whole(pss))),
+            (pss, &[M::RSA_PKCS_PSS], Ok(Recipe::Digest(pss))),
+            (
+                pss,
+                &[M::RSA_PKCS, M::SHA384_RSA_PKCS],
+                none("CKM_SHA384_RSA_PKCS_PSS or CKM_RSA_PKCS_PSS"),
+            ),
+            (ecdsa, &[M::ECDSA], Ok(Recipe::Digest(ecdsa))),
+            (ecdsa, &[M::ECDSA_SHA512], Ok(Recipe::Whole(ecdsa))),
+            (SignatureAlgorithm::Ed25519, &[M::ECDSA], none("CKM_EDDSA")),
+            (ml_dsa, &[M::ML_DSA], Ok(Recipe::Whole(ml_dsa))),
+            (ml_dsa, &[M::HASH_ML_DSA, M::HASH_ML_DSA_SHA512], none("CKM_ML_DSA")),
+        ] {
+            assert_eq!(Recipe::choose(algorithm, offers(offered)), chosen);
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_hashed_here_where_the_token_takes_digests() {
+        let algorithm = SignatureAlgorithm::Ecdsa(Hash::Sha384);
+        let (short, long) = (vec![7; MAX_WHOLE], vec![7; MAX_WHOLE + 1]);
+        let asked = |recipe: Recipe, message: &[u8]| {
+            let (mechanism, input) = recipe.request(KeyType::EcP384, message).unwrap();
+            (mechanism.mechanism_type(), input.len())
+        };
+        let whole = MechanismType::ECDSA_SHA384;
+        assert_eq!(asked(Recipe::Either(algorithm), &short), (whole, MAX_WHOLE));
+        assert_eq!(asked(Recipe::Either(algorithm), &long), (MechanismType::ECDSA, 48));
+        assert_eq!(asked(Recipe::Whole(algorithm), &long), (whole, MAX_WHOLE + 1));
+        assert_eq!(asked(Recipe::Digest(algorithm), &short), (MechanismType::ECDSA, 48));
+    }
+
+    #[test]
+    fn a_digest_is_no_longer_than_the_curve_takes() {
+        for (hash, key_type, length) in [
+            (Hash::Sha512, KeyType::EcP256, 32),
+            (Hash::Sha512, KeyType::EcP384, 48),
+            (Hash::Sha512, KeyType::EcP521, 64),
+            (Hash::Sha256, KeyType::EcP384, 32),
+        ] {
+            let input = bare_input(SignatureAlgorithm::Ecdsa(hash), key_type, b"message").unwrap();
+            assert_eq!(input.len(), length, "{hash} with {key_type}");
+        }
     }
 
     #[test]
@@ -156,12 +267,9 @@ mod tests {
         let rsa = Rsa::generate(2048).unwrap();
         let key = PKey::from_rsa(rsa.clone()).unwrap();
         let public = PublicKey::from_spki(&key.public_key_to_der().unwrap()).unwrap();
-        for algorithm in [
-            SignatureAlgorithm::RsaSha256,
-            SignatureAlgorithm::RsaSha384,
-            SignatureAlgorithm::RsaSha512,
-        ] {
-            let input = Recipe::Digest(algorithm).input(b"message").unwrap();
+        for algorithm in Hash::ALL.map(SignatureAlgorithm::RsaPkcs1) {
+            let (_, input) =
+                Recipe::Digest(algorithm).request(public.key_type(), b"message").unwrap();
             let mut signature = vec![0; 256];
             rsa.private_encrypt(&input, &mut signature, Padding::PKCS1).unwrap();
             assert!(public.verify(algorithm, b"message", &signature), "{algorithm}");

@@ -195,7 +195,7 @@ impl Module {
     fn others_sign(&self, this: &Access) -> bool {
         let users = lock(&self.users);
         let mut others = users.iter().filter_map(Weak::upgrade);
-        others.any(|other| !std::ptr::eq(&raw const *other, this) && other.signs())
+        others.any(|other| !other.is_of_the_token_of(this) && other.signs())
     }
 
     pub(super) fn used_by(&self, access: &Arc<Access>) {

@@ -11,7 +11,9 @@ use super::OpenError;
 use super::access::Access;
 use super::inventory::{KeyEntry, Listing, SlotEntry, TokenEntry, keys_in};
 use super::key::hex;
-use super::session_pool::{DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, Limits, SessionPool};
+use super::session_pool::{
+    DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, Limits, SessionPool, SessionSource as _,
+};
 use crate::telemetry::metrics::TokenMetrics;
 use crate::x509::algorithm::PublicKey;
 
@@ -79,6 +81,15 @@ impl Token {
         })?;
         self.pool.allow(most);
         Ok(())
+    }
+
+    /// Has the library begin anew: some remember a token, and even its PIN, as it was when they were
+    /// initialised. Blocking.
+    ///
+    /// # Errors
+    /// Where that would disturb other tokens, or the library does not initialise.
+    pub(crate) fn look_anew(&self) -> Result<(), OpenError> {
+        Ok(self.access.reinitialize()?)
     }
 
     /// The operator has had a hand in it: what a refused PIN stopped is tried again, though never

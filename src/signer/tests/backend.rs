@@ -34,7 +34,8 @@ pub(super) enum Backend {
 
 /// For a slot of Kryoptic's configuration.
 const WITHOUT_HASHING: &str = r#"mechanisms = ["DENY", "CKM_SHA256_RSA_PKCS", "CKM_SHA384_RSA_PKCS",
-"CKM_SHA512_RSA_PKCS", "CKM_ECDSA_SHA256", "CKM_ECDSA_SHA384", "CKM_ECDSA_SHA512"]"#;
+"CKM_SHA512_RSA_PKCS", "CKM_SHA256_RSA_PKCS_PSS", "CKM_SHA384_RSA_PKCS_PSS",
+"CKM_SHA512_RSA_PKCS_PSS", "CKM_ECDSA_SHA256", "CKM_ECDSA_SHA384", "CKM_ECDSA_SHA512"]"#;
 
 /// Defines tests that run with each backend, each in a process of its own, without any token yet.
 macro_rules! token_tests {

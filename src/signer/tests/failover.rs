@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::suite::runtime;
 use crate::signer::failover::Failover;
 use crate::signer::{BoxFuture, Health, SignError, Signer};
-use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{Hash, PublicKey, SignatureAlgorithm};
 
 /// Answers with its name as signature, after a while; or not at all.
 struct Place {
@@ -26,7 +26,7 @@ impl Signer for Place {
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
-        SignatureAlgorithm::EcdsaSha256
+        SignatureAlgorithm::Ecdsa(Hash::Sha256)
     }
 
     fn sign(&self, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {

@@ -14,7 +14,7 @@ use crate::signer::SignError;
 use crate::signer::pkcs11::recovery::{Fault, Remedy};
 use crate::signer::pkcs11::session_pool::{Limits, SessionPool, SessionSource, TokenSession};
 use crate::signer::pkcs11::{SigningKey, shut_down};
-use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{Hash, PublicKey, SignatureAlgorithm};
 
 /// What the next call of a session does.
 #[derive(Clone)]
@@ -143,7 +143,7 @@ fn stage_with(limit: usize, mut script: Vec<Act>, limits: Limits) -> Stage {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
     let public = PublicKey::from_spki(&key.public_key_to_der().unwrap()).unwrap();
-    let algorithm = SignatureAlgorithm::EcdsaSha256;
+    let algorithm = SignatureAlgorithm::Ecdsa(Hash::Sha256);
     let double = Arc::new(Double {
         key,
         script: Mutex::new(script),

@@ -4,28 +4,43 @@ use std::sync::Arc;
 
 use crate::signer::pkcs11::keygen::KeySpec;
 use crate::signer::{Health, Signer};
-use crate::x509::algorithm::SignatureAlgorithm;
-use crate::x509::algorithm::SignatureAlgorithm::{
-    EcdsaSha256, EcdsaSha384, RsaSha256, RsaSha384, RsaSha512,
-};
+use crate::x509::algorithm::{Hash, SignatureAlgorithm};
 
 /// Makes a key and the signers over it, one for each algorithm.
 pub(super) type MakeSigners<'a> =
     &'a dyn Fn(KeySpec, &[Option<SignatureAlgorithm>]) -> Vec<Arc<dyn Signer>>;
 
-pub(super) fn every_algorithm_signs(make: MakeSigners<'_>) {
-    let rsa = [None, Some(RsaSha256), Some(RsaSha384), Some(RsaSha512)];
-    let ecdsa = [None, Some(EcdsaSha256), Some(EcdsaSha384)];
-    for (spec, algorithms, default) in [
-        (KeySpec::Rsa2048, &rsa[..], RsaSha256),
-        (KeySpec::Rsa3072, &rsa[..], RsaSha256),
-        (KeySpec::Rsa4096, &rsa[..], RsaSha256),
-        (KeySpec::EcP256, &ecdsa[..], EcdsaSha256),
-        (KeySpec::EcP384, &ecdsa[..], EcdsaSha384),
-    ] {
-        for (signer, asked) in make(spec, algorithms).iter().zip(algorithms) {
+pub(super) const EVERY_KEY_BUT_ML_DSA: &[KeySpec] = &[
+    KeySpec::Rsa2048,
+    KeySpec::Rsa3072,
+    KeySpec::Rsa4096,
+    KeySpec::EcP256,
+    KeySpec::EcP384,
+    KeySpec::EcP521,
+    KeySpec::Ed25519,
+];
+
+/// The default, and everything else that such a key signs.
+fn algorithms(spec: KeySpec) -> (SignatureAlgorithm, Vec<SignatureAlgorithm>) {
+    use SignatureAlgorithm as A;
+    let rsa = [Hash::ALL.map(A::RsaPkcs1), Hash::ALL.map(A::RsaPss)].concat();
+    match spec {
+        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => (A::RsaPkcs1(Hash::Sha256), rsa),
+        KeySpec::EcP256 => (A::Ecdsa(Hash::Sha256), Hash::ALL.map(A::Ecdsa).to_vec()),
+        KeySpec::EcP384 => (A::Ecdsa(Hash::Sha384), Hash::ALL.map(A::Ecdsa).to_vec()),
+        KeySpec::EcP521 => (A::Ecdsa(Hash::Sha512), Hash::ALL.map(A::Ecdsa).to_vec()),
+        KeySpec::Ed25519 => (A::Ed25519, vec![A::Ed25519]),
+        KeySpec::MlDsa(set) => (A::MlDsa(set), vec![A::MlDsa(set)]),
+    }
+}
+
+pub(super) fn every_algorithm_signs(make: MakeSigners<'_>, specs: &[KeySpec]) {
+    for spec in specs {
+        let (spec, (default, algorithms)) = (*spec, algorithms(*spec));
+        let asked: Vec<_> = std::iter::once(None).chain(algorithms.into_iter().map(Some)).collect();
+        for (signer, asked) in make(spec, &asked).iter().zip(&asked) {
             assert_eq!(signer.algorithm(), asked.unwrap_or(default));
-            for message in [&b""[..], b"message", &[7; 100_000]] {
+            for message in [&b""[..], b"message", &[7; 1_000_000]] {
                 let signature = runtime().block_on(signer.sign(message.to_vec())).unwrap();
                 let verified = signer.public_key().verify(signer.algorithm(), message, &signature);
                 assert!(verified, "{spec}, {asked:?}, {} bytes", message.len());

@@ -14,7 +14,7 @@ use super::suite::{self, runtime};
 use crate::signer::Signer;
 use crate::signer::pkcs11::keygen::{self, KeySpec, KeygenError};
 use crate::signer::pkcs11::{Pkcs11Signer, Token, init, inventory};
-use crate::x509::algorithm::{KeyType, SignatureAlgorithm};
+use crate::x509::algorithm::{KeyType, ParameterSet, SignatureAlgorithm};
 
 /// Makes keys with ids 1, 2, … on `token`.
 fn maker(
@@ -41,13 +41,33 @@ fn a_token_that_does_not_hash_is_given_digests() {
         for missing in [MechanismType::SHA256_RSA_PKCS, MechanismType::ECDSA_SHA256] {
             assert!(!offered.contains(&missing));
         }
-        suite::every_algorithm_signs(&maker(token));
+        suite::every_algorithm_signs(&maker(token), suite::EVERY_KEY_BUT_ML_DSA);
+    });
+}
+
+#[test]
+fn ml_dsa_signs() {
+    isolated(concat!(module_path!(), "::ml_dsa_signs"), Backend::Kryoptic, || {
+        let specs = ParameterSet::ALL.map(KeySpec::MlDsa);
+        suite::every_algorithm_signs(&maker(open_token()), &specs);
+    });
+}
+
+#[test]
+fn a_key_that_the_token_cannot_make_is_refused_with_the_mechanism_it_lacks() {
+    let name = "::a_key_that_the_token_cannot_make_is_refused_with_the_mechanism_it_lacks";
+    isolated(&format!("{}{name}", module_path!()), Backend::SoftHsm, || {
+        let spec = KeySpec::MlDsa(ParameterSet::MlDsa65);
+        let error = keygen::generate(&open_token(), spec, &[1], "ca").unwrap_err().to_string();
+        for part in ["\"kipuka\"", "no ml-dsa-65 keys", "CKM_ML_DSA_KEY_PAIR_GEN"] {
+            assert!(error.contains(part), "{error}");
+        }
     });
 }
 
 token_tests! {
     fn every_algorithm_signs() {
-        suite::every_algorithm_signs(&maker(open_token()));
+        suite::every_algorithm_signs(&maker(open_token()), suite::EVERY_KEY_BUT_ML_DSA);
     }
 
     fn many_tasks_sign_at_once() {

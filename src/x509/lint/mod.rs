@@ -13,9 +13,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use const_oid::db::rfc4519::COMMON_NAME;
-use der::asn1::BitString;
+use der::asn1::{Any, BitString};
 use der::{Decode, Encode, Tag, Tagged};
-use spki::AlgorithmIdentifierOwned;
 use x509_cert::certificate::{TbsCertificateInner, Version};
 use x509_cert::ext::pkix::KeyUsages;
 
@@ -23,6 +22,7 @@ use super::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
 use super::ca_certificate::CaCertificate;
 use super::issuer::{IssuerCertificate, unix_s};
 use super::serial::Serial;
+use super::signed::Signed;
 use super::tbs::{Leaf, MAX_COMMON_NAME};
 use super::weak_key::{self, WeakKey};
 use checklist::Checklist;
@@ -167,21 +167,13 @@ impl LintedTbs {
         if !self.signing_key.verify(self.algorithm, &self.der, signature) {
             return Err(AssembleError::Signature);
         }
-        let certificate = SignedCertificate {
-            tbs: der::asn1::Any::from_der(&self.der)?,
+        let certificate = Signed {
+            content: Any::from_der(&self.der)?,
             algorithm: self.algorithm.identifier(),
             signature: BitString::from_bytes(signature)?,
         };
         Ok(certificate.to_der()?)
     }
-}
-
-/// The Certificate of RFC 5280 §4.1 around bytes that stay as they were signed.
-#[derive(der::Sequence)]
-struct SignedCertificate {
-    tbs: der::asn1::Any,
-    algorithm: AlgorithmIdentifierOwned,
-    signature: BitString,
 }
 
 fn parse(tbs_der: &[u8]) -> Result<TbsCertificateInner, Vec<LintError>> {

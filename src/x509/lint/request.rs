@@ -3,7 +3,6 @@
 use const_oid::AssociatedOid;
 use der::asn1::{Any, BitString};
 use der::{Decode, Encode};
-use spki::AlgorithmIdentifierOwned;
 use x509_cert::ext::pkix::KeyUsages;
 use x509_cert::request::{CertReqInfo, ExtensionReq};
 
@@ -11,6 +10,7 @@ use super::checklist::Checklist;
 use super::{AssembleError, LintError};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
 use crate::x509::request::CaRequest;
+use crate::x509::signed::Signed;
 use crate::x509::weak_key;
 
 /// A `CertificationRequestInfo` that passed the lint, with the only key that may sign it. It cannot
@@ -76,19 +76,11 @@ impl LintedRequest {
         if !self.signing_key.verify(self.algorithm, &self.der, signature) {
             return Err(AssembleError::Signature);
         }
-        let request = SignedRequest {
-            info: Any::from_der(&self.der)?,
+        let request = Signed {
+            content: Any::from_der(&self.der)?,
             algorithm: self.algorithm.identifier(),
             signature: BitString::from_bytes(signature)?,
         };
         Ok(request.to_der()?)
     }
-}
-
-/// The CertificationRequest of RFC 2986 §4.2 around bytes that stay as they were signed.
-#[derive(der::Sequence)]
-struct SignedRequest {
-    info: Any,
-    algorithm: AlgorithmIdentifierOwned,
-    signature: BitString,
 }

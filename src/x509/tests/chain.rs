@@ -30,11 +30,11 @@ fn foreign(key: &Key, common_name: &str, dress: impl FnOnce(&mut X509Builder)) -
     builder.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
     builder.set_subject_name(&name).unwrap();
     builder.set_issuer_name(&name).unwrap();
-    builder.set_pubkey(&key.private).unwrap();
+    builder.set_pubkey(key.openssl()).unwrap();
     builder.set_not_before(&Asn1Time::from_unix(NOW_S).unwrap()).unwrap();
     builder.set_not_after(&Asn1Time::from_unix(NOW_S + DAY_S).unwrap()).unwrap();
     dress(&mut builder);
-    builder.sign(&key.private, MessageDigest::sha256()).unwrap();
+    builder.sign(key.openssl(), MessageDigest::sha256()).unwrap();
     builder.build().to_der().unwrap()
 }
 
@@ -93,7 +93,7 @@ fn files_that_are_no_chain_are_refused_with_the_reason() {
             subject: subject.subject().to_owned(),
             issuer: issuer.subject().to_owned(),
         };
-    let private = String::from_utf8(key.private.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    let private = String::from_utf8(key.openssl().private_key_to_pem_pkcs8().unwrap()).unwrap();
     for (text, error) in [
         (String::new(), ChainError::Empty),
         ("no PEM".to_owned(), ChainError::Empty),

@@ -22,21 +22,37 @@ const KEY_USAGE: ObjectIdentifier = const_oid::db::rfc5280::ID_CE_KEY_USAGE;
 const EXTENSION_REQUEST: ObjectIdentifier = const_oid::db::rfc5912::ID_EXTENSION_REQ;
 const CHALLENGE_PASSWORD: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.7");
 
+type SignCsr<'a> = Box<dyn Fn(&[u8]) -> Vec<u8> + 'a>;
+
 /// A CSR in the making: anything may be put into it, and it is signed all the same.
 struct Maker<'a> {
     key: &'a Key,
-    digest: MessageDigest,
+    algorithm: AlgorithmIdentifierOwned,
+    sign: SignCsr<'a>,
     common_names: Vec<Any>,
     attributes: Vec<Attribute>,
 }
 
 impl<'a> Maker<'a> {
     fn new(key: &'a Key) -> Self {
-        let digest = match key.public.key_type() {
-            KeyType::Ed25519 => MessageDigest::null(),
-            _ => MessageDigest::sha256(),
-        };
-        Self { key, digest, common_names: Vec::new(), attributes: Vec::new() }
+        let algorithm = key.algorithm();
+        Self {
+            key,
+            algorithm: algorithm.identifier(),
+            sign: Box::new(move |message| key.sign_as(algorithm, message)),
+            common_names: Vec::new(),
+            attributes: Vec::new(),
+        }
+    }
+
+    fn signed(
+        mut self,
+        algorithm: AlgorithmIdentifierOwned,
+        sign: impl Fn(&[u8]) -> Vec<u8> + 'a,
+    ) -> Self {
+        self.algorithm = algorithm;
+        self.sign = Box::new(sign);
+        self
     }
 
     fn common_name(mut self, tag: Tag, bytes: &[u8]) -> Self {
@@ -58,21 +74,6 @@ impl<'a> Maker<'a> {
         self.extensions(vec![(SAN, dns_names(names))])
     }
 
-    fn algorithm(&self) -> AlgorithmIdentifierOwned {
-        let oid = match (self.key.public.key_type(), self.digest == MessageDigest::sha1()) {
-            (KeyType::Rsa(_), true) => "1.2.840.113549.1.1.5",
-            (KeyType::Rsa(_), false) => "1.2.840.113549.1.1.11",
-            (KeyType::Ed25519, _) => "1.3.101.112",
-            (_, true) => "1.2.840.10045.4.1",
-            (_, false) => "1.2.840.10045.4.3.2",
-        };
-        let null = matches!(self.key.public.key_type(), KeyType::Rsa(_));
-        AlgorithmIdentifierOwned {
-            oid: ObjectIdentifier::new_unwrap(oid),
-            parameters: null.then(Any::null),
-        }
-    }
-
     fn der(self) -> Vec<u8> {
         let rdns = self.common_names.iter().map(|value| {
             let oid = const_oid::db::rfc4519::COMMON_NAME;
@@ -86,14 +87,8 @@ impl<'a> Maker<'a> {
             public_key: Decode::from_der(self.key.public.spki()).unwrap(),
             attributes: SetOfVec::try_from(self.attributes.clone()).unwrap(),
         };
-        let algorithm = self.algorithm();
-        let message = info.to_der().unwrap();
-        let signature = if self.digest == MessageDigest::null() {
-            let mut signer = Signer::new_without_digest(&self.key.private).unwrap();
-            signer.sign_oneshot_to_vec(&message).unwrap()
-        } else {
-            self.key.sign(self.digest, &message)
-        };
+        let algorithm = self.algorithm;
+        let signature = (self.sign)(&info.to_der().unwrap());
         let signature = BitString::from_bytes(&signature).unwrap();
         CertReq { info, algorithm, signature }.to_der().unwrap()
     }
@@ -101,6 +96,10 @@ impl<'a> Maker<'a> {
     fn read(self) -> Result<CertificateRequest, CsrError> {
         CertificateRequest::from_der(&self.der())
     }
+}
+
+fn identifier(oid: &str, parameters: Option<Any>) -> AlgorithmIdentifierOwned {
+    AlgorithmIdentifierOwned { oid: ObjectIdentifier::new_unwrap(oid), parameters }
 }
 
 fn extension_list(list: Vec<(ObjectIdentifier, Vec<u8>)>) -> Any {
@@ -133,6 +132,9 @@ fn names_and_key_are_read_for_every_type_of_key() {
         Key::ec(Nid::SECP384R1),
         Key::ec(Nid::SECP521R1),
         Key::ed25519(),
+        Key::ml_dsa(ParameterSet::MlDsa44),
+        Key::ml_dsa(ParameterSet::MlDsa65),
+        Key::ml_dsa(ParameterSet::MlDsa87),
     ] {
         let der = Maker::new(&key).names(&["B.test", "a.test", "*.a.test"]).der();
         let request = CertificateRequest::from_der(&der).unwrap();
@@ -150,8 +152,8 @@ fn a_csr_that_openssl_makes_is_read() {
     name.append_entry_by_text("O", "Somebody").unwrap();
     name.append_entry_by_text("CN", "a.test").unwrap();
     builder.set_subject_name(&name.build()).unwrap();
-    builder.set_pubkey(&key.private).unwrap();
-    builder.sign(&key.private, MessageDigest::sha512()).unwrap();
+    builder.set_pubkey(key.openssl()).unwrap();
+    builder.sign(key.openssl(), MessageDigest::sha512()).unwrap();
     let request = CertificateRequest::from_der(&builder.build().to_der().unwrap()).unwrap();
     assert_eq!(request.common_names(), ["a.test"]);
     assert!(request.dns_names().is_empty());
@@ -290,7 +292,8 @@ fn bad_keys_are_refused() {
 fn the_signature_must_be_by_the_key_in_the_csr_and_not_with_sha_1() {
     let (key, stranger) = (Key::p256(), Key::p256());
     let mut stolen = Maker::new(&stranger);
-    let substitute = Key { private: stranger.private.clone(), public: key.public.clone() };
+    let substitute =
+        Key { secret: stranger.secret.clone(), public: key.public.clone(), asked: None };
     stolen.key = &substitute;
     assert_eq!(stolen.names(&["a.test"]).read(), Err(CsrError::Signature));
     for key in [key, Key::rsa(2048)] {
@@ -300,10 +303,126 @@ fn the_signature_must_be_by_the_key_in_the_csr_and_not_with_sha_1() {
         assert_eq!(CertificateRequest::from_der(&altered), Err(CsrError::Signature));
         let left = openssl::error::ErrorStack::get();
         assert!(left.errors().is_empty(), "TLS on this thread would stumble over {left}");
-        let mut maker = Maker::new(&key);
-        maker.digest = MessageDigest::sha1();
-        let refused = maker.names(&["a.test"]).read();
+        let (oid, parameters) = match key.public.key_type() {
+            KeyType::Rsa(_) => ("1.2.840.113549.1.1.5", Some(Any::null())),
+            _ => ("1.2.840.10045.4.1", None),
+        };
+        let sha1 = identifier(oid, parameters);
+        let sign = |message: &[u8]| key.sign(MessageDigest::sha1(), message);
+        let refused = Maker::new(&key).signed(sha1, sign).names(&["a.test"]).read();
         assert!(matches!(refused, Err(CsrError::SignatureAlgorithm(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn every_signature_algorithm_is_taken_and_none_for_another() {
+    let rsa = Key::rsa(2048);
+    let ec = [Key::p256(), Key::ec(Nid::SECP384R1), Key::ec(Nid::SECP521R1)];
+    for hash in Hash::ALL {
+        let rsa = [SignatureAlgorithm::RsaPkcs1(hash), SignatureAlgorithm::RsaPss(hash)]
+            .map(|algorithm| rsa.signing(algorithm));
+        let ec = ec.iter().map(|key| key.signing(SignatureAlgorithm::Ecdsa(hash)));
+        for key in ec.chain(rsa) {
+            let read = Maker::new(&key).names(&["a.test"]).read();
+            assert_eq!(read.as_ref().map(CertificateRequest::public_key), Ok(&key.public));
+            let other = match hash {
+                Hash::Sha256 => Hash::Sha384,
+                Hash::Sha384 | Hash::Sha512 => Hash::Sha256,
+            };
+            let other = match key.algorithm() {
+                SignatureAlgorithm::RsaPss(_) => SignatureAlgorithm::RsaPss(other),
+                SignatureAlgorithm::RsaPkcs1(_) => SignatureAlgorithm::RsaPkcs1(other),
+                _ => SignatureAlgorithm::Ecdsa(other),
+            };
+            let sign = |message: &[u8]| key.sign_as(key.algorithm(), message);
+            let mislabelled = Maker::new(&key).signed(other.identifier(), sign);
+            assert_eq!(mislabelled.names(&["a.test"]).read(), Err(CsrError::Signature));
+        }
+    }
+}
+
+/// OpenSSL's program makes the salt as long as it can, and other tools leave it out.
+#[test]
+fn a_pss_salt_may_have_any_length() {
+    let key = Key::rsa(2048);
+    for salt in [0, 20, 32, 222] {
+        let der = SignatureAlgorithm::RsaPss(Hash::Sha256).identifier().to_der().unwrap();
+        let digit = u8::try_from(salt).unwrap();
+        // The salt's length is the last octet of the parameters; 222 takes one more.
+        let mut der = der;
+        assert_eq!(der.split_off(der.len() - 5), [0xa2, 3, 2, 1, 32]);
+        if digit < 0x80 {
+            der.extend([0xa2, 3, 2, 1, digit]);
+        } else {
+            der.extend([0xa2, 4, 2, 2, 0, digit]);
+            // Of the identifier and of the parameters in it.
+            der[1] += 1;
+            der[14] += 1;
+        }
+        let algorithm = AlgorithmIdentifierOwned::from_der(&der).unwrap();
+        let sign = |message: &[u8]| key.sign_pss(MessageDigest::sha256(), salt, message);
+        let read = Maker::new(&key).signed(algorithm, sign).names(&["a.test"]).read();
+        assert!(read.is_ok(), "{salt}: {read:?}");
+    }
+}
+
+#[test]
+fn pss_with_sha_1_or_with_two_hash_functions_is_refused() {
+    let key = Key::rsa(2048);
+    let pss = SignatureAlgorithm::RsaPss(Hash::Sha256).identifier();
+    let whole = pss.parameters.as_ref().unwrap().to_der().unwrap();
+    let mut other_mask = whole.clone();
+    // The last SHA-256 is MGF1's: 2.16.840.1.101.3.4.2.1 becomes ….2.2.
+    let place =
+        whole.windows(9).rposition(|found| found == b"\x60\x86\x48\x01\x65\x03\x04\x02\x01");
+    other_mask[place.unwrap() + 8] = 2;
+    for parameters in [
+        // SHA-1 for everything, and with a salt of its own length.
+        Some(b"\x30\x00".to_vec()),
+        None,
+        Some(b"\x05\x00".to_vec()),
+        Some(b"\x30\x05\xa2\x03\x02\x01\x20".to_vec()),
+        // MGF1 with SHA-384, and with SHA-1 because it is absent.
+        Some(other_mask),
+        Some([&[0x30, 15], &whole[2..17]].concat()),
+    ] {
+        let parameters = parameters.map(|der| Any::from_der(&der).unwrap());
+        let algorithm = AlgorithmIdentifierOwned { parameters, ..pss.clone() };
+        let sign = |message: &[u8]| key.sign_pss(MessageDigest::sha256(), 32, message);
+        let read = Maker::new(&key).signed(algorithm, sign).names(&["a.test"]).read();
+        assert!(matches!(read, Err(CsrError::SignatureAlgorithm(_))), "{read:?}");
+    }
+}
+
+/// RFC 9881 §2: the algorithm is the key's, and has no parameters.
+#[test]
+fn an_ml_dsa_csr_is_signed_by_its_own_key_with_its_own_algorithm() {
+    for set in ParameterSet::ALL {
+        let key = Key::ml_dsa(set);
+        let sign = |message: &[u8]| key.sign_as(key.algorithm(), message);
+        let good = key.algorithm().identifier();
+        let with_null = AlgorithmIdentifierOwned { parameters: Some(Any::null()), ..good.clone() };
+        let other = match set {
+            ParameterSet::MlDsa65 => ParameterSet::MlDsa44,
+            ParameterSet::MlDsa44 | ParameterSet::MlDsa87 => ParameterSet::MlDsa65,
+        };
+        let other = SignatureAlgorithm::MlDsa(other).identifier();
+        let ecdsa = SignatureAlgorithm::Ecdsa(Hash::Sha256).identifier();
+        for algorithm in [with_null, other, ecdsa] {
+            let read = Maker::new(&key).signed(algorithm, sign).names(&["a.test"]).read();
+            assert_eq!(read, Err(CsrError::Signature), "{set}");
+        }
+        let stranger = Key::ml_dsa(set);
+        let foreign = |message: &[u8]| stranger.sign_as(key.algorithm(), message);
+        let read = Maker::new(&key).signed(good.clone(), foreign).names(&["a.test"]).read();
+        assert_eq!(read, Err(CsrError::Signature), "{set}");
+        let short = |message: &[u8]| sign(message).split_off(1);
+        let read = Maker::new(&key).signed(good, short).names(&["a.test"]).read();
+        assert_eq!(read, Err(CsrError::Signature), "{set}");
+        let mut altered = Maker::new(&key).names(&["a.test"]).der();
+        let place = altered.windows(6).position(|window| window == b"a.test").unwrap();
+        altered[place] = b'b';
+        assert_eq!(CertificateRequest::from_der(&altered), Err(CsrError::Signature), "{set}");
     }
 }
 

@@ -110,7 +110,7 @@ fn each_altered_field_of_a_leaf_is_caught() {
         ("zero serial", |tbs| tbs.serial = integer(&[0]), E::Serial),
         (
             "another signature algorithm",
-            |tbs| tbs.signature = SignatureAlgorithm::EcdsaSha384.identifier(),
+            |tbs| tbs.signature = SignatureAlgorithm::Ecdsa(Hash::Sha384).identifier(),
             E::Algorithm,
         ),
         (
@@ -365,7 +365,7 @@ fn a_certificate_for_another_expectation_is_refused() {
     let common_name = Profile { common_name: true, ..profile.clone() };
     assert_eq!(errors(Leaf { profile: &common_name, ..leaf }), [LintError::Subject]);
     assert_eq!(errors(Leaf { serial: serial(2), ..leaf }), [LintError::Serial]);
-    let algorithm = SignatureAlgorithm::RsaSha256;
+    let algorithm = SignatureAlgorithm::RsaPkcs1(Hash::Sha256);
     assert_eq!(errors(Leaf { algorithm, ..leaf }), [LintError::Algorithm]);
     let addresses = [[127, 0, 0, 1].into()];
     let with_address = Leaf { ip_addresses: &addresses, ..leaf };

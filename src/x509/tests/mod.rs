@@ -1,5 +1,6 @@
 //! Certificates made here and judged by OpenSSL.
 
+mod algorithms;
 mod chain;
 mod csr;
 mod issuance;
@@ -7,14 +8,20 @@ mod lint;
 mod path;
 mod request;
 
+use std::sync::Arc;
+
+use der::Encode;
+use der::asn1::BitString;
+use ml_dsa::{Keypair, MlDsa44, MlDsa65, MlDsa87, MlDsaParams};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use openssl::rsa::Rsa;
-use openssl::sign::Signer;
+use openssl::rsa::{Padding, Rsa};
+use openssl::sign::{RsaPssSaltlen, Signer};
+use spki::SubjectPublicKeyInfoOwned;
 
-use super::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
+use super::algorithm::{Hash, KeyType, ParameterSet, PublicKey, SignatureAlgorithm};
 use super::ca_certificate::CaCertificate;
 use super::chain::Chain;
 use super::issuer::IssuerCertificate;
@@ -29,14 +36,24 @@ pub(super) const NOW_S: i64 = 1_800_000_000;
 pub(super) const DAY_S: i64 = 86_400;
 
 pub(super) struct Key {
-    pub(super) private: PKey<Private>,
+    pub(super) secret: Secret,
     pub(super) public: PublicKey,
+    /// How it signs, where not by its default.
+    pub(super) asked: Option<SignatureAlgorithm>,
 }
+
+#[derive(Clone)]
+pub(super) enum Secret {
+    OpenSsl(PKey<Private>),
+    MlDsa(Arc<Sign>),
+}
+
+pub(super) type Sign = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 impl Key {
     fn new(private: PKey<Private>) -> Self {
         let public = PublicKey::from_spki(&private.public_key_to_der().unwrap()).unwrap();
-        Self { private, public }
+        Self { secret: Secret::OpenSsl(private), public, asked: None }
     }
 
     pub(super) fn rsa(bits: u32) -> Self {
@@ -56,17 +73,72 @@ impl Key {
         Self::new(PKey::generate_ed25519().unwrap())
     }
 
+    pub(super) fn ml_dsa(set: ParameterSet) -> Self {
+        match set {
+            ParameterSet::MlDsa44 => Self::new_ml_dsa::<MlDsa44>(set),
+            ParameterSet::MlDsa65 => Self::new_ml_dsa::<MlDsa65>(set),
+            ParameterSet::MlDsa87 => Self::new_ml_dsa::<MlDsa87>(set),
+        }
+    }
+
+    fn new_ml_dsa<P: MlDsaParams + 'static>(set: ParameterSet) -> Self {
+        // Any 32 random bytes are a seed (FIPS 204 §5.1), as they are an Ed25519 key.
+        let seed = PKey::generate_ed25519().unwrap().raw_private_key().unwrap();
+        let secret = ml_dsa::SigningKey::<P>::from_seed(&seed[..].try_into().unwrap());
+        let spki = SubjectPublicKeyInfoOwned {
+            algorithm: SignatureAlgorithm::MlDsa(set).identifier(),
+            subject_public_key: BitString::from_bytes(&secret.verifying_key().encode()).unwrap(),
+        };
+        let public = PublicKey::from_spki(&spki.to_der().unwrap()).unwrap();
+        let sign = move |message: &[u8]| ml_dsa::Signer::sign(&secret, message).encode().to_vec();
+        Self { secret: Secret::MlDsa(Arc::new(sign)), public, asked: None }
+    }
+
+    /// The same key, signing so.
+    pub(super) fn signing(&self, algorithm: SignatureAlgorithm) -> Self {
+        let (secret, public) = (self.secret.clone(), self.public.clone());
+        Self { secret, public, asked: Some(algorithm) }
+    }
+
+    pub(super) fn openssl(&self) -> &PKey<Private> {
+        match &self.secret {
+            Secret::OpenSsl(key) => key,
+            Secret::MlDsa(_) => panic!("OpenSSL need not know ML-DSA"),
+        }
+    }
+
     pub(super) fn algorithm(&self) -> SignatureAlgorithm {
-        SignatureAlgorithm::default_for(self.public.key_type()).unwrap()
+        self.asked.unwrap_or_else(|| SignatureAlgorithm::default_for(self.public.key_type()))
     }
 
     pub(super) fn sign(&self, digest: MessageDigest, message: &[u8]) -> Vec<u8> {
-        Signer::new(digest, &self.private).unwrap().sign_oneshot_to_vec(message).unwrap()
+        Signer::new(digest, self.openssl()).unwrap().sign_oneshot_to_vec(message).unwrap()
+    }
+
+    pub(super) fn sign_pss(&self, digest: MessageDigest, salt: i32, message: &[u8]) -> Vec<u8> {
+        let mut signer = Signer::new(digest, self.openssl()).unwrap();
+        signer.set_rsa_padding(Padding::PKCS1_PSS).unwrap();
+        signer.set_rsa_pss_saltlen(RsaPssSaltlen::custom(salt)).unwrap();
+        signer.sign_oneshot_to_vec(message).unwrap()
+    }
+
+    pub(super) fn sign_as(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Vec<u8> {
+        use SignatureAlgorithm as A;
+        match (algorithm, &self.secret) {
+            (A::RsaPkcs1(hash) | A::Ecdsa(hash), _) => self.sign(hash.digest(), message),
+            (A::RsaPss(hash), _) => self.sign_pss(hash.digest(), hash.length().into(), message),
+            (A::Ed25519, _) => {
+                let mut signer = Signer::new_without_digest(self.openssl()).unwrap();
+                signer.sign_oneshot_to_vec(message).unwrap()
+            }
+            (A::MlDsa(_), Secret::MlDsa(sign)) => sign(message),
+            (A::MlDsa(_), Secret::OpenSsl(_)) => panic!("no ML-DSA key"),
+        }
     }
 
     /// Signs as a CA does.
     pub(super) fn certify(&self, tbs: LintedTbs) -> Vec<u8> {
-        let signature = self.sign(tbs.algorithm().digest(), tbs.der());
+        let signature = self.sign_as(tbs.algorithm(), tbs.der());
         tbs.assemble(&signature).unwrap()
     }
 }
@@ -100,7 +172,7 @@ pub(super) fn ca(subject: &str, key: &Key, path_len: Option<u8>, issuer: Option<
     let der = signer.certify(lint_ca(tbs.der, &request).unwrap());
     let mut certificates = vec![IssuerCertificate::from_der(&der).unwrap()];
     certificates.extend(issuer.into_iter().flat_map(|ca| ca.chain.certificates().cloned()));
-    let key = Key { private: key.private.clone(), public: key.public.clone() };
+    let key = Key { secret: key.secret.clone(), public: key.public.clone(), asked: key.asked };
     Ca { key, chain: Chain::new(certificates).unwrap() }
 }
 

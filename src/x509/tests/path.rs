@@ -1,6 +1,8 @@
 //! Paths from a CA to its root, and what the chain allows below.
 
 use super::{Ca, DAY_S, Key, NOW_S, ca};
+use crate::x509::algorithm::ParameterSet;
+use crate::x509::chain::Chain;
 use crate::x509::path::{PathError, room_below, verify};
 
 #[test]
@@ -22,7 +24,28 @@ fn a_path_leads_to_its_root_in_its_time_and_to_no_other() {
         assert!(refused.contains("expired") || refused.contains("not yet valid"), "{refused}");
     }
     assert!(openssl::error::ErrorStack::get().errors().is_empty());
-    assert!(matches!(verify(&root.chain, b"no certificate", NOW_S), Err(PathError::OpenSsl(_))));
+    assert!(matches!(verify(&root.chain, b"no certificate", NOW_S), Err(PathError::Root(_))));
+}
+
+#[test]
+fn a_path_with_ml_dsa_is_verified_where_openssl_knows_none() {
+    let (root_key, key) = (Key::ml_dsa(ParameterSet::MlDsa44), Key::ml_dsa(ParameterSet::MlDsa44));
+    let below = Ca::below_root(&root_key, &key);
+    let top = below.chain.certificates().last().unwrap().clone();
+    assert_eq!(verify(&below.chain, top.der(), NOW_S), Ok(()));
+    // The root is in the client's store, not in the chain.
+    let alone = Chain::new(vec![below.chain.issuer().clone()]).unwrap();
+    assert_eq!(verify(&alone, top.der(), NOW_S), Ok(()));
+
+    for at_s in [NOW_S - 2 * DAY_S, NOW_S + 3650 * DAY_S] {
+        let refused = verify(&below.chain, top.der(), at_s);
+        assert!(matches!(refused, Err(PathError::NotInForce { place: 1, .. })), "{refused:?}");
+    }
+    let stranger = ca("CN=Test Root,O=kipuka", &Key::p256(), None, None);
+    for root in [stranger.chain.issuer(), below.chain.issuer()] {
+        let refused = verify(&below.chain, root.der(), NOW_S);
+        assert!(matches!(refused, Err(PathError::OtherRoot(_))), "{refused:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use x509_cert::attr::Attribute;
 use x509_cert::request::{CertReqInfo, ExtensionReq};
 
 use super::{Key, names, subject};
+use crate::x509::algorithm::ParameterSet;
 use crate::x509::csr::CsrError;
 use crate::x509::extensions;
 use crate::x509::lint::{AssembleError, LintError, lint_request};
@@ -15,13 +16,14 @@ use crate::x509::request::{CaRequest, ReceivedRequest, RequestError};
 
 fn signed(request: &CaRequest<'_>, key: &Key) -> Vec<u8> {
     let linted = lint_request(request.info().unwrap(), request).unwrap();
-    let signature = key.sign(request.algorithm.digest(), linted.der());
+    let signature = key.sign_as(request.algorithm, linted.der());
     linted.assemble(&signature).unwrap()
 }
 
 #[test]
 fn a_request_is_what_openssl_takes_and_says_what_the_ca_is_to_be() {
-    for key in [Key::p256(), Key::rsa(2048)] {
+    let ml_dsa = Key::ml_dsa(ParameterSet::MlDsa65);
+    for key in [Key::p256(), Key::rsa(2048), Key::ed25519(), ml_dsa] {
         let subject = subject("CN=Below,O=kipuka");
         let request = CaRequest {
             subject: &subject,
@@ -31,8 +33,10 @@ fn a_request_is_what_openssl_takes_and_says_what_the_ca_is_to_be() {
         };
         let der = signed(&request, &key);
         let openssl = X509Req::from_der(&der).unwrap();
-        assert!(openssl.verify(&key.private).unwrap());
         assert_eq!(openssl.extensions().unwrap().len(), 3);
+        if let Some(public) = key.public.pkey() {
+            assert!(openssl.verify(public).unwrap());
+        }
         let read = ReceivedRequest::from_der(&der).unwrap();
         assert_eq!(read.subject, subject);
         assert_eq!(read.public_key, key.public);
@@ -51,7 +55,7 @@ fn only_its_own_key_signs_a_request() {
         path_len: None,
     };
     let linted = lint_request(request.info().unwrap(), &request).unwrap();
-    let signature = stranger.sign(request.algorithm.digest(), linted.der());
+    let signature = stranger.sign_as(request.algorithm, linted.der());
     assert_eq!(linted.assemble(&signature), Err(AssembleError::Signature));
     let mut forged = signed(&request, &key);
     let last = forged.len() - 1;
@@ -108,7 +112,7 @@ fn a_request_for_no_ca_or_without_a_name_is_refused() {
         let mut request = openssl::x509::X509ReqBuilder::new().unwrap();
         let name = openssl::x509::X509Name::from_der(subject).unwrap();
         request.set_subject_name(&name).unwrap();
-        request.set_pubkey(&key.private).unwrap();
+        request.set_pubkey(key.openssl()).unwrap();
         let mut list = openssl::stack::Stack::new().unwrap();
         let mut builder = openssl::x509::extension::BasicConstraints::new();
         if ca {
@@ -116,7 +120,7 @@ fn a_request_for_no_ca_or_without_a_name_is_refused() {
         }
         list.push(builder.build().unwrap()).unwrap();
         request.add_extensions(&list).unwrap();
-        request.sign(&key.private, openssl::hash::MessageDigest::sha256()).unwrap();
+        request.sign(key.openssl(), openssl::hash::MessageDigest::sha256()).unwrap();
         request.build().to_der().unwrap()
     };
     let named = subject("CN=Below");

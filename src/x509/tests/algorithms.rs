@@ -1,0 +1,135 @@
+//! Chains of every signature algorithm. OpenSSL judges each that it knows; ML-DSA is judged by a
+//! newer OpenSSL, which shares no code with what verifies it here.
+
+use std::path::Path;
+use std::process::Command;
+
+use openssl::x509::X509;
+
+use super::*;
+use crate::x509::chain::ChainError;
+
+/// A key for each algorithm that a CA signs with.
+fn keys() -> Vec<Key> {
+    let rsa = Key::rsa(2048);
+    let ec = [Key::p256(), Key::ec(Nid::SECP384R1), Key::ec(Nid::SECP521R1)];
+    let mut keys = Vec::new();
+    for hash in Hash::ALL {
+        keys.push(rsa.signing(SignatureAlgorithm::RsaPkcs1(hash)));
+        keys.push(rsa.signing(SignatureAlgorithm::RsaPss(hash)));
+        keys.extend(ec.iter().map(|key| key.signing(SignatureAlgorithm::Ecdsa(hash))));
+    }
+    keys.push(Key::ed25519());
+    keys.extend(ParameterSet::ALL.map(Key::ml_dsa));
+    keys
+}
+
+fn is_ml_dsa(key: &Key) -> bool {
+    matches!(key.public.key_type(), KeyType::MlDsa(_))
+}
+
+/// Judges a chain (PEM, leaf first) under `root` as a TLS server's, by strict rules.
+fn judge(mut openssl: Command, folder: &Path, root: &IssuerCertificate, pem: &str) {
+    let (root_file, chain) = (folder.join("root.pem"), folder.join("chain.pem"));
+    let root_pem = Chain::new(vec![root.clone()]).unwrap().to_file();
+    std::fs::write(&root_file, root_pem).unwrap();
+    std::fs::write(&chain, pem).unwrap();
+    let output = openssl
+        .args(["verify", "-x509_strict", "-purpose", "sslserver"])
+        .args(["-attime", &NOW_S.to_string(), "-verify_hostname", "a.test", "-CAfile"])
+        .args([&root_file])
+        .arg("-untrusted")
+        .args([&chain, &chain])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn openssl_accepts_the_chains_of_every_algorithm() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = Profile::tls_server(90 * DAY_S);
+    let names = names(&["a.test"]);
+    let leaf_keys = [Key::p256(), Key::rsa(2048), Key::ml_dsa(ParameterSet::MlDsa65)];
+    for (key, number) in keys().into_iter().zip(0..) {
+        let ca = Ca::below_root(&key, &key);
+        let file = ca.chain.to_file();
+        assert_eq!(Chain::from_pem(&file), Ok(ca.chain.clone()), "{}", key.algorithm());
+        let root = ca.chain.certificates().last().unwrap();
+        assert!(root.is_self_signed() && !ca.chain.issuer().is_self_signed());
+        let leaf_key = &leaf_keys[number % leaf_keys.len()];
+        let leaf = ca.issue(&ca.leaf(&profile, &leaf_key.public, &names));
+        let pem = ca.chain.to_pem(&leaf);
+        judge(harness::kryoptic::openssl(), folder.path(), root, &pem);
+        // An OpenSSL that does not know a leaf's key refuses the leaf, whoever signed it.
+        if !is_ml_dsa(&key) && !is_ml_dsa(leaf_key) {
+            judge(Command::new("openssl"), folder.path(), root, &pem);
+        }
+    }
+}
+
+#[test]
+fn a_chain_whose_signature_is_altered_is_refused() {
+    for key in keys() {
+        let ca = Ca::below_root(&key, &key);
+        let [issuing, root] = &ca.chain.certificates().collect::<Vec<_>>()[..] else {
+            panic!("two certificates");
+        };
+        let mut der = issuing.der().to_vec();
+        let last = der.len() - 1;
+        der[last] ^= 1;
+        let Ok(altered) = IssuerCertificate::from_der(&der) else { continue };
+        let refused = Chain::new(vec![altered, (*root).clone()]);
+        let algorithm = key.algorithm();
+        assert!(matches!(refused, Err(ChainError::Order { place: 1, .. })), "{algorithm}");
+    }
+}
+
+/// The names alone do not make an issuer.
+#[test]
+fn an_ml_dsa_issuer_needs_the_name_and_the_key() {
+    let [key, stranger] = [(), ()].map(|()| Key::ml_dsa(ParameterSet::MlDsa44));
+    let ca = Ca::below_root(&key, &key);
+    let namesake = Ca::root(&stranger);
+    let renamed = ca_named("CN=Another Root,O=kipuka", &key);
+    for root in [&namesake, &renamed] {
+        let chain = vec![ca.chain.issuer().clone(), root.chain.issuer().clone()];
+        assert!(matches!(Chain::new(chain), Err(ChainError::Order { place: 1, .. })));
+    }
+}
+
+fn ca_named(subject: &str, key: &Key) -> Ca {
+    ca(subject, key, Some(1), None)
+}
+
+#[test]
+fn a_ca_of_one_algorithm_below_a_root_of_another_is_a_chain() {
+    let keys = [
+        Key::rsa(2048).signing(SignatureAlgorithm::RsaPss(Hash::Sha256)),
+        Key::p256(),
+        Key::ed25519(),
+        Key::ml_dsa(ParameterSet::MlDsa87),
+    ];
+    for root in &keys {
+        for issuing in &keys {
+            let ca = Ca::below_root(root, issuing);
+            assert_eq!(Chain::from_pem(&ca.chain.to_file()), Ok(ca.chain));
+        }
+    }
+}
+
+#[test]
+fn what_only_signs_may_only_sign() {
+    let ca = Ca::root(&Key::p256());
+    let profile = Profile::tls_server(DAY_S);
+    let names = names(&["a.test"]);
+    for key in [Key::ed25519(), Key::ml_dsa(ParameterSet::MlDsa44), Key::ec(Nid::SECP521R1)] {
+        let leaf = ca.issue(&ca.leaf(&profile, &key.public, &names));
+        let text = X509::from_der(&leaf).unwrap().to_text().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            text.contains("Key Usage: critical\n                Digital Signature\n"),
+            "{text}"
+        );
+    }
+}
