@@ -20,20 +20,30 @@ struct Kind {
     new: fn() -> Token,
     keygen: &'static [&'static str],
     keys: &'static [(&'static str, &'static str)],
+    /// How its RSA keys sign.
+    paddings: &'static [&'static str],
 }
+
+const EVERY_PADDING: &[&str] = &["pkcs1", "pss"];
 
 const RSA: (&str, &str) = ("rsa", "rsa:2048");
 const RSA3072: (&str, &str) = ("rsa3072", "rsa:3072");
 const RSA4096: (&str, &str) = ("rsa4096", "rsa:4096");
 const P256: (&str, &str) = ("p256", "EC:prime256v1");
 const P384: (&str, &str) = ("p384", "EC:secp384r1");
+const P521: (&str, &str) = ("p521", "EC:secp521r1");
 
 macro_rules! tokens {
-    ($($name:ident: $keygen:expr, $keys:expr;)+) => { $(
+    ($($name:ident: $keygen:expr, $keys:expr, $paddings:expr;)+) => { $(
         mod $name {
             use super::*;
 
-            const KIND: Kind = Kind { new: Token::$name, keygen: $keygen, keys: $keys };
+            const KIND: Kind = Kind {
+                new: Token::$name,
+                keygen: $keygen,
+                keys: $keys,
+                paddings: $paddings,
+            };
 
             #[test]
             fn kipuka_finds_the_token_and_makes_and_lists_its_keys() {
@@ -54,15 +64,20 @@ macro_rules! tokens {
 }
 
 tokens! {
-    softhsm: &["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"],
-        &[RSA, RSA3072, RSA4096, P256, P384];
-    kryoptic: &["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"],
-        &[RSA, RSA3072, RSA4096, P256, P384];
-    tpm2: &["rsa-2048", "rsa-3072", "ec-p256", "ec-p384"], &[RSA, P256, P384];
-    opencryptoki: &["rsa-2048", "rsa-3072", "rsa-4096"], &[RSA, RSA3072, RSA4096];
-    nss: &["rsa-2048", "rsa-3072", "ec-p256", "ec-p384"], &[RSA, P256, P384];
-    nss_without_pin: &["rsa-2048", "ec-p256"], &[RSA, P256];
-    p11_kit: &["rsa-2048", "ec-p256", "ec-p384"], &[RSA, P256, P384];
+    softhsm:
+        &["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384", "ec-p521", "ed25519"],
+        &[RSA, RSA3072, RSA4096, P256, P384, P521], EVERY_PADDING;
+    kryoptic:
+        &[
+            "rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384", "ec-p521", "ed25519",
+            "ml-dsa-44", "ml-dsa-65", "ml-dsa-87",
+        ],
+        &[RSA, RSA3072, RSA4096, P256, P384, P521], EVERY_PADDING;
+    tpm2: &["rsa-2048", "rsa-3072", "ec-p256", "ec-p384"], &[RSA, P256, P384], &["pkcs1"];
+    opencryptoki: &["rsa-2048", "rsa-3072", "rsa-4096"], &[RSA, RSA3072, RSA4096], EVERY_PADDING;
+    nss: &["rsa-2048", "rsa-3072", "ec-p256", "ec-p384", "ec-p521"], &[RSA, P256, P384, P521], EVERY_PADDING;
+    nss_without_pin: &["rsa-2048", "ec-p256"], &[RSA, P256], EVERY_PADDING;
+    p11_kit: &["rsa-2048", "ec-p256", "ec-p384", "ec-p521"], &[RSA, P256, P384, P521], EVERY_PADDING;
 }
 
 /// What `kipuka hsm` prints, with a configuration that has nothing but the token.
@@ -108,12 +123,20 @@ async fn every_key_signs_with_every_digest_and_issues_a_certificate(kind: &Kind)
     let settings = Settings { cas, token: Some((kind.new)()), ..Settings::default() };
     let mut server = Server::prepare(BINARY, settings).await;
     let config = fs::read_to_string(server.config()).unwrap();
-    for digest in ["sha256", "sha384"] {
-        let text = config.replace("\nhsm_slot", &format!("\ndigest = \"{digest}\"\nhsm_slot"));
-        fs::write(server.config(), text).unwrap();
-        let said = harness::command::text(&server.run(&["check"]));
-        let signed = said.lines().filter(|line| line.contains("test signature verified")).count();
-        assert_eq!(signed, kind.keys.len(), "{digest}: {said}");
+    for digest in ["sha256", "sha384", "sha512"] {
+        for padding in kind.paddings {
+            let mut text =
+                config.replace("\nhsm_slot", &format!("\ndigest = \"{digest}\"\nhsm_slot"));
+            for (id, _) in kind.keys.iter().filter(|(_, key_type)| key_type.starts_with("rsa")) {
+                let id = format!("\nid = \"{id}\"\n");
+                text = text.replace(&id, &format!("{id}rsa_padding = \"{padding}\"\n"));
+            }
+            fs::write(server.config(), text).unwrap();
+            let said = harness::command::text(&server.run(&["check"]));
+            let signed =
+                said.lines().filter(|line| line.contains("test signature verified")).count();
+            assert_eq!(signed, kind.keys.len(), "{digest}, {padding}: {said}");
+        }
     }
     fs::write(server.config(), config).unwrap();
     server.spawn();

@@ -28,6 +28,7 @@ pub(crate) mod init;
 pub(crate) mod inventory;
 mod keeper;
 mod key;
+mod key_spec;
 pub(crate) mod keygen;
 mod ladder;
 pub(super) mod mechanism;

@@ -7,9 +7,10 @@ use secrecy::SecretString;
 
 use super::backend::{PIN, library, make_token, open_token, options, token_tests};
 use super::suite::runtime;
-use crate::signer::pkcs11::keygen::{self, KeySpec};
+use crate::signer::pkcs11::keygen::{self, KeySpec, KeygenError};
 use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token, TokenOptions};
 use crate::signer::{Health, SignError, Signer};
+use crate::x509::algorithm::ParameterSet;
 
 fn with_pin(pin: &str) -> TokenOptions {
     TokenOptions { pin: Some(SecretString::from(pin)), ..options("kipuka") }
@@ -216,6 +217,12 @@ token_tests! {
         let token = open_token();
         keygen::generate(&token, KeySpec::Rsa2048, &[1], "rsa").unwrap();
         keygen::generate(&token, KeySpec::EcP256, &[2], "ec").unwrap();
+        keygen::generate(&token, KeySpec::Ed25519, &[3], "ed25519").unwrap();
+        let ml_dsa = KeySpec::MlDsa(ParameterSet::MlDsa44);
+        match keygen::generate(&token, ml_dsa, &[4], "ml-dsa") {
+            Ok(_) | Err(KeygenError::NoMechanism { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
         let session = token.access.open_read_write().unwrap();
         let template = [Attribute::Class(ObjectClass::PRIVATE_KEY)];
         for object in session.find_objects(&template).unwrap() {
@@ -241,6 +248,11 @@ token_tests! {
             session.get_attributes(rsa, &[AttributeType::Decrypt, AttributeType::Unwrap]).unwrap(),
             [Attribute::Decrypt(false), Attribute::Unwrap(false)]
         );
-
+        for id in [2, 3] {
+            let template = [template[0].clone(), Attribute::Id(vec![id])];
+            let key = session.find_objects(&template).unwrap()[0];
+            let derive = session.get_attributes(key, &[AttributeType::Derive]).unwrap();
+            assert_eq!(derive, [Attribute::Derive(false)]);
+        }
     }
 }

@@ -55,6 +55,8 @@ fn openssl_accepts_the_chains_of_every_algorithm() {
         let ca = Ca::below_root(&key, &key);
         let file = ca.chain.to_file();
         assert_eq!(Chain::from_pem(&file), Ok(ca.chain.clone()), "{}", key.algorithm());
+        let left = openssl::error::ErrorStack::get();
+        assert!(left.errors().is_empty(), "TLS on this thread would stumble over {left}");
         let root = ca.chain.certificates().last().unwrap();
         assert!(root.is_self_signed() && !ca.chain.issuer().is_self_signed());
         let leaf_key = &leaf_keys[number % leaf_keys.len()];
@@ -78,7 +80,7 @@ fn a_chain_whose_signature_is_altered_is_refused() {
         let mut der = issuing.der().to_vec();
         let last = der.len() - 1;
         der[last] ^= 1;
-        let Ok(altered) = IssuerCertificate::from_der(&der) else { continue };
+        let altered = IssuerCertificate::from_der(&der).unwrap();
         let refused = Chain::new(vec![altered, (*root).clone()]);
         let algorithm = key.algorithm();
         assert!(matches!(refused, Err(ChainError::Order { place: 1, .. })), "{algorithm}");
