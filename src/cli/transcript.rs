@@ -12,6 +12,7 @@ use super::Failure;
 use super::files::{self, Existing};
 use super::token::{OpenToken, Tokens};
 use crate::clock::{Clock, Timestamp};
+use crate::signer::pkcs11::Token;
 use crate::signer::pkcs11::attributes::{KeyFacts, key_facts};
 use crate::signer::pkcs11::inventory;
 use crate::x509::algorithm::PublicKey;
@@ -32,7 +33,8 @@ pub(super) struct Transcript {
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(id = "ceremony")]
 pub(super) struct Arguments {
-    /// Where the transcript goes [default: beside what is written, with .transcript.txt behind]
+    /// Where the transcript goes [default: beside the file that is made, with .transcript.txt behind;
+    /// where none is made there is no transcript]
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
     /// Somebody who is present and will sign the transcript; may be given several times
@@ -96,11 +98,6 @@ impl Transcript {
         transcript.line("Configuration", absolute(&tokens.config.file));
         transcript.line("  SHA-256", configuration_digest(tokens));
         Ok(transcript)
-    }
-
-    /// Where it will be.
-    pub(super) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
     }
 
     pub(super) fn section(&mut self, title: &str) {
@@ -260,9 +257,9 @@ pub(super) fn fields(description: &Description) -> Vec<(&'static str, String)> {
 }
 
 /// What an auditor will ask about a CA's key.
-pub(super) fn doubts(key: &KeyFacts) -> Vec<&'static str> {
+pub(super) fn doubts(key: &KeyFacts) -> Vec<String> {
     let is = |name| key.flag(name);
-    let mut doubts = Vec::new();
+    let mut doubts: Vec<&str> = Vec::new();
     if is("CKA_LOCAL") == Some(false) {
         doubts.push("the key was not made in this token");
     }
@@ -273,10 +270,22 @@ pub(super) fn doubts(key: &KeyFacts) -> Vec<&'static str> {
     {
         doubts.push("there was a time when the key could be taken out of the token");
     }
-    if [is("CKA_DECRYPT"), is("CKA_UNWRAP"), is("CKA_DERIVE")].contains(&Some(true)) {
-        doubts.push("the key may do more than sign");
+    let mut doubts: Vec<_> = doubts.into_iter().map(str::to_owned).collect();
+    let more = ["CKA_DECRYPT", "CKA_UNWRAP", "CKA_DERIVE"].into_iter();
+    let more: Vec<_> = more.filter(|name| is(name) == Some(true)).collect();
+    if !more.is_empty() {
+        doubts.push(format!("the key may do more than sign: {}", more.join(", ")));
     }
     doubts
+}
+
+/// Tells them of the private key with this `CKA_ID`.
+pub(super) fn warn_of_doubts(token: &Token, cka_id: &[u8]) -> Result<(), Failure> {
+    let keys = key_facts(token, Some(cka_id)).map_err(Failure::failed)?;
+    for doubt in keys.iter().filter(|key| key.entry.private).flat_map(doubts) {
+        eprintln!("warning: {doubt}");
+    }
+    Ok(())
 }
 
 /// The command as a shell would take it. No option takes a PIN, so none stands in it.
