@@ -2,6 +2,7 @@
 
 mod ca;
 mod check;
+mod circumstances;
 mod db;
 mod dev;
 mod environment;

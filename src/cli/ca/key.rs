@@ -12,14 +12,14 @@ use crate::x509::algorithm::PublicKey;
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "key")]
 pub(super) struct Arguments {
-    /// The CKA_ID of the CA's key in hex, such as 07
+    /// The `CKA_ID` of the CA's key in hex, such as 07
     #[arg(long, value_name = "HEX", value_parser = Id::parse)]
     pub(super) id: Id,
     /// Make the key in the same act: rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384 and so on, as
     /// `kipuka hsm keygen --type` takes it
     #[arg(long, value_name = "TYPE", requires = "label")]
     generate: Option<KeySpec>,
-    /// The CKA_LABEL of the key that --generate makes
+    /// The `CKA_LABEL` of the key that --generate makes
     #[arg(long, requires = "generate")]
     label: Option<String>,
     /// The name of the [[hsm]] with the key's token; needed where there are several
