@@ -94,22 +94,20 @@ impl Tokens {
     /// The `[hsm]` of this name, or the only one.
     pub(super) fn hsm(&self, name: Option<&str>) -> Result<&Hsm, Failure> {
         let hsms = &self.config.hsms;
-        let names = || hsms.iter().map(|hsm| hsm.name.as_str()).collect::<Vec<_>>().join(", ");
-        let wrong = |what: String| {
-            Err(Failure::Misconfigured(format!("{}: {what}", self.config.file.display())))
+        let wrong = |what: &str| {
+            let file = self.config.file.display();
+            Err(Failure::Misconfigured(format!("{file}: {what}")))
         };
+        let names: Vec<_> = hsms.iter().map(|hsm| hsm.name.as_str()).collect();
+        let names = names.join(", ");
         match (name, &hsms[..]) {
-            (_, []) => wrong("there is no [hsm] section; add one".to_owned()),
+            (_, []) => wrong("there is no [hsm] section; add one"),
             (None, [only]) => Ok(only),
-            (None, _) => wrong(format!(
-                "there are several tokens ({}); name the one that is meant with --hsm",
-                names()
-            )),
+            (None, _) => wrong(&format!("name one of the tokens with --hsm; there are: {names}")),
             (Some(name), _) => match hsms.iter().find(|hsm| hsm.name == name) {
                 Some(hsm) => Ok(hsm),
-                None => wrong(format!(
-                    "there is no [[hsm]] with the name {name:?}; --hsm takes one of: {}",
-                    names()
+                None => wrong(&format!(
+                    "there is no [[hsm]] with the name {name:?}; there are: {names}"
                 )),
             },
         }

@@ -6,6 +6,7 @@ mod ceremony;
 mod command_line;
 mod dev;
 mod founding_document;
+mod help;
 mod readme;
 mod reload;
 mod start;

@@ -14,6 +14,9 @@ use crate::x509::request::ReceivedRequest;
 use crate::x509::subject::Subject;
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "\
+    kipuka ca import --id <HEX> --cert <FILE> --csr <FILE> --out <FILE> [OPTIONS]\n       \
+    kipuka ca import --id <HEX> --cert <FILE> --subject <NAME> --out <FILE> [OPTIONS]")]
 pub(in crate::cli) struct Arguments {
     /// The `CKA_ID` of the CA's key in hex
     #[arg(long, value_name = "HEX", value_parser = Id::parse)]

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     /// The issuer's certificate, then those above it (PEM)
     #[arg(long, value_name = "FILE")]
     issuer_cert: PathBuf,
-    /// The name of the [[hsm]] with the issuer's token [default: that of the new CA's key]
+    /// The name of the [[hsm]] with the issuer's token, where there are several [default: that of --hsm]
     #[arg(long, value_name = "NAME")]
     issuer_hsm: Option<String>,
 }
