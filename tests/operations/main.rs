@@ -7,6 +7,7 @@ mod command_line;
 mod dev;
 mod founding_document;
 mod help;
+mod operate;
 mod readme;
 mod reload;
 mod start;

@@ -1,6 +1,7 @@
 //! `kipuka hsm`: what the token offers, in the words of PKCS#11.
 
 mod bench;
+mod init_token;
 mod keygen;
 mod keys;
 mod slots;
@@ -54,6 +55,8 @@ enum Command {
         #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16")]
         sessions: Vec<NonZeroUsize>,
     },
+    /// Initialise a fresh token: its label and both PINs (an HSM comes with its own tool for this)
+    InitToken(init_token::Arguments),
     /// Make a key pair on the token: sensitive, not extractable, for signing only
     Keygen(keygen::Arguments),
 }
@@ -83,6 +86,9 @@ pub(super) fn hsm(config: Option<&Path>, arguments: &Arguments) -> Result<(), Fa
             let each = Duration::from_secs(*seconds);
             let id = id.as_ref().map(|id| id.0.as_slice());
             tokens.runtime.block_on(bench::bench(&hsm, id, &sessions, each))
+        }),
+        Command::InitToken(arguments) => with_tokens(config, Needs::Token, |tokens| {
+            init_token::init_token(tokens, name, arguments)
         }),
         Command::Keygen(arguments) => {
             with_tokens(config, Needs::Token, |tokens| keygen::keygen(tokens, name, arguments))
