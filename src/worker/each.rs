@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Terms {
     pub(super) kind: WorkKind,
     /// Longer than one attempt can take: after this, another worker may take the work.
-    pub(super) lease: Duration,
+    pub(super) lease: fn(&Context) -> Duration,
     pub(super) at_once: usize,
     /// The CAs whose work had better be left to another instance, or to later.
     pub(super) not_for: fn(&Context) -> Vec<String>,
@@ -94,20 +94,19 @@ async fn claim(
 ) -> Result<Claimed, StoreError> {
     let store = &context.store;
     let now = context.clock.now();
-    match store.next_due(terms.kind).await? {
-        Some(due) if due <= now => {
-            let limit = i64::try_from(places).unwrap_or(i64::MAX);
-            let not_for = (terms.not_for)(context);
-            let not_for: Vec<&str> = not_for.iter().map(String::as_str).collect();
-            let leases =
-                store.claim(terms.kind, now, terms.lease, limit, &not_for, context.entropy).await?;
-            match leases.is_empty() {
-                true => Ok(Claimed::NothingFor(NOT_NOW)),
-                false => Ok(Claimed::Leases(leases)),
-            }
-        }
-        due => Ok(Claimed::NothingFor(
-            due.map_or(LONGEST_SLEEP, |due| due.since(now).min(LONGEST_SLEEP)),
-        )),
+    let not_for = (terms.not_for)(context);
+    let not_for: Vec<&str> = not_for.iter().map(String::as_str).collect();
+    let limit = i64::try_from(places).unwrap_or(i64::MAX);
+    // While there is work, nothing is asked but for work.
+    let leases = store
+        .claim(terms.kind, now, (terms.lease)(context), limit, &not_for, context.entropy)
+        .await?;
+    if !leases.is_empty() {
+        return Ok(Claimed::Leases(leases));
     }
+    Ok(Claimed::NothingFor(match store.next_due(terms.kind).await? {
+        // What came in this very moment is not among what could have been claimed.
+        Some(due) if due < now => NOT_NOW,
+        due => due.map_or(LONGEST_SLEEP, |due| due.since(now).min(LONGEST_SLEEP)),
+    }))
 }

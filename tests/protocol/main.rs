@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod algorithms;
 mod authorizations;
 mod certificates;
 mod finalize;

@@ -20,6 +20,7 @@ fn defaults_are_filled_in() {
     let ca = &good(MINIMAL).cas[0];
     assert_eq!((&*ca.name, ca.validity_days, ca.client_auth), ("a", 90, false));
     assert_eq!((&ca.digest, &ca.terms_of_service, &ca.website), (&None, &None, &None));
+    assert_eq!(ca.rsa_padding, RsaPadding::Pkcs1);
     assert!(ca.key_usage.is_empty() && ca.caa_identities.is_empty());
 }
 
@@ -32,6 +33,7 @@ validity_days = 7
 key_usage = [\"cRLSign\", \"keyCertSign\", \"contentCommitment\", \"cRLSign\"]
 client_auth = true
 digest = \"sha384\"
+rsa_padding = \"pss\"
 terms_of_service = \"https://ca.test/terms?v=1\"
 website = \"https://ca.test\"
 caa_identities = [\"CA.test\", \"other.test\"]",
@@ -44,6 +46,7 @@ caa_identities = [\"CA.test\", \"other.test\"]",
         "each once"
     );
     assert_eq!((ca.validity_days, ca.client_auth, ca.digest), (7, true, Some(Digest::Sha384)));
+    assert_eq!(ca.rsa_padding, RsaPadding::Pss);
     assert_eq!(ca.terms_of_service.as_deref(), Some("https://ca.test/terms?v=1"));
     assert_eq!(ca.website.as_deref(), Some("https://ca.test"));
     assert_eq!(ca.caa_identities, ["ca.test", "other.test"]);
@@ -109,6 +112,7 @@ fn wrong_values_are_refused() {
         ("key_usage = [\"serverAuth\"]", "key_usage", "digitalSignature, nonRepudiation"),
         ("key_usage = \"cRLSign\"", "key_usage", "in brackets"),
         ("digest = \"sha1\"", "digest", "sha256"),
+        ("rsa_padding = \"oaep\"", "rsa_padding", "\"pkcs1\" or \"pss\""),
         ("website = \"ca.test\"", "website", "whole URL"),
         ("terms_of_service = \"ftp://ca.test/\"", "terms_of_service", "not a web page"),
         ("caa_identities = [\"https://ca.test\"]", "caa_identities", "not a domain name"),

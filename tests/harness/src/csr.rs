@@ -1,13 +1,17 @@
 //! Certificate requests.
 
+use std::process::Command;
+
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{Id, PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::stack::Stack;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509NameBuilder, X509ReqBuilder};
+
+use crate::command;
 
 pub fn p256() -> PKey<Private> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
@@ -71,7 +75,21 @@ impl Csr {
             extensions.push(ExtendedKeyUsage::new().client_auth().build().unwrap()).unwrap();
         }
         builder.add_extensions(&extensions).unwrap();
-        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        let digest = match self.key.id() {
+            Id::ED25519 => MessageDigest::null(),
+            _ => MessageDigest::sha256(),
+        };
+        builder.sign(&self.key, digest).unwrap();
         builder.build().to_der().unwrap()
     }
+}
+
+/// A request with a new key as OpenSSL's program makes it: `key` is what stands behind `-newkey` and
+/// what else it takes.
+pub fn made_by(mut openssl: Command, key: &[&str], name: &str) -> Vec<u8> {
+    openssl.args(["req", "-new", "-nodes", "-keyout", "/dev/null", "-outform", "DER"]);
+    openssl.args(["-subj", "/", "-addext", &format!("subjectAltName=DNS:{name}"), "-newkey"]);
+    let output = command::output(openssl.args(key));
+    assert!(output.status.success(), "{key:?}: {}", command::text(&output));
+    output.stdout
 }

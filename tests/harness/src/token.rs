@@ -11,7 +11,7 @@ use std::process::Command;
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Public};
+use openssl::pkey::{Id, PKey, Public};
 use tempfile::TempDir;
 
 use crate::command;
@@ -148,13 +148,19 @@ impl Token {
             self.shell(&format!("{tool} {read} {} --id {id}", file.display()));
             return PKey::public_key_from_der(&fs::read(file).unwrap()).unwrap();
         };
-        let (curve, length) = match shown.contains("EC_POINT 384 bits") {
-            true => (Nid::SECP384R1, 2 * 97),
-            false => (Nid::X9_62_PRIME256V1, 2 * 65),
+        let (curve, length) = match shown {
+            _ if shown.contains("EC_EDWARDS") => (None, 32),
+            _ if shown.contains("EC_POINT 528 bits") => (Some(Nid::SECP521R1), 133),
+            _ if shown.contains("EC_POINT 384 bits") => (Some(Nid::SECP384R1), 97),
+            _ => (Some(Nid::X9_62_PRIME256V1), 65),
         };
         // What stands before the point itself is the head of an OCTET STRING.
         let point = point.trim_start().lines().next().unwrap();
-        let point = BigNum::from_hex_str(&point[point.len() - length..]).unwrap().to_vec();
+        let point = BigNum::from_hex_str(&point[point.len() - 2 * length..]).unwrap();
+        let point = point.to_vec_padded(i32::try_from(length).unwrap()).unwrap();
+        let Some(curve) = curve else {
+            return PKey::public_key_from_raw_bytes(&point, Id::ED25519).unwrap();
+        };
         let group = EcGroup::from_curve_name(curve).unwrap();
         let mut context = BigNumContext::new().unwrap();
         let point = EcPoint::from_bytes(&group, &point, &mut context).unwrap();
