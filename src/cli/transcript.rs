@@ -72,6 +72,11 @@ impl Transcript {
         tokens: &Tokens,
     ) -> Result<Self, Failure> {
         let path = arguments.path(beside);
+        if path.as_deref() == beside && beside.is_some() {
+            return Err(Failure::Misconfigured(
+                "kipuka: --transcript names the file that is made; name another".to_owned(),
+            ));
+        }
         if let Some(path) = &path {
             files::check_writable(path, arguments.existing())?;
         }
@@ -105,15 +110,7 @@ impl Transcript {
     }
 
     pub(super) fn line(&mut self, name: &str, value: impl std::fmt::Display) {
-        // One line for each value, whatever a token or a name holds.
-        let value: String = value
-            .to_string()
-            .chars()
-            .flat_map(|c| {
-                let escaped = c.is_control().then(|| c.escape_default());
-                escaped.into_iter().flatten().chain((!c.is_control()).then_some(c))
-            })
-            .collect();
+        let value = one_line(&value.to_string());
         self.text.push_str(&format!("{name:<COLUMN$}{value}\n"));
     }
 
@@ -209,7 +206,7 @@ impl Transcript {
         let places: String = names
             .iter()
             .map(|name| {
-                let name = if name.is_empty() { "_".repeat(30) } else { name.clone() };
+                let name = if name.is_empty() { "_".repeat(30) } else { one_line(name) };
                 format!(
                     "\n{name:<30}  {}  {}\n{:<30}  {:<30}  date\n",
                     "_".repeat(30),
@@ -224,6 +221,18 @@ impl Transcript {
         println!("Transcript: {}", path.display());
         Ok(())
     }
+}
+
+/// A value as one line, whatever a token or a name holds.
+fn one_line(text: &str) -> String {
+    text.chars().fold(String::new(), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+        line
+    })
 }
 
 /// What a certificate says, by the names that a transcript and `ca show` have for it.

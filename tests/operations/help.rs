@@ -19,6 +19,7 @@ fn help_is_as_it_was_reviewed() {
         "hsm keys",
         "hsm keygen",
         "hsm bench",
+        "hsm init-token",
         "ca",
         "ca create-root",
         "ca create-intermediate",

@@ -4,6 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
+use harness::Token;
+
 use super::Ceremony;
 
 #[test]
@@ -58,6 +60,24 @@ fn keys_show_what_they_may_do_and_whether_they_can_leave_the_token() {
     assert_eq!(json[1]["key_identifier"], mine["key_identifier"]);
     // Whoever has read enough of it closes the pipe.
     ceremony.shell(&format!("export KIPUKA_HSM_PIN=1234\n{} hsm keys | head -1", crate::BINARY));
+}
+
+#[test]
+fn a_fresh_token_is_initialised_once_and_never_again() {
+    let ceremony = Ceremony::with(Token::empty_softhsm());
+    let init = |variable: &str| {
+        let mut command = ceremony.command(&format!("hsm init-token --so-pin-env {variable}"));
+        let output = command.env("OFFICER", "12345678").output().unwrap();
+        (output.status.code(), harness::command::text(&output))
+    };
+    assert_eq!(init("NOBODY").0, Some(2));
+    let (code, said) = init("OFFICER");
+    assert_eq!(code, Some(0), "{said}");
+    ceremony.run("hsm keygen --id 07 --type ec-p256 --label here");
+    let (code, said) = init("OFFICER");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("there is a token \"kipuka\" already"), "{said}");
+    assert!(ceremony.run("hsm keys").contains("\"here\""), "it was left as it is");
 }
 
 /// A root, and below it the CA `example`, which is configured.

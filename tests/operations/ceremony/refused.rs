@@ -155,6 +155,7 @@ fn nothing_is_overwritten_unless_it_is_forced() {
         "root.pem: there is such a file already; name another, or replace it with --force",
     );
     assert_eq!(ceremony.read("root.pem"), first);
+    ceremony.refused(&format!("{root} --force --transcript root.pem"), 2, "name another");
     // The transcript is as dear as the certificate.
     fs::remove_file(ceremony.path("root.pem")).unwrap();
     ceremony.refused(root, 1, "root.pem.transcript.txt: there is such a file already");
