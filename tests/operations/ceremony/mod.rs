@@ -1,6 +1,7 @@
 //! The key ceremony on the command line, with real tokens, judged by OpenSSL.
 
 mod create;
+mod faulty;
 mod listings;
 mod offline;
 mod pin;
@@ -62,7 +63,11 @@ impl Ceremony {
     /// The exit code, and all that was said.
     fn try_run(&self, line: &str) -> (i32, String) {
         let output = self.command(line).output().unwrap();
-        (output.status.code().unwrap(), text(&output))
+        let code = output.status.code();
+        (
+            code.unwrap_or_else(|| panic!("kipuka {line} ended with {}", output.status)),
+            text(&output),
+        )
     }
 
     fn run(&self, line: &str) -> String {
