@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::files::{self, Existing};
 use super::{Failure, environment, load, serve};
 use crate::ca::{Lifetime, NewCa, prepare_ca};
 use crate::clock::{Clock, Timestamp};
@@ -201,16 +202,7 @@ fn secret(path: &Path) -> Result<SecretString, Failure> {
 
 /// Writes a file whole or not at all.
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
-    let partial = path.with_extension("partial");
-    let write = || {
-        let _ = fs::remove_file(&partial);
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+    files::write(path, text.as_bytes(), mode, Existing::Replace)
 }
 
 /// The root, and the issuing CA below it.

@@ -1,8 +1,8 @@
 //! The command line: one file for each command.
 
-mod bench;
 mod ca;
 mod check;
+mod circumstances;
 mod db;
 mod dev;
 mod environment;
@@ -14,6 +14,7 @@ mod token;
 mod transcript;
 
 use std::env;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -108,6 +109,20 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Prints a listing. Whoever reads it may have read enough (`| head`): that is no failure.
+fn print_listing(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A listing for programs.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print_listing(&(serde_json::to_string_pretty(value).map_err(Failure::failed)? + "\n"))
 }
 
 /// Reads the configuration; a mistake in it ends the program with 2.

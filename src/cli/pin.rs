@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Failure;
 use crate::config::Hsm;
@@ -31,6 +31,27 @@ pub(super) fn ask(hsm: &mut Hsm) -> Result<(), Failure> {
     }
     hsm.pin = Some(SecretString::from(pin));
     Ok(())
+}
+
+/// A PIN that is new, typed twice; `whose` it is stands in the prompt.
+pub(super) fn choose(whose: &str) -> Result<SecretString, Failure> {
+    let wrong = |what: &str| Failure::Misconfigured(format!("kipuka: {what}"));
+    if !io::stdin().is_terminal() {
+        return Err(wrong(&format!("there is no terminal to type the new {whose} at")));
+    }
+    let read = |prompt: String| {
+        rpassword::prompt_password(prompt)
+            .map(SecretString::from)
+            .map_err(|error| Failure::failed(format!("the PIN could not be read: {error}")))
+    };
+    let pin = read(format!("New {whose}: "))?;
+    if pin.expose_secret().is_empty() {
+        return Err(wrong("no PIN was typed"));
+    }
+    if read(format!("New {whose} again: "))?.expose_secret() != pin.expose_secret() {
+        return Err(wrong("the two are not the same; nothing was done"));
+    }
+    Ok(pin)
 }
 
 /// The only token that the section can mean.

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the library's threads may take to come back at the end.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
 
 /// A `CKA_ID`, from hex.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,25 +93,38 @@ pub(super) fn start_log(config: &Config) -> Result<(), Failure> {
 impl Tokens {
     /// The `[hsm]` of this name, or the only one.
     pub(super) fn hsm(&self, name: Option<&str>) -> Result<&Hsm, Failure> {
-        let file = self.config.file.display();
         let hsms = &self.config.hsms;
-        let names = || hsms.iter().map(|hsm| hsm.name.as_str()).collect::<Vec<_>>().join(", ");
-        let wrong = |what: String| Err(Failure::Misconfigured(format!("{file}: {what}")));
+        let wrong = |what: &str| {
+            let file = self.config.file.display();
+            Err(Failure::Misconfigured(format!("{file}: {what}")))
+        };
+        let names: Vec<_> = hsms.iter().map(|hsm| hsm.name.as_str()).collect();
+        let names = names.join(", ");
         match (name, &hsms[..]) {
-            (_, []) => wrong("there is no [hsm] section; add one".to_owned()),
+            (_, []) => wrong("there is no [hsm] section; add one"),
             (None, [only]) => Ok(only),
-            (None, _) => wrong(format!(
-                "there are several tokens ({}); name the one that is meant with --hsm",
-                names()
-            )),
+            (None, _) => wrong(&format!("name one of the tokens with --hsm; there are: {names}")),
             (Some(name), _) => match hsms.iter().find(|hsm| hsm.name == name) {
                 Some(hsm) => Ok(hsm),
-                None => wrong(format!(
-                    "there is no [[hsm]] with the name {name:?}; --hsm takes one of: {}",
-                    names()
+                None => wrong(&format!(
+                    "there is no [[hsm]] with the name {name:?}; there are: {names}"
                 )),
             },
         }
+    }
+
+    /// Every library of the configuration, once.
+    pub(super) fn libraries(&self) -> Result<Vec<PathBuf>, Failure> {
+        if self.config.hsms.is_empty() {
+            self.hsm(None)?;
+        }
+        let mut libraries: Vec<PathBuf> = Vec::new();
+        for hsm in &self.config.hsms {
+            if !libraries.contains(&hsm.library) {
+                libraries.push(hsm.library.clone());
+            }
+        }
+        Ok(libraries)
     }
 
     /// Finds the token of this `[hsm]` and logs in, once.

@@ -2,16 +2,16 @@
 //! which program, token and key, and what came of it. No PIN stands in it.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{User, geteuid, gethostname, getuid};
-use secrecy::ExposeSecret as _;
-
 use super::Failure;
+use super::circumstances::{
+    absolute, command_line, configuration_digest, digest_of, host, loaded_from, who,
+};
 use super::files::{self, Existing};
 use super::token::{OpenToken, Tokens};
 use crate::clock::{Clock, Timestamp};
+use crate::signer::pkcs11::Token;
 use crate::signer::pkcs11::attributes::{KeyFacts, key_facts};
 use crate::signer::pkcs11::inventory;
 use crate::x509::algorithm::PublicKey;
@@ -32,7 +32,8 @@ pub(super) struct Transcript {
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(id = "ceremony")]
 pub(super) struct Arguments {
-    /// Where the transcript goes [default: beside what is written, with .transcript.txt behind]
+    /// Where the transcript goes [default: beside the file that is made, with .transcript.txt behind;
+    /// where none is made there is no transcript]
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
     /// Somebody who is present and will sign the transcript; may be given several times
@@ -71,6 +72,11 @@ impl Transcript {
         tokens: &Tokens,
     ) -> Result<Self, Failure> {
         let path = arguments.path(beside);
+        if path.as_deref() == beside && beside.is_some() {
+            return Err(Failure::Misconfigured(
+                "kipuka: --transcript names the file that is made; name another".to_owned(),
+            ));
+        }
         if let Some(path) = &path {
             files::check_writable(path, arguments.existing())?;
         }
@@ -98,26 +104,13 @@ impl Transcript {
         Ok(transcript)
     }
 
-    /// Where it will be.
-    pub(super) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
-    }
-
     pub(super) fn section(&mut self, title: &str) {
         let line = "-".repeat(title.chars().count());
         self.text.push_str(&format!("\n{title}\n{line}\n"));
     }
 
     pub(super) fn line(&mut self, name: &str, value: impl std::fmt::Display) {
-        // One line for each value, whatever a token or a name holds.
-        let value: String = value
-            .to_string()
-            .chars()
-            .flat_map(|c| {
-                let escaped = c.is_control().then(|| c.escape_default());
-                escaped.into_iter().flatten().chain((!c.is_control()).then_some(c))
-            })
-            .collect();
+        let value = one_line(&value.to_string());
         self.text.push_str(&format!("{name:<COLUMN$}{value}\n"));
     }
 
@@ -213,7 +206,7 @@ impl Transcript {
         let places: String = names
             .iter()
             .map(|name| {
-                let name = if name.is_empty() { "_".repeat(30) } else { name.clone() };
+                let name = if name.is_empty() { "_".repeat(30) } else { one_line(name) };
                 format!(
                     "\n{name:<30}  {}  {}\n{:<30}  {:<30}  date\n",
                     "_".repeat(30),
@@ -228,6 +221,18 @@ impl Transcript {
         println!("Transcript: {}", path.display());
         Ok(())
     }
+}
+
+/// A value as one line, whatever a token or a name holds.
+fn one_line(text: &str) -> String {
+    text.chars().fold(String::new(), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+        line
+    })
 }
 
 /// What a certificate says, by the names that a transcript and `ca show` have for it.
@@ -260,9 +265,9 @@ pub(super) fn fields(description: &Description) -> Vec<(&'static str, String)> {
 }
 
 /// What an auditor will ask about a CA's key.
-pub(super) fn doubts(key: &KeyFacts) -> Vec<&'static str> {
+pub(super) fn doubts(key: &KeyFacts) -> Vec<String> {
     let is = |name| key.flag(name);
-    let mut doubts = Vec::new();
+    let mut doubts: Vec<&str> = Vec::new();
     if is("CKA_LOCAL") == Some(false) {
         doubts.push("the key was not made in this token");
     }
@@ -273,87 +278,20 @@ pub(super) fn doubts(key: &KeyFacts) -> Vec<&'static str> {
     {
         doubts.push("there was a time when the key could be taken out of the token");
     }
-    if [is("CKA_DECRYPT"), is("CKA_UNWRAP"), is("CKA_DERIVE")].contains(&Some(true)) {
-        doubts.push("the key may do more than sign");
+    let mut doubts: Vec<_> = doubts.into_iter().map(str::to_owned).collect();
+    let more = ["CKA_DECRYPT", "CKA_UNWRAP", "CKA_DERIVE"].into_iter();
+    let more: Vec<_> = more.filter(|name| is(name) == Some(true)).collect();
+    if !more.is_empty() {
+        doubts.push(format!("the key may do more than sign: {}", more.join(", ")));
     }
     doubts
 }
 
-/// The command as a shell would take it. No option takes a PIN, so none stands in it.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
-    let word = |word: String| {
-        let plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
-        if !word.is_empty() && word.chars().all(plain) {
-            word
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    };
-    arguments.map(word).collect::<Vec<_>>().join(" ")
-}
-
-fn who() -> String {
-    let name =
-        |uid| User::from_uid(uid).ok().flatten().map_or("(no name)".to_owned(), |user| user.name);
-    let (real, effective) = (getuid(), geteuid());
-    let mut who = format!("{} (uid {real})", name(real));
-    if effective != real {
-        who += &format!(", as {} (uid {effective})", name(effective));
+/// Tells them of the private key with this `CKA_ID`.
+pub(super) fn warn_of_doubts(token: &Token, cka_id: &[u8]) -> Result<(), Failure> {
+    let keys = key_facts(token, Some(cka_id)).map_err(Failure::failed)?;
+    for doubt in keys.iter().filter(|key| key.entry.private).flat_map(doubts) {
+        eprintln!("warning: {doubt}");
     }
-    if let Ok(user) = env::var("SUDO_USER") {
-        who += &format!(", by sudo for {user}");
-    }
-    who
-}
-
-fn host() -> String {
-    gethostname().map_or_else(|error| error.to_string(), |name| name.to_string_lossy().into_owned())
-}
-
-fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
-}
-
-fn digest_of(file: Option<&Path>) -> String {
-    match file.map(fs::read) {
-        Some(Ok(bytes)) => sha256_hex(&bytes),
-        Some(Err(error)) => format!("not known: {error}"),
-        None => "not known: the system's loader found the file".to_owned(),
-    }
-}
-
-/// Not given where a short secret stands in the file: who knows the rest of it could try all PINs
-/// against the digest.
-fn configuration_digest(tokens: &Tokens) -> String {
-    let config = &tokens.config;
-    let pin = tokens.warnings.iter().any(|warning| warning.key.ends_with(".pin"));
-    let password = url::Url::parse(config.database.url.expose_secret()).is_ok_and(|url| {
-        url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
-    });
-    match pin || password {
-        true => "not given: a secret stands in the file, and could be guessed from it".to_owned(),
-        false => digest_of(Some(&config.file)),
-    }
-}
-
-/// The file of a library; where the loader found it by name, as the process's memory map has it.
-fn loaded_from(library: &Path) -> Option<PathBuf> {
-    if library.components().count() > 1 {
-        return library.canonicalize().ok();
-    }
-    let maps = fs::read_to_string("/proc/self/maps").ok()?;
-    let mut paths = maps.lines().filter_map(|line| Some(Path::new(&line[line.find('/')?..])));
-    paths.find(|path| path.file_name() == Some(library.as_os_str())).map(Path::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_stands_there_as_a_shell_takes_it() {
-        let arguments = ["kipuka", "ca", "create-root", "--subject", "CN=It's,O=a b", "--out", ""];
-        let line = command_line(arguments.into_iter().map(str::to_owned));
-        assert_eq!(line, r"kipuka ca create-root --subject 'CN=It'\''s,O=a b' --out ''");
-    }
+    Ok(())
 }

@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod algorithms;
+mod ceremony;
 mod command_line;
 mod dev;
 mod founding_document;
+mod help;
+mod operate;
 mod readme;
 mod reload;
 mod start;

@@ -32,7 +32,7 @@ use crate::x509::subject::Subject;
 use crate::x509::tbs::TbsError;
 
 /// What the CA certificate is to say.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct NewCa<'a> {
     pub(crate) subject: &'a Subject,
     pub(crate) public_key: &'a PublicKey,

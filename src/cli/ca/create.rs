@@ -39,6 +39,9 @@ pub(in crate::cli) struct Root {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "\
+    kipuka ca create-intermediate --id <HEX> --subject <NAME> --issuer-id <HEX> --issuer-cert <FILE> --days <N|max> --out <FILE> [OPTIONS]\n       \
+    kipuka ca create-intermediate --id <HEX> --subject <NAME> --csr-out <FILE> [OPTIONS]")]
 pub(in crate::cli) struct Intermediate {
     #[command(flatten)]
     key: key::Arguments,

@@ -14,8 +14,11 @@ use crate::x509::request::ReceivedRequest;
 use crate::x509::subject::Subject;
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "\
+    kipuka ca import --id <HEX> --cert <FILE> --csr <FILE> --out <FILE> [OPTIONS]\n       \
+    kipuka ca import --id <HEX> --cert <FILE> --subject <NAME> --out <FILE> [OPTIONS]")]
 pub(in crate::cli) struct Arguments {
-    /// The CKA_ID of the CA's key in hex
+    /// The `CKA_ID` of the CA's key in hex
     #[arg(long, value_name = "HEX", value_parser = Id::parse)]
     id: Id,
     /// The name of the [[hsm]] with the key's token; needed where there are several
@@ -80,7 +83,8 @@ pub(super) fn import(config: Option<&Path>, arguments: &Arguments) -> Result<(),
         let key = open.token.public_key(&arguments.id.0).map_err(Failure::failed)?;
         if let Some(request) = request.as_ref().filter(|request| request.public_key != key) {
             return Err(Failure::Failed(format!(
-                "the request is for key id {}, and the key with CKA_ID {} has key id {}; check --csr and --id",
+                "the request is for key id {}, and the key with CKA_ID {} has key id {}: they \
+                 do not belong together; check --csr and --id",
                 request.public_key.key_identifier_hex(),
                 arguments.id,
                 key.key_identifier_hex()

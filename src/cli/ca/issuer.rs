@@ -13,13 +13,13 @@ use crate::x509::chain::Chain;
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "issuer")]
 pub(super) struct Arguments {
-    /// The CKA_ID of the issuer's key in hex
+    /// The `CKA_ID` of the issuer's key in hex
     #[arg(long, value_name = "HEX", value_parser = Id::parse)]
     issuer_id: Id,
     /// The issuer's certificate, then those above it (PEM)
     #[arg(long, value_name = "FILE")]
     issuer_cert: PathBuf,
-    /// The name of the [[hsm]] with the issuer's token [default: that of the new CA's key]
+    /// The name of the [[hsm]] with the issuer's token, where there are several [default: that of --hsm]
     #[arg(long, value_name = "NAME")]
     issuer_hsm: Option<String>,
 }
@@ -45,7 +45,7 @@ impl Issuer {
             (None, Some(beside)) => Rc::clone(beside),
             (name, _) => tokens.open(name.as_deref())?,
         };
-        if !beside.is_some_and(|beside| beside.hsm.name == open.hsm.name) {
+        if beside.is_none_or(|beside| beside.hsm.name != open.hsm.name) {
             transcript.token("Token of the issuer", &open)?;
         }
         let id = arguments.issuer_id.clone();

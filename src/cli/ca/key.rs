@@ -4,23 +4,22 @@ use std::rc::Rc;
 
 use super::super::Failure;
 use super::super::token::{Id, OpenToken, Tokens};
-use super::super::transcript::{Transcript, doubts};
+use super::super::transcript::{Transcript, warn_of_doubts};
 use crate::signer::pkcs11::Pkcs11Signer;
-use crate::signer::pkcs11::attributes::key_facts;
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::x509::algorithm::PublicKey;
 
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "key")]
 pub(super) struct Arguments {
-    /// The CKA_ID of the CA's key in hex, such as 07
+    /// The `CKA_ID` of the CA's key in hex, such as 07
     #[arg(long, value_name = "HEX", value_parser = Id::parse)]
     pub(super) id: Id,
     /// Make the key in the same act: rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384 and so on, as
     /// `kipuka hsm keygen --type` takes it
     #[arg(long, value_name = "TYPE", requires = "label")]
     generate: Option<KeySpec>,
-    /// The CKA_LABEL of the key that --generate makes
+    /// The `CKA_LABEL` of the key that --generate makes
     #[arg(long, requires = "generate")]
     label: Option<String>,
     /// The name of the [[hsm]] with the key's token; needed where there are several
@@ -54,16 +53,8 @@ impl<'a> Place<'a> {
         }
         let key = token.public_key(&id.0).map_err(Failure::failed)?;
         println!("{} key with CKA_ID {id} found on the token {:?}", key.key_type(), token.label());
-        for doubt in self.doubts()? {
-            eprintln!("warning: {doubt}");
-        }
+        warn_of_doubts(token, &id.0)?;
         Ok(Some(key))
-    }
-
-    fn doubts(&self) -> Result<Vec<&'static str>, Failure> {
-        let facts = key_facts(&self.open.token, Some(&self.arguments.id.0));
-        let facts = facts.map_err(Failure::failed)?;
-        Ok(facts.iter().filter(|key| key.entry.private).flat_map(doubts).collect())
     }
 
     /// What --generate would do, in words.
@@ -85,6 +76,7 @@ impl<'a> Place<'a> {
         let (token, id) = (&self.open.token, &self.arguments.id);
         let key = keygen::generate(token, spec, &id.0, label).map_err(Failure::failed)?;
         println!("{} key with CKA_ID {id} made on the token {:?}", key.key_type(), token.label());
+        warn_of_doubts(token, &id.0)?;
         Ok(key)
     }
 

@@ -20,6 +20,7 @@ use super::files;
 use super::transcript::{self, Transcript};
 use crate::ca::{CeremonyError, Lifetime, PreparedCa};
 use crate::x509::chain::Chain;
+use crate::x509::description::sha256_hex;
 use crate::x509::subject::Subject;
 use crate::x509::tbs::TbsError;
 
@@ -121,8 +122,11 @@ fn keep(
 ) -> Result<(), Failure> {
     let file = chain.to_file();
     files::write(out, file.as_bytes(), 0o644, arguments.existing())?;
-    println!("{}: the certificate of {}", out.display(), chain.issuer().subject());
-    transcript.certificate("Certificate", chain.issuer().der())?;
+    let certificate = chain.issuer();
+    println!("{}: the certificate of {}", out.display(), certificate.subject());
+    // To be read aloud and compared.
+    println!("SHA-256 fingerprint: {}", sha256_hex(certificate.der()));
+    transcript.certificate("Certificate", certificate.der())?;
     transcript.section("Checks");
     for check in checks {
         transcript.line("ok", check);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::super::token::{Tokens, with_tokens};
 use super::super::transcript::fields;
-use super::super::{Failure, files};
+use super::super::{Failure, files, print_json, print_listing};
 use crate::clock::Timestamp;
 use crate::config::{Ca, CaKey, Needs};
 use crate::signer::key_file::KeyFile;
@@ -73,7 +73,7 @@ pub(super) fn show(config: Option<&Path>, arguments: &Arguments) -> Result<(), F
             let shown = Shown {
                 ca: None,
                 file: what.clone(),
-                certificates: certificates(what, "the command")?,
+                certificates: certificates(what, "the command line")?,
                 keys: None,
             };
             print(&[shown], arguments.json)
@@ -192,32 +192,30 @@ fn keys(tokens: &Tokens, ca: &Ca, expected: &PublicKey) -> Result<Vec<Key>, Fail
 
 fn print(shown: &[Shown], json: bool) -> Result<(), Failure> {
     if json {
-        println!("{}", serde_json::to_string_pretty(shown).map_err(Failure::failed)?);
-        return Ok(());
+        return print_json(&shown);
     }
+    let mut lines = Vec::new();
     for (place, one) in shown.iter().enumerate() {
         if place > 0 {
-            println!();
+            lines.push(String::new());
         }
-        match &one.ca {
-            Some(id) => println!("CA {id:?}: {}", one.file.display()),
-            None => println!("{}", one.file.display()),
-        }
+        lines.push(match &one.ca {
+            Some(id) => format!("CA {id:?}: {}", one.file.display()),
+            None => one.file.display().to_string(),
+        });
         for (place, certificate) in one.certificates.iter().enumerate() {
             if place > 0 {
-                println!("  above it:");
+                lines.push("  above it:".to_owned());
             }
             for (name, value) in fields(&certificate.description) {
-                println!("  {name:<26}{value}");
+                lines.push(format!("  {name:<26}{value}"));
             }
-            if place == 0 {
-                for key in one.keys.iter().flatten() {
-                    let id = key.cka_id.as_ref().map(|id| format!("CKA_ID {id} on "));
-                    let id = id.unwrap_or_default();
-                    println!("  {:<26}{id}{}: {}", "Key", key.place, key.detail);
-                }
+            for key in one.keys.iter().flatten().filter(|_| place == 0) {
+                let id = key.cka_id.as_ref().map(|id| format!("CKA_ID {id} on "));
+                let id = id.unwrap_or_default();
+                lines.push(format!("  {:<26}{id}{}: {}", "Key", key.place, key.detail));
             }
         }
     }
-    Ok(())
+    print_listing(&(lines.join("\n") + "\n"))
 }

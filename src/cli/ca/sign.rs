@@ -97,7 +97,7 @@ pub(super) fn cross(config: Option<&Path>, arguments: &Cross) -> Result<(), Fail
         public_key: present.public_key(),
         key_identifier: Some(present.subject_key_identifier()),
         issuer: None,
-        path_len: arguments.path_len.or(present.path_len()),
+        path_len: arguments.path_len.or_else(|| present.path_len()),
         lifetime: arguments.common.days,
     };
     sign(config, &arguments.common, "a second certificate for a CA", new, |transcript| {

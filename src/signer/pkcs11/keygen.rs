@@ -104,6 +104,18 @@ pub(crate) fn generate(
     halves.into_iter().next().ok_or_else(|| OpenError::NoPublicKey { id: hex(cka_id) }.into())
 }
 
+/// Uses that no key for signing has, whatever its kind. Some tokens allow them unless told otherwise,
+/// even to keys that could not be used so.
+const NO_OTHER_USE: (&[Attribute], &[Attribute]) = (
+    &[Attribute::Encrypt(false), Attribute::Wrap(false), Attribute::VerifyRecover(false)],
+    &[
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::SignRecover(false),
+        Attribute::Derive(false),
+    ],
+);
+
 /// Makes the pair in the first way that the token takes, and returns its private half.
 fn make(
     session: &Session,
@@ -113,17 +125,20 @@ fn make(
     private: &[Attribute],
 ) -> Result<ObjectHandle, Fault> {
     let (deny_public, deny_private) = spec.denials();
-    // Some tokens make no RSA key that only signs; tpm2-pkcs11 says so by CKR_GENERAL_ERROR.
-    let rounds = if deny_private.is_empty() { &[true][..] } else { &[true, false] };
+    // Some tokens know not all of these attributes for all keys, and some make no RSA key that only
+    // signs; tpm2-pkcs11 says so by CKR_GENERAL_ERROR.
+    let rounds = [
+        (NO_OTHER_USE.0, NO_OTHER_USE.1, true),
+        (&deny_public[..], &deny_private[..], true),
+        (&[], &[], deny_private.is_empty()),
+    ];
     let mut first = None;
-    for only_signs in rounds {
+    for (deny_public, deny_private, only_signs) in rounds {
         for attributes in spec.attributes() {
             let mut public = [public, &attributes].concat();
             let mut private = private.to_vec();
-            if *only_signs {
-                public.extend_from_slice(&deny_public);
-                private.extend_from_slice(&deny_private);
-            }
+            public.extend_from_slice(deny_public);
+            private.extend_from_slice(deny_private);
             match session.generate_key_pair(mechanism, &public, &private) {
                 Ok((_, made)) => {
                     if !only_signs {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::Failure;
+use super::super::Failure;
 use crate::app;
 use crate::config::Hsm;
 use crate::signer::Signer;
@@ -38,10 +38,14 @@ impl fmt::Display for Measured {
 /// Signs with the key for `each` long with each number of `sessions`, and prints what came of it.
 pub(super) async fn bench(
     hsm: &Hsm,
-    cka_id: &[u8],
+    cka_id: Option<&[u8]>,
     sessions: &[usize],
     each: Duration,
 ) -> Result<(), Failure> {
+    let cka_id = &match cka_id {
+        Some(id) => id.to_vec(),
+        None => only_key(hsm).await?,
+    };
     println!("sessions signatures/s    median/ms       p99/ms");
     let mut measured = Vec::new();
     for sessions in sessions {
@@ -53,6 +57,27 @@ pub(super) async fn bench(
         println!("in [hsm] write: max_sessions = {sessions}");
     }
     Ok(())
+}
+
+/// The key that is meant where there is only one.
+async fn only_key(hsm: &Hsm) -> Result<Vec<u8>, Failure> {
+    let token = app::open_token(hsm, &Metrics::new()).await?;
+    let keys = token.keys().map_err(Failure::failed)?;
+    let private: Vec<_> = keys.iter().filter(|key| key.private).collect();
+    match &private[..] {
+        [only] => Ok(only.id.clone()),
+        [] => Err(Failure::Failed(format!(
+            "there is no private key on the token {:?}",
+            token.label()
+        ))),
+        several => {
+            let several: Vec<_> = several.iter().map(ToString::to_string).collect();
+            Err(Failure::Misconfigured(format!(
+                "kipuka: there are several keys; name one with --id: {}",
+                several.join("; ")
+            )))
+        }
+    }
 }
 
 async fn measure(

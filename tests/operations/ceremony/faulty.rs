@@ -1,0 +1,51 @@
+//! What is asked of the token, call by call, and what becomes of a ceremony when it fails.
+
+use harness::Token;
+
+use super::Ceremony;
+
+const ROOT: &str = "ca create-root --id 07 --subject CN=Root --days 30 --out root.pem";
+
+fn ceremony() -> Ceremony {
+    let ceremony = Ceremony::with(Token::faulty());
+    ceremony.run("hsm keygen --id 07 --type ec-p256 --label root");
+    ceremony.run("hsm keygen --id 08 --type ec-p256 --label other");
+    ceremony
+}
+
+/// How often a function was called by the last command.
+fn calls(ceremony: &Ceremony, function: &str) -> u64 {
+    ceremony.token.counters().get(function).copied().unwrap_or_default()
+}
+
+#[test]
+fn a_dry_run_signs_and_makes_nothing_and_a_certificate_costs_two_signatures() {
+    let ceremony = ceremony();
+    ceremony.run(&format!("{ROOT} --dry-run"));
+    assert_eq!((calls(&ceremony, "C_Sign"), calls(&ceremony, "C_SignInit")), (0, 0));
+    let made = ROOT.replace("--id 07", "--id 09") + " --generate ec-p256 --label new --dry-run";
+    ceremony.run(&made);
+    assert_eq!((calls(&ceremony, "C_Sign"), calls(&ceremony, "C_GenerateKeyPair")), (0, 0));
+    assert!(calls(&ceremony, "C_FindObjects") > 0, "the token was asked what it has");
+    ceremony.run(ROOT);
+    assert_eq!(calls(&ceremony, "C_Sign"), 2, "a test signature, and the certificate");
+}
+
+#[test]
+fn nothing_is_written_where_the_token_does_not_sign_what_it_should() {
+    let ceremony = ceremony();
+    for (fault, sentence) in [
+        ("wrong-signature always", "they do not belong together"),
+        ("swap-keys always", "they do not belong together"),
+        ("fail C_Sign CKR_DEVICE_ERROR always", "CKR_DEVICE_ERROR"),
+        ("fail C_FindObjects CKR_GENERAL_ERROR always", "CKR_GENERAL_ERROR"),
+        ("vanish kipuka", "no token has the label \"kipuka\""),
+    ] {
+        ceremony.token.suffer(&[fault]);
+        ceremony.refused(ROOT, 1, sentence);
+    }
+    ceremony.token.suffer(&["refuse-login CKR_PIN_LOCKED"]);
+    ceremony.refused(ROOT, 2, "CKR_PIN_LOCKED");
+    ceremony.token.suffer(&[]);
+    ceremony.run(ROOT);
+}

@@ -1,0 +1,104 @@
+//! docs/operate: its commands, as they stand there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use harness::{Ca, Server, Settings, Token};
+use openssl::x509::X509;
+
+use crate::BINARY;
+
+/// The commands of the blocks that are marked `sh tested`, without the indent of a list.
+fn tested_commands(page: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate").join(page);
+    let text = fs::read_to_string(page).unwrap();
+    let mut commands = String::new();
+    let mut indent = None;
+    for line in text.lines() {
+        match indent {
+            None if line.trim_start() == "```sh tested" => {
+                indent = Some(line.len() - line.trim_start().len());
+            }
+            Some(_) if line.trim_start() == "```" => indent = None,
+            Some(indent) => commands += &format!("{}\n", line.get(indent..).unwrap_or_default()),
+            None => {}
+        }
+    }
+    commands
+}
+
+/// Where the commands find kipuka.
+fn path(folder: &Path) -> String {
+    let bin = folder.join("bin");
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(BINARY, bin.join("kipuka")).unwrap();
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn the_commands_of_the_ceremony_lead_to_cas_that_openssl_takes() {
+    let token = Token::empty_softhsm();
+    let folder = tempfile::tempdir().unwrap();
+    let etc = folder.path().join("etc");
+    fs::create_dir_all(etc.join("ca")).unwrap();
+    let commands = tested_commands("ceremony.md");
+    for command in ["init-token", "create-root", "sign-csr", "import", "cross-sign", "verify"] {
+        assert!(commands.contains(command), "{command}: {commands}");
+    }
+    let commands = commands
+        .replace("/etc/kipuka/softhsm2.conf", &token.conf().display().to_string())
+        .replace("/etc/kipuka", &etc.display().to_string());
+    // What is typed at `read`, in its order.
+    let script = format!(
+        "export SOFTHSM2_CONF={} KIPUKA_CONFIG={}/kipuka.toml\ncd {}\n\
+         exec < <(printf '%s\\n' 1234 12345678)\n{commands}",
+        token.conf().display(),
+        etc.display(),
+        folder.path().display()
+    );
+    harness::command::shell(&script, &[("PATH", &path(folder.path()))]);
+    let verify = |root: &str, ca: &str| {
+        let script =
+            format!("cd {}; openssl verify -x509_strict -CAfile {root} {ca}", etc.display());
+        harness::command::shell(&script, &[]);
+    };
+    verify("ca/root.pem", "ca/ca-1.pem");
+    verify("ca/root.pem", "ca/ca-2.pem");
+    verify("ca/root-2.pem", "ca/ca-1-by-root-2.pem");
+    verify("ca/openssl-root.pem", "ca/openssl-root.pem");
+    let transcripts = [folder.path().join("root-key.txt"), etc.join("ca/root.pem.transcript.txt")];
+    for transcript in transcripts {
+        let text = fs::read_to_string(&transcript).unwrap();
+        assert!(text.contains("A. Example") && !text.contains("12345678"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_ca_is_added_by_the_commands_of_its_page_while_the_first_serves() {
+    let settings = Settings {
+        cas: vec![Ca::Token { id: "first", key_type: "EC:prime256v1", cka_id: 1 }],
+        ..Settings::default()
+    };
+    let server = Server::start(BINARY, settings).await;
+    let folder = server.folder.path();
+    let root: PathBuf = folder.join("root.pem");
+    let commands = tested_commands("second-ca.md")
+        .replace("/etc/kipuka/ca/root.pem", &root.display().to_string())
+        .replace("/etc/kipuka/ca/", &format!("{}/", folder.display()))
+        .replace("/etc/kipuka/", &format!("{}/", folder.display()));
+    let config = server.config().display().to_string();
+    let environment =
+        [("PATH", &*path(folder)), ("KIPUKA_CONFIG", &config), ("KIPUKA_HSM_PIN", "1234")];
+    let said = harness::command::shell(&commands, &environment);
+    assert!(said.contains("CA \"second\": CN=Second CA,O=Example,C=DE"), "{said}");
+    server.signal("HUP");
+    let begun = std::time::Instant::now();
+    while !server.log().contains("\"reloaded\"") {
+        assert!(begun.elapsed().as_secs() < 20, "{}", server.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let mut client = server.account("second").await;
+    let chain = client.order(&["a.test"]).await.prove("http-01").await.finalize().await;
+    let root = X509::from_pem(&fs::read(root).unwrap()).unwrap();
+    harness::acme::verify_chain(&chain, &[root], "a.test");
+}
