@@ -59,3 +59,33 @@ pub(super) fn parameters(hash: Hash) -> Any {
 fn encoded(value: &impl der::Encode) -> der::Result<Any> {
     der::Decode::from_der(&value.to_der()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SignatureAlgorithm;
+    use super::*;
+    use der::Encode as _;
+
+    /// Clients compare it byte for byte (CA/Browser Forum Baseline Requirements §7.1.3.2.1).
+    #[test]
+    fn the_identifier_is_written_as_the_baseline_requirements_have_it() {
+        for (hash, last_arc) in [(Hash::Sha256, 1), (Hash::Sha384, 2), (Hash::Sha512, 3)] {
+            let function = [
+                &b"\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02"[..],
+                &[last_arc],
+                b"\x05\x00",
+            ]
+            .concat();
+            let expected = [
+                b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\xa0\x0f",
+                &function[..],
+                b"\xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08",
+                &function,
+                &[0xa2, 3, 2, 1, hash.length()],
+            ]
+            .concat();
+            let identifier = SignatureAlgorithm::RsaPss(hash).identifier();
+            assert_eq!(identifier.to_der().unwrap(), expected, "{hash}");
+        }
+    }
+}

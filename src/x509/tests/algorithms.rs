@@ -4,10 +4,13 @@
 use std::path::Path;
 use std::process::Command;
 
+use der::Decode;
+use der::asn1::Any;
 use openssl::x509::X509;
 
 use super::*;
 use crate::x509::chain::ChainError;
+use crate::x509::signed::Signed;
 
 /// A key for each algorithm that a CA signs with.
 fn keys() -> Vec<Key> {
@@ -98,6 +101,29 @@ fn an_ml_dsa_issuer_needs_the_name_and_the_key() {
         let chain = vec![ca.chain.issuer().clone(), root.chain.issuer().clone()];
         assert!(matches!(Chain::new(chain), Err(ChainError::Order { place: 1, .. })));
     }
+}
+
+/// RFC 5280 §4.1.1.2.
+#[test]
+fn an_ml_dsa_certificate_names_one_algorithm_inside_and_outside() {
+    let root_key = Key::ml_dsa(ParameterSet::MlDsa65);
+    let ca = Ca::below_root(&root_key, &Key::p256());
+    let root = ca.chain.certificates().last().unwrap();
+    let Signed { content, algorithm, signature } =
+        Signed::from_der(ca.chain.issuer().der()).unwrap();
+    let of = |set| SignatureAlgorithm::MlDsa(set).identifier().to_der().unwrap();
+    let (said, other) = (of(ParameterSet::MlDsa65), of(ParameterSet::MlDsa44));
+    let mut tbs = content.to_der().unwrap();
+    let place = tbs.windows(said.len()).position(|window| window == said).unwrap();
+    let issued = |tbs: &[u8], signature| {
+        let content = Any::from_der(tbs).unwrap();
+        let signed = Signed { content, algorithm: algorithm.clone(), signature };
+        IssuerCertificate::from_der(&signed.to_der().unwrap()).unwrap().is_issued_by(root)
+    };
+    assert!(issued(&tbs, signature));
+    tbs[place..place + said.len()].copy_from_slice(&other);
+    let signature = root_key.sign_as(root_key.algorithm(), &tbs);
+    assert!(!issued(&tbs, BitString::from_bytes(&signature).unwrap()));
 }
 
 fn ca_named(subject: &str, key: &Key) -> Ca {
