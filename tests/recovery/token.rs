@@ -59,7 +59,7 @@ impl Site {
     }
 
     fn count(&self, what: &str) -> u64 {
-        let counters = self.server.token.as_ref().unwrap().counters();
+        let counters = self.server.token.as_ref().unwrap().counters(self.pid);
         counters.get(what).copied().unwrap_or(0)
     }
 
@@ -103,9 +103,7 @@ impl Site {
         let serials: BTreeSet<_> = issued.iter().map(|(_, serial)| serial).collect();
         assert_eq!(serials.len(), issued.len(), "a serial twice");
         assert_eq!(self.server.pid(), self.pid, "it was started again");
-        let counters = self.server.token.as_ref().unwrap().counters();
-        let broken: Vec<_> =
-            counters.iter().filter(|(name, _)| name.starts_with("violation")).collect();
+        let broken = self.server.token.as_ref().unwrap().violations(self.pid);
         assert!(broken.is_empty(), "{broken:?}");
     }
 }

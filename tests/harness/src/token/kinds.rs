@@ -225,6 +225,7 @@ impl Token {
             login: LOGIN,
             engine: true,
             daemon: None,
+            behind: None,
         }
     }
 
