@@ -1,6 +1,7 @@
 //! The module does what the lines of its faults say, and sees what its caller does wrong.
 
 mod calls;
+mod remote;
 mod tokens;
 mod violations;
 

@@ -210,6 +210,19 @@ impl Token {
         token
     }
 
+    /// Kills the program that the library talks to: the token of [`Self::p11_kit`] is then out of
+    /// reach, as one in a network is. What it left behind stays, such as its socket.
+    pub fn kill(&mut self) {
+        self.daemon.as_mut().expect("a token with a program behind it").kill();
+    }
+
+    /// Starts that program again, at the same socket.
+    pub fn restart(&mut self) {
+        // p11-kit does not take the place of a socket that is there.
+        let _ = fs::remove_file(self.path().join("socket"));
+        self.daemon.as_mut().expect("a token with a program behind it").restart();
+    }
+
     fn initialised(self) -> Self {
         self.shell(INIT);
         self
