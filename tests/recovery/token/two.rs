@@ -90,3 +90,19 @@ async fn two_tokens_share_the_load() {
     site.signs("east").await;
     site.ends_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_both_tokens_are_away_the_first_that_is_back_signs() {
+    let mut server = in_two_tokens("in-order").await;
+    server.spawn();
+    let site = Site::with(server).await;
+    for (away, back) in [("vanish kipuka", "west"), ("vanish west", "east")] {
+        site.suffer(&["vanish *"]);
+        site.is_down().await;
+        site.suffer(&[away]);
+        site.one_is_issued().await;
+        site.signs(back).await;
+        site.suffer(&[]);
+    }
+    site.ends_well().await;
+}
