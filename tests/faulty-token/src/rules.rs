@@ -22,7 +22,6 @@
 //! `of LABEL` restricts a line to one token; `vanish` takes the label, or `*`, as it is.
 //! `drop-sessions` and `log-out` happen once, when the line is new; the number makes it new.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -57,6 +56,7 @@ enum When {
 /// A line.
 #[derive(Debug)]
 pub struct Rule {
+    line: String,
     pub fault: Fault,
     /// The function's name, or `*`.
     function: String,
@@ -75,8 +75,7 @@ pub struct Rule {
 pub struct Rules {
     pub module: String,
     pub number: String,
-    lines: Vec<String>,
-    rules: HashMap<String, Arc<Rule>>,
+    rules: Vec<Arc<Rule>>,
 }
 
 impl Rules {
@@ -90,12 +89,11 @@ impl Rules {
             } else if let Some(number) = line.strip_prefix("number ") {
                 number.clone_into(&mut rules.number);
             } else {
-                let rule = match before.rules.get(line) {
+                let rule = match before.rules.iter().find(|rule| rule.line == line) {
                     Some(rule) => Arc::clone(rule),
                     None => Arc::new(Rule::read(line).ok_or_else(|| line.to_owned())?),
                 };
-                rules.lines.push(line.to_owned());
-                rules.rules.insert(line.to_owned(), rule);
+                rules.rules.push(rule);
             }
         }
         Ok(rules)
@@ -103,11 +101,11 @@ impl Rules {
 
     /// All, as they stand in the file.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.lines.iter().filter_map(|line| self.rules.get(line))
+        self.rules.iter()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.rules.is_empty()
     }
 
     /// Whether the line of this rule still stands.
@@ -127,11 +125,11 @@ impl Rules {
 
 impl Rule {
     fn read(line: &str) -> Option<Self> {
-        let (line, label) = match line.split_once(" of ") {
-            Some((line, label)) => (line, Some(label.to_owned())),
+        let (what, label) = match line.split_once(" of ") {
+            Some((what, label)) => (what, Some(label.to_owned())),
             None => (line, None),
         };
-        let mut words = line.split_whitespace();
+        let mut words = what.split_whitespace();
         let first = words.next()?;
         let milliseconds = |word: &str| Some(Duration::from_millis(word.parse().ok()?));
         let mut function = String::new();
@@ -159,7 +157,7 @@ impl Rule {
             "vanish" => {
                 let label = line.strip_prefix("vanish ")?.trim();
                 let label = (label != "*").then(|| label.to_owned());
-                return Some(Self::new(Fault::Vanish, function, label, When::Always));
+                return Some(Self::new(line, Fault::Vanish, function, label, When::Always));
             }
             "sticky" => Fault::Sticky,
             _ => return None,
@@ -176,12 +174,13 @@ impl Rule {
                 }
             }
         };
-        words.next().is_none().then(|| Self::new(fault, function, label, when))
+        words.next().is_none().then(|| Self::new(line, fault, function, label, when))
     }
 
-    fn new(fault: Fault, function: String, label: Option<String>, when: When) -> Self {
+    fn new(line: &str, fault: Fault, function: String, label: Option<String>, when: When) -> Self {
+        let line = line.to_owned();
         let (seen, running, ended) = (AtomicU64::new(0), Mutex::new(0), Condvar::new());
-        Self { fault, function, label, when, seen, running, ended }
+        Self { line, fault, function, label, when, seen, running, ended }
     }
 
     pub fn is_about(&self, function: &str) -> bool {
