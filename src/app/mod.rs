@@ -36,6 +36,17 @@ use crate::worker;
 /// How long work under way may take to end once the listeners are closed.
 const WORKERS_DRAIN: Duration = Duration::from_secs(15);
 
+fn limits(config: &Config) -> Limits {
+    Limits {
+        hold: config.server.hold,
+        validation_attempts: config.validation.attempts,
+        issuance_lease: issuance_lease(config),
+        // As with issuance: an attempt must end before another may begin, or none ever counts.
+        validation_lease: config.validation.timeout + Duration::from_secs(10),
+        ..Limits::default()
+    }
+}
+
 /// How long issuance may be under way before another worker takes it: longer than a signer takes at
 /// most, with all its tokens asked one second after another.
 fn issuance_lease(config: &Config) -> Duration {
@@ -84,12 +95,7 @@ impl App {
             entropy: Entropy,
             authorities: ArcSwap::from_pointee(authorities),
             validator: ArcSwap::from_pointee(open_validator(&config.validation)?),
-            limits: Limits {
-                hold: config.server.hold,
-                validation_attempts: config.validation.attempts,
-                issuance_lease: issuance_lease(&config),
-                ..Limits::default()
-            },
+            limits: ArcSwap::from_pointee(limits(&config)),
         });
         let certificate = server_certificate(&config, &context).await?;
         let (stop, stopped) = watch::channel(false);
@@ -203,6 +209,11 @@ impl App {
         // From here on nothing can fail.
         self.context.authorities.store(Arc::new(authorities));
         self.context.validator.store(Arc::new(validator));
+        self.context.limits.store(Arc::new(Limits {
+            // It belongs to [server].
+            hold: self.config.server.hold,
+            ..limits(&config)
+        }));
         self.tokens = tokens;
         self.config = Config { server: self.config.server.clone(), ..config };
         Ok(())

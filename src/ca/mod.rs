@@ -3,7 +3,10 @@
 mod ceremony;
 mod issue;
 
-pub(crate) use ceremony::{NewCa, create_ca};
+pub(crate) use ceremony::{
+    CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, import, prepare_ca, prepare_request,
+    stand_in_key,
+};
 pub(crate) use issue::SignFailure;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use secrecy::ExposeSecret as _;
 
-use super::{Failure, environment, load};
+use super::{Failure, environment, load, pin};
 use crate::app::{self, Demand, Tokens};
 use crate::clock::Clock;
 use crate::config::{Ca, CaKey, Config, Needs};
@@ -14,8 +14,11 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 pub(super) fn check(config: Option<&Path>) -> Result<(), Failure> {
-    let (config, warnings) = load(config, Needs::Serve)?;
+    let (mut config, warnings) = load(config, Needs::Serve)?;
     environment::complete(&config)?;
+    if app::needs_token(&config) {
+        config.hsms.iter_mut().try_for_each(pin::ask)?;
+    }
     let mut report = Report::default();
     report.ok("configuration", config.file.display());
     for warning in &warnings {
@@ -23,28 +26,33 @@ pub(super) fn check(config: Option<&Path>) -> Result<(), Failure> {
     }
     super::runtime()?.block_on(look(&config, &mut report));
     pkcs11::shut_down(std::time::Duration::from_secs(5));
-    match report.wrong {
-        0 => Ok(()),
-        1 => Err(Failure::Failed("1 thing is not in order".to_owned())),
-        several => Err(Failure::Failed(format!("{several} things are not in order"))),
-    }
+    report.end()
 }
 
 /// The lines, and how many of them say that something is wrong.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     wrong: usize,
 }
 
 impl Report {
     #[expect(clippy::unused_self, reason = "it stands beside `wrong`, which counts")]
-    fn ok(&mut self, what: impl Display, found: impl Display) {
+    pub(super) fn ok(&mut self, what: impl Display, found: impl Display) {
         println!("ok       {what}: {found}");
     }
 
-    fn wrong(&mut self, error: impl Display) {
+    pub(super) fn wrong(&mut self, error: impl Display) {
         println!("WRONG    {error}");
         self.wrong += 1;
+    }
+
+    /// What the command ends with.
+    pub(super) fn end(&self) -> Result<(), Failure> {
+        match self.wrong {
+            0 => Ok(()),
+            1 => Err(Failure::Failed("1 thing is not in order".to_owned())),
+            several => Err(Failure::Failed(format!("{several} things are not in order"))),
+        }
     }
 }
 
@@ -110,7 +118,7 @@ async fn look(config: &Config, report: &mut Report) {
 }
 
 /// A CA for each token that holds its key, with that token alone.
-fn places(ca: &Ca) -> Vec<(Ca, Option<&str>)> {
+pub(super) fn places(ca: &Ca) -> Vec<(Ca, Option<&str>)> {
     let CaKey::Hsm { tokens, .. } = &ca.key else { return vec![(ca.clone(), None)] };
     let alone = |token: &String| {
         let mut alone = ca.clone();

@@ -11,8 +11,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::{Failure, environment, load, serve};
-use crate::ca::{NewCa, create_ca};
-use crate::clock::Clock;
+use crate::ca::{Lifetime, NewCa, prepare_ca};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Needs;
 use crate::entropy::Entropy;
 use crate::signer::Signer;
@@ -20,7 +20,7 @@ use crate::signer::key_file::{self, KeyFile};
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::signer::pkcs11::{Pkcs11Signer, Token, TokenOptions, init};
 use crate::x509::chain::Chain;
-use crate::x509::issuer::IssuerCertificate;
+use crate::x509::subject::{Subject, SubjectError};
 
 /// Where distributions put SoftHSM2.
 const SOFTHSM2: [&str; 6] = [
@@ -219,34 +219,41 @@ async fn make_certificates(dir: &Path, keys: &Keys) -> Result<(), Failure> {
     let issuing_signer = keys.signer(&ISSUING)?;
     let now = Clock::System.now();
     let root_file = dir.join("root.pem");
-    let root: IssuerCertificate = if root_file.exists() {
+    let root = if root_file.exists() {
         let text = fs::read_to_string(&root_file).map_err(Failure::failed)?;
-        Chain::from_pem(&text).map_err(Failure::failed)?.issuer().clone()
+        Chain::from_pem(&text).map_err(Failure::failed)?
     } else {
         let new = NewCa {
-            subject: "CN=kipuka development root",
+            subject: &subject("CN=kipuka development root")?,
             public_key: root_signer.public_key(),
+            key_identifier: None,
             issuer: None,
             path_len: Some(1),
-            validity: DAY * 3650,
+            lifetime: Lifetime::For(DAY * 3650),
         };
-        let root =
-            create_ca(new, root_signer.as_ref(), now, Entropy).await.map_err(Failure::failed)?;
-        let chain = Chain::new(vec![root.clone()]).map_err(Failure::failed)?;
-        write_new(&root_file, &chain.to_file(), 0o644)?;
+        let root = create_ca(&new, root_signer.as_ref(), now).await?;
+        write_new(&root_file, &root.to_file(), 0o644)?;
         root
     };
     let new = NewCa {
-        subject: "CN=kipuka development CA",
+        subject: &subject("CN=kipuka development CA")?,
         public_key: issuing_signer.public_key(),
+        key_identifier: None,
         issuer: Some(&root),
         path_len: Some(0),
-        validity: DAY * 1825,
+        lifetime: Lifetime::For(DAY * 1825),
     };
-    let issuing =
-        create_ca(new, root_signer.as_ref(), now, Entropy).await.map_err(Failure::failed)?;
-    let chain = Chain::new(vec![issuing, root]).map_err(Failure::failed)?;
+    let chain = create_ca(&new, root_signer.as_ref(), now).await?;
     write_new(&dir.join("ca.pem"), &chain.to_file(), 0o644)
+}
+
+fn subject(text: &str) -> Result<Subject, Failure> {
+    text.parse().map_err(|error: SubjectError| Failure::failed(error))
+}
+
+async fn create_ca(new: &NewCa<'_>, signer: &dyn Signer, now: Timestamp) -> Result<Chain, Failure> {
+    let prepared = prepare_ca(new, signer.algorithm(), now, Entropy).map_err(Failure::failed)?;
+    prepared.sign(signer).await.map_err(Failure::failed)
 }
 
 fn config_text(arguments: &Arguments, keys: &KeySettings) -> String {

@@ -1,12 +1,17 @@
 //! The command line: one file for each command.
 
 mod bench;
+mod ca;
 mod check;
 mod db;
 mod dev;
 mod environment;
+mod files;
 mod hsm;
+mod pin;
 mod serve;
+mod token;
+mod transcript;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -39,6 +44,9 @@ enum Command {
     Check,
     /// What the token offers, and new keys on it
     Hsm(hsm::Arguments),
+    /// The key ceremony: make and show the certificates of CAs whose keys are in tokens
+    #[command(subcommand)]
+    Ca(ca::Command),
     /// The database's schema
     #[command(subcommand)]
     Db(db::Command),
@@ -86,6 +94,7 @@ pub fn run() -> ExitCode {
         Command::Dev(arguments) => dev::dev(&arguments),
         Command::Check => check::check(config),
         Command::Hsm(arguments) => hsm::hsm(config, &arguments),
+        Command::Ca(command) => ca::ca(config, &command),
         Command::Db(command) => db::db(config, &command),
     };
     match done {

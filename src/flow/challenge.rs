@@ -29,7 +29,7 @@ pub(crate) async fn begin_challenge(
     }
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
     context.store.begin_challenge(challenge_id, now).await?;
-    waiter.wait(context.limits.hold).await?;
+    waiter.wait(context.limits.load().hold).await?;
     context
         .store
         .authorization(&authorization.ca, &authorization.id)

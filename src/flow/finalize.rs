@@ -42,7 +42,7 @@ pub(crate) async fn finalize(
             return Err(not_ready(&order, context, "and stays so; place a new order"));
         }
     }
-    waiter.wait(context.limits.hold).await?;
+    waiter.wait(context.limits.load().hold).await?;
     find().await
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Context {
     /// Swapped as a whole on reload.
     pub(crate) authorities: ArcSwap<Authorities>,
     pub(crate) validator: ArcSwap<Validator>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ArcSwap<Limits>,
 }
 
 /// How long things may take and live.
@@ -56,6 +56,8 @@ pub(crate) struct Limits {
     pub(crate) validation_attempts: u32,
     /// Longer than one signature can take: after this, another worker may take the work.
     pub(crate) issuance_lease: Duration,
+    /// The same for a validation.
+    pub(crate) validation_lease: Duration,
 }
 
 impl Default for Limits {
@@ -65,6 +67,7 @@ impl Default for Limits {
             order_lifetime: Duration::from_secs(7 * 24 * 3600),
             validation_attempts: 4,
             issuance_lease: Duration::from_secs(20),
+            validation_lease: Duration::from_secs(20),
         }
     }
 }

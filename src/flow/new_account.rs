@@ -70,6 +70,7 @@ fn existing(account: Account) -> Result<(Account, bool), Error> {
             ProblemType::Unauthorized,
             "the account with this key was deactivated; make a new key for a new account",
         )
+        .with_status(401)
         .into()),
     }
 }

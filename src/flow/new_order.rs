@@ -39,7 +39,7 @@ pub(crate) async fn new_order(
         ca: account.ca.clone(),
         account_id: account.id.clone(),
         created_at: now,
-        expires_at: now.plus(context.limits.order_lifetime),
+        expires_at: now.plus(context.limits.load().order_lifetime),
         authorizations,
     };
     context.store.create_order(&order).await?;

@@ -21,7 +21,7 @@ use crate::acme::authorization::AuthorizationStatus;
 use crate::acme::challenge::{ChallengeResult, ChallengeStatus, ChallengeType};
 use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::{Authorities, Authority, Meta, NewCa, create_ca};
+use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, prepare_ca};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::signer::key_file::{KeyFile, generate};
@@ -29,7 +29,6 @@ use crate::signer::{BoxFuture, Health, SignError, Signer};
 use crate::store::{Lease, Store, WorkKind};
 use crate::validation::{Options, Validator};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
-use crate::x509::chain::Chain;
 use crate::x509::csr::CertificateRequest;
 use crate::x509::profile::Profile;
 
@@ -119,7 +118,7 @@ impl Site {
             entropy: Entropy,
             authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::clone(&authority)])),
             validator: ArcSwap::from_pointee(validator()),
-            limits: Limits { hold: Duration::ZERO, ..Limits::default() },
+            limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
         };
         let key = Key::new(Algorithm::Es256);
         let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();
@@ -225,14 +224,15 @@ async fn authority(store: &Store, now: Timestamp) -> (Arc<Authority>, Arc<Sick>)
     let public_key = generate(&path).unwrap();
     let key = KeyFile::open(&path, None, Some(&public_key)).unwrap();
     let new = NewCa {
-        subject: "CN=a root",
+        subject: &"CN=a root".parse().unwrap(),
         public_key: &public_key,
+        key_identifier: None,
         issuer: None,
         path_len: Some(0),
-        validity: DAY * 3650,
+        lifetime: Lifetime::For(DAY * 3650),
     };
-    let root = create_ca(new, &key, now, Entropy).await.unwrap();
-    let chain = Chain::new(vec![root]).unwrap();
+    let root = prepare_ca(&new, key.algorithm(), now, Entropy).unwrap();
+    let chain = root.sign(&key).await.unwrap();
     let signer = Arc::new(Sick { key, ailments: Mutex::default(), asked: AtomicUsize::default() });
     let authority = Authority {
         id: "web".to_owned(),

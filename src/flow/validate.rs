@@ -44,7 +44,9 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
     let (result, evidence) = match outcome {
         Outcome::Proved(evidence) => (ChallengeResult::Proved { at: now }, Some(evidence.text)),
         Outcome::Refused(problem) => (ChallengeResult::Failed { problem }, None),
-        Outcome::Unreachable(problem) if lease.attempt() < context.limits.validation_attempts => {
+        Outcome::Unreachable(problem)
+            if lease.attempt() < context.limits.load().validation_attempts =>
+        {
             let pause = FIRST_PAUSE * 2_u32.saturating_pow(lease.attempt() - 1);
             tracing::info!(
                 ca.id = authorization.ca,

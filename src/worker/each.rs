@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Terms {
     pub(super) kind: WorkKind,
     /// Longer than one attempt can take: after this, another worker may take the work.
-    pub(super) lease: Duration,
+    pub(super) lease: fn(&Context) -> Duration,
     pub(super) at_once: usize,
     /// The CAs whose work had better be left to another instance, or to later.
     pub(super) not_for: fn(&Context) -> Vec<String>,
@@ -98,8 +98,9 @@ async fn claim(
     let not_for: Vec<&str> = not_for.iter().map(String::as_str).collect();
     let limit = i64::try_from(places).unwrap_or(i64::MAX);
     // While there is work, nothing is asked but for work.
-    let leases =
-        store.claim(terms.kind, now, terms.lease, limit, &not_for, context.entropy).await?;
+    let leases = store
+        .claim(terms.kind, now, (terms.lease)(context), limit, &not_for, context.entropy)
+        .await?;
     if !leases.is_empty() {
         return Ok(Claimed::Leases(leases));
     }

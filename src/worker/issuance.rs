@@ -10,7 +10,7 @@ use crate::store::WorkKind;
 pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
     let terms = Terms {
         kind: WorkKind::Issuance,
-        lease: context.limits.issuance_lease,
+        lease: |context| context.limits.load().issuance_lease,
         // More than a token has sessions keeps it busy.
         at_once: 64,
         not_for: cas_that_cannot_sign,

@@ -1,17 +1,14 @@
 //! Challenges to validate.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 
 use super::each::{self, Terms};
 use crate::flow::{self, SharedContext};
 use crate::store::WorkKind;
 
-/// A validation is bounded by the validator, at well under this.
 const TERMS: Terms = Terms {
     kind: WorkKind::Validation,
-    lease: Duration::from_secs(20),
+    lease: |context| context.limits.load().validation_lease,
     at_once: 64,
     not_for: |_| Vec::new(),
 };

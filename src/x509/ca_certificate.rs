@@ -1,17 +1,16 @@
 //! CA certificates (RFC 5280 §4.2.1.9): a self-signed root, or a CA below one.
 
-use std::str::FromStr;
-
-use der::Encode;
 use x509_cert::ext::Extension;
-use x509_cert::name::Name;
 
 use super::algorithm::{PublicKey, SignatureAlgorithm};
 use super::extensions;
 use super::issuer::IssuerCertificate;
 use super::profile::AuthorityInformation;
 use super::serial::Serial;
+use super::subject::Subject;
 use super::tbs::{Tbs, TbsError, Template, last_second};
+
+const DAY_S: i64 = 24 * 3600;
 
 /// What a CA certificate is to say. It tells [`Self::tbs`] what to write and
 /// [`super::lint::lint_ca`] what to find.
@@ -21,15 +20,18 @@ pub(crate) struct CaCertificate<'a> {
     pub(crate) issuer: Option<&'a IssuerCertificate>,
     /// What the issuer's key signs with; of a root, its own.
     pub(crate) algorithm: SignatureAlgorithm,
-    /// As RFC 4514 writes a name: `CN=Example CA,O=Example`.
-    pub(crate) subject: &'a str,
+    pub(crate) subject: &'a Subject,
     /// How many CA certificates may stand below it; `None` is any number.
     pub(crate) path_len: Option<u8>,
     pub(crate) serial: Serial,
     /// The new CA's key.
     pub(crate) public_key: &'a PublicKey,
+    /// What certificates below it name the key by; `None` makes it of the key (RFC 5280 §4.2.1.2). A
+    /// second certificate for a key must have the first one's, or those below the first would not
+    /// fit it.
+    pub(crate) key_identifier: Option<&'a [u8]>,
     pub(crate) not_before_s: i64,
-    /// From the first to the last second, but never past the issuer's.
+    /// From the first to the last second, within the issuer's.
     pub(crate) validity_s: i64,
     /// The URL of the issuer's CRL.
     pub(crate) crl_distribution_point: Option<&'a str>,
@@ -37,28 +39,24 @@ pub(crate) struct CaCertificate<'a> {
 }
 
 impl<'a> CaCertificate<'a> {
+    /// Writes the `TBSCertificate`.
+    ///
+    /// # Errors
+    /// Besides what any certificate can lack: where the issuer may not issue this one.
     pub(crate) fn tbs(&self) -> Result<Tbs, TbsError> {
-        let subject = self.subject_der()?;
-        let mut not_before_s = self.not_before_s;
-        let mut not_after_s = last_second(not_before_s, self.validity_s);
+        let subject = self.subject.der();
+        let not_after_s = last_second(self.not_before_s, self.validity_s);
         if let Some(issuer) = self.issuer {
-            if issuer.path_len() == Some(0) {
-                return Err(TbsError::PathLength);
-            }
-            if issuer.subject_der() == subject {
-                return Err(TbsError::SubjectOfIssuer);
-            }
-            not_before_s = not_before_s.max(issuer.not_before_s());
-            not_after_s = not_after_s.min(issuer.not_after_s());
+            self.check_against(issuer, not_after_s)?;
         }
         let template = Template {
             algorithm: self.algorithm,
             signer: self.signing_key().key_type(),
             serial: self.serial,
-            issuer: self.issuer.map_or(&subject, |issuer| issuer.subject_der()),
-            not_before_s,
+            issuer: self.issuer.map_or(subject, IssuerCertificate::subject_der),
+            not_before_s: self.not_before_s,
             not_after_s,
-            subject: &subject,
+            subject,
             public_key: self.public_key,
             extensions: self.extensions()?,
         };
@@ -70,24 +68,45 @@ impl<'a> CaCertificate<'a> {
         self.issuer.map_or(self.public_key, IssuerCertificate::public_key)
     }
 
-    pub(super) fn subject_der(&self) -> Result<Vec<u8>, TbsError> {
-        let refused = || TbsError::Subject(self.subject.to_owned());
-        let name = Name::from_str(self.subject).map_err(|_| refused())?;
-        if name.is_empty() {
-            return Err(refused());
+    pub(super) fn subject_key_identifier(&self) -> Vec<u8> {
+        self.key_identifier
+            .map_or_else(|| self.public_key.key_identifier().to_vec(), <[u8]>::to_vec)
+    }
+
+    fn check_against(&self, issuer: &IssuerCertificate, not_after_s: i64) -> Result<(), TbsError> {
+        match (issuer.path_len(), self.path_len) {
+            (Some(0), _) => return Err(TbsError::PathLength),
+            (Some(room), Some(asked)) if asked >= room => {
+                return Err(TbsError::PathLengthOfIssuer { most: room - 1 });
+            }
+            _ => {}
         }
-        Ok(name.to_der()?)
+        if issuer.subject_der() == self.subject.der() {
+            return Err(TbsError::SubjectOfIssuer);
+        }
+        if self.not_before_s < issuer.not_before_s() {
+            return Err(TbsError::IssuerNotYetValid);
+        }
+        if self.not_before_s > issuer.not_after_s() {
+            return Err(TbsError::IssuerExpired);
+        }
+        if not_after_s > issuer.not_after_s() {
+            let days = (issuer.not_after_s() - self.not_before_s + 1) / DAY_S;
+            return Err(TbsError::OutlivesIssuer { days });
+        }
+        Ok(())
     }
 
     fn extensions(&self) -> Result<Vec<Extension>, TbsError> {
-        let own_identifier = self.public_key.key_identifier();
-        let authority = self.issuer.map_or(&own_identifier[..], |ca| ca.subject_key_identifier());
         let mut list = vec![
             extensions::key_usage(extensions::ca_key_usages())?,
             extensions::basic_constraints(Some(self.path_len))?,
-            extensions::subject_key_identifier(self.public_key)?,
-            extensions::authority_key_identifier(authority)?,
+            extensions::subject_key_identifier(&self.subject_key_identifier())?,
         ];
+        // A root's would be its own subjectKeyIdentifier once more (RFC 5280 §4.2.1.1).
+        if let Some(issuer) = self.issuer {
+            list.push(extensions::authority_key_identifier(issuer.subject_key_identifier())?);
+        }
         list.extend(extensions::authority_information(self.authority_information)?);
         if let Some(url) = self.crl_distribution_point {
             list.push(extensions::crl_distribution_point(url)?);

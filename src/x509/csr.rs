@@ -83,18 +83,7 @@ pub(crate) enum CsrError {
 
 impl CertificateRequest {
     pub(crate) fn from_der(der: &[u8]) -> Result<Self, CsrError> {
-        if der.len() > MAX_LENGTH {
-            return Err(CsrError::TooLong);
-        }
-        let request = CertReq::from_der(der).map_err(|_| CsrError::Malformed)?;
-        let spki = request.info.public_key.to_der().map_err(|_| CsrError::Malformed)?;
-        let public_key = PublicKey::from_spki(&spki)?;
-        // Before the signature: a monstrous exponent makes verifying it dear.
-        weak_key::check(&public_key)?;
-        check_signature_algorithm(&request.algorithm)?;
-        if !is_signed_by(der, &public_key)? {
-            return Err(CsrError::Signature);
-        }
+        let (request, public_key) = signed_request(der)?;
         let extensions = requested_extensions(&request)?;
         if let Some(constraints) = value_of(&extensions, BasicConstraints::OID) {
             let constraints = BasicConstraints::from_der(constraints)
@@ -128,6 +117,23 @@ impl CertificateRequest {
     }
 }
 
+/// The request and the key that it holds, which is a strong one and signed it.
+pub(super) fn signed_request(der: &[u8]) -> Result<(CertReq, PublicKey), CsrError> {
+    if der.len() > MAX_LENGTH {
+        return Err(CsrError::TooLong);
+    }
+    let request = CertReq::from_der(der).map_err(|_| CsrError::Malformed)?;
+    let spki = request.info.public_key.to_der().map_err(|_| CsrError::Malformed)?;
+    let public_key = PublicKey::from_spki(&spki)?;
+    // Before the signature: a monstrous exponent makes verifying it dear.
+    weak_key::check(&public_key)?;
+    check_signature_algorithm(&request.algorithm)?;
+    if !is_signed_by(der, &public_key)? {
+        return Err(CsrError::Signature);
+    }
+    Ok((request, public_key))
+}
+
 fn check_signature_algorithm(algorithm: &AlgorithmIdentifierOwned) -> Result<(), CsrError> {
     let oid = algorithm.oid;
     if !SIGNATURE_ALGORITHMS.contains(&oid) {
@@ -157,7 +163,7 @@ fn is_signed_by(der: &[u8], key: &PublicKey) -> Result<bool, CsrError> {
 }
 
 /// The extensions asked for in the extensionRequest attribute (RFC 2985 §5.4.2), each once.
-fn requested_extensions(request: &CertReq) -> Result<Vec<Extension>, CsrError> {
+pub(super) fn requested_extensions(request: &CertReq) -> Result<Vec<Extension>, CsrError> {
     let mut lists = request
         .info
         .attributes
@@ -179,7 +185,7 @@ fn requested_extensions(request: &CertReq) -> Result<Vec<Extension>, CsrError> {
     Ok(extensions)
 }
 
-fn value_of(extensions: &[Extension], oid: ObjectIdentifier) -> Option<&[u8]> {
+pub(super) fn value_of(extensions: &[Extension], oid: ObjectIdentifier) -> Option<&[u8]> {
     let extension = extensions.iter().find(|extension| extension.extn_id == oid)?;
     Some(extension.extn_value.as_bytes())
 }

@@ -15,7 +15,7 @@ use x509_cert::ext::pkix::{
     CrlDistributionPoints, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
 };
 
-use super::algorithm::{KeyType, PublicKey};
+use super::algorithm::KeyType;
 use super::profile::{AuthorityInformation, ExtendedKeyUsage};
 
 type Result<T> = std::result::Result<T, der::Error>;
@@ -30,9 +30,9 @@ pub(super) fn authority_key_identifier(identifier: &[u8]) -> Result<Extension> {
     extension(false, &AuthorityKeyIdentifier { key_identifier, ..Default::default() })
 }
 
-/// RFC 5280 §4.2.1.2, method 1.
-pub(super) fn subject_key_identifier(key: &PublicKey) -> Result<Extension> {
-    extension(false, &SubjectKeyIdentifier(OctetString::new(key.key_identifier())?))
+/// RFC 5280 §4.2.1.2.
+pub(super) fn subject_key_identifier(identifier: &[u8]) -> Result<Extension> {
+    extension(false, &SubjectKeyIdentifier(OctetString::new(identifier)?))
 }
 
 /// RFC 5280 §4.2.1.3.

@@ -22,6 +22,7 @@ pub(crate) struct IssuerCertificate {
     der: Vec<u8>,
     subject_der: Vec<u8>,
     subject: String,
+    issuer: String,
     public_key: PublicKey,
     key_identifier: Vec<u8>,
     not_before_s: i64,
@@ -81,6 +82,7 @@ impl IssuerCertificate {
             der: der.to_vec(),
             subject_der,
             subject: tbs.subject().to_string(),
+            issuer: tbs.issuer().to_string(),
             public_key,
             key_identifier,
             not_before_s: unix_s(tbs.validity().not_before),
@@ -106,6 +108,11 @@ impl IssuerCertificate {
     /// The subject in words (RFC 4514).
     pub(crate) fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// The name of the CA that signed it, in words (RFC 4514).
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {

@@ -4,13 +4,17 @@ pub(crate) mod algorithm;
 pub(crate) mod ca_certificate;
 pub(crate) mod chain;
 pub(crate) mod csr;
+pub(crate) mod description;
 mod extensions;
 pub(crate) mod issuer;
 pub(crate) mod lint;
-mod pem;
+pub(crate) mod path;
+pub(crate) mod pem;
 pub(crate) mod profile;
+pub(crate) mod request;
 pub(crate) mod serial;
 mod signed;
+pub(crate) mod subject;
 pub(crate) mod tbs;
 pub(crate) mod weak_key;
 

@@ -40,13 +40,36 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>, PemError> {
     Ok(blocks)
 }
 
+/// The DER of each PEM block with one of these labels, or `bytes` themselves where they hold no PEM.
+pub(crate) fn ders(bytes: &[u8], labels: &[&str]) -> Result<Vec<Vec<u8>>, PemError> {
+    let text = String::from_utf8_lossy(bytes);
+    let blocks = blocks(&text)?;
+    if blocks.is_empty() {
+        // A SEQUENCE, as certificates and requests are.
+        return Ok(if bytes.first() == Some(&0x30) { vec![bytes.to_vec()] } else { Vec::new() });
+    }
+    let wanted = blocks.into_iter().filter(|block| labels.contains(&block.label.as_str()));
+    Ok(wanted.map(|block| block.der).collect())
+}
+
+/// A CSR as PEM (RFC 7468 §7).
+pub(crate) fn request(der: &[u8]) -> String {
+    let mut text = String::new();
+    push(&mut text, "CERTIFICATE REQUEST", der);
+    text
+}
+
 fn label<'a>(line: &'a str, boundary: &str) -> Option<&'a str> {
     line.strip_prefix(boundary)?.strip_suffix("-----")
 }
 
 /// Appends a CERTIFICATE block: lines of 64 characters, LF, a newline at the end (RFC 7468 §2).
 pub(super) fn push_certificate(text: &mut String, der: &[u8]) {
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
+    push(text, "CERTIFICATE", der);
+}
+
+fn push(text: &mut String, label: &str, der: &[u8]) {
+    text.push_str(&format!("-----BEGIN {label}-----\n"));
     let mut rest = &*STANDARD.encode(der);
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(64));
@@ -54,7 +77,7 @@ pub(super) fn push_certificate(text: &mut String, der: &[u8]) {
         text.push('\n');
         rest = after;
     }
-    text.push_str("-----END CERTIFICATE-----\n");
+    text.push_str(&format!("-----END {label}-----\n"));
 }
 
 #[cfg(test)]

@@ -59,10 +59,15 @@ pub(crate) enum TbsError {
     Validity,
     #[error("the CA may not issue CA certificates: its path length is 0")]
     PathLength,
+    #[error(
+        "the issuer's path length leaves the new CA one of {most} at most, for the CAs below the new \
+         one"
+    )]
+    PathLengthOfIssuer { most: u8 },
+    #[error("the new CA's certificate would outlive its issuer's, which has {days} days left")]
+    OutlivesIssuer { days: i64 },
     #[error("the new CA would have the name of its issuer, and no client could tell the two apart")]
     SubjectOfIssuer,
-    #[error("{0:?} is not a distinguished name (RFC 4514)")]
-    Subject(String),
     #[error("the certificate cannot be written: {0}")]
     Der(#[from] der::Error),
 }
@@ -114,7 +119,7 @@ impl Leaf<'_> {
             vec![extensions::key_usage(extensions::leaf_key_usages(self.public_key.key_type()))?];
         list.extend(extensions::extended_key_usage(self.profile.extended_key_usage)?);
         list.push(extensions::basic_constraints(None)?);
-        list.push(extensions::subject_key_identifier(self.public_key)?);
+        list.push(extensions::subject_key_identifier(&self.public_key.key_identifier())?);
         list.push(extensions::authority_key_identifier(self.issuer.subject_key_identifier())?);
         list.extend(extensions::authority_information(&self.profile.authority_information)?);
         list.push(extensions::subject_alt_name(

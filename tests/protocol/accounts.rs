@@ -82,10 +82,10 @@ async fn an_account_is_read_updated_and_deactivated_by_itself_alone() {
     let order = client.order(&["a.test"]).await.url;
     let gone = client.post(&url, &json!({ "status": "deactivated" })).await.expect(200);
     assert_eq!(gone.json()["status"], "deactivated");
-    client.post_as_get(&url).await.expect_problem(403, "unauthorized");
-    client.post_as_get(&order).await.expect_problem(403, "unauthorized");
-    client.new_order(&["a.test"]).await.expect_problem(403, "unauthorized");
-    client.new_account(&json!({})).await.expect_problem(403, "unauthorized");
+    client.post_as_get(&url).await.expect_problem(401, "unauthorized");
+    client.post_as_get(&order).await.expect_problem(401, "unauthorized");
+    client.new_order(&["a.test"]).await.expect_problem(401, "unauthorized");
+    client.new_account(&json!({})).await.expect_problem(401, "unauthorized");
 }
 
 #[tokio::test]

@@ -183,7 +183,9 @@ async fn find_account(acme: &Acme, resource: &Resource, kid: &str) -> Result<Acc
     match account.status() {
         AccountStatus::Valid => Ok(account),
         AccountStatus::Deactivated => {
-            Err(Problem::new(ProblemType::Unauthorized, "the account was deactivated").into())
+            let problem = Problem::new(ProblemType::Unauthorized, "the account was deactivated");
+            // RFC 8555 §7.3.6.
+            Err(problem.with_status(401).into())
         }
     }
 }

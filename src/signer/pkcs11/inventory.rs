@@ -5,9 +5,9 @@ use std::path::Path;
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::Error;
-use cryptoki::object::{Attribute, AttributeType, KeyType as CkKeyType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType, KeyType as CkKeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use cryptoki::slot::{Limit, Slot};
+use cryptoki::slot::{Limit, Slot, TokenInfo};
 
 use super::OpenError;
 use super::key::hex;
@@ -24,7 +24,7 @@ pub(crate) struct SlotEntry {
 }
 
 /// A token's `CK_TOKEN_INFO` (PKCS#11 v3.1 §3.3), as far as kipuka asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TokenEntry {
     pub(crate) label: String,
     pub(crate) manufacturer: String,
@@ -38,6 +38,21 @@ pub(crate) struct TokenEntry {
     pub(crate) user_pin_locked: bool,
     /// How many sessions one application may have; `None` where there is no limit to speak of.
     pub(crate) max_sessions: Option<u64>,
+    /// The flags that are set, in the words of pkcs11-tool.
+    pub(crate) flags: Vec<&'static str>,
+    pub(crate) hardware_version: String,
+    pub(crate) firmware_version: String,
+    /// The shortest and the longest PIN, in bytes.
+    pub(crate) pin_length: (usize, usize),
+}
+
+/// A library's `CK_INFO` (PKCS#11 v3.1 §3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LibraryEntry {
+    pub(crate) manufacturer: String,
+    pub(crate) description: String,
+    pub(crate) version: String,
+    pub(crate) cryptoki_version: String,
 }
 
 /// A private or public key on a token.
@@ -58,6 +73,18 @@ pub(crate) fn slots(library: &Path) -> Result<Vec<SlotEntry>, OpenError> {
     let module = Module::load(library)?;
     let inside = module.enter()?;
     Ok(slots_of(&inside)?)
+}
+
+/// What the library at `library` says of itself. Blocking.
+pub(crate) fn library(library: &Path) -> Result<LibraryEntry, OpenError> {
+    let module = Module::load(library)?;
+    let info = module.enter()?.get_library_info().map_err(Fault::from)?;
+    Ok(LibraryEntry {
+        manufacturer: info.manufacturer_id().to_owned(),
+        description: info.library_description().to_owned(),
+        version: info.library_version().to_string(),
+        cryptoki_version: info.cryptoki_version().to_string(),
+    })
 }
 
 pub(super) fn slots_of(context: &Pkcs11) -> Result<Vec<SlotEntry>, Fault> {
@@ -107,23 +134,42 @@ fn token_in(context: &Pkcs11, slot: Slot) -> Option<TokenEntry> {
             Limit::Max(count) => Some(count),
             Limit::Infinite | Limit::Unavailable => None,
         },
+        flags: flags(&info),
+        hardware_version: info.hardware_version().to_string(),
+        firmware_version: info.firmware_version().to_string(),
+        pin_length: (info.min_pin_length(), info.max_pin_length()),
     })
+}
+
+fn flags(info: &TokenInfo) -> Vec<&'static str> {
+    let flags = [
+        (info.login_required(), "login required"),
+        (info.protected_authentication_path(), "PIN pad present"),
+        (info.rng(), "rng"),
+        (info.error_state(), "token in an error state"),
+        (info.so_pin_count_low(), "SO PIN count low"),
+        (info.so_pin_final_try(), "final SO PIN try"),
+        (info.so_pin_locked(), "SO PIN locked"),
+        (info.so_pin_to_be_changed(), "SO PIN to be changed"),
+        (info.token_initialized(), "token initialized"),
+        (info.user_pin_initialized(), "PIN initialized"),
+        (info.user_pin_count_low(), "user PIN count low"),
+        (info.user_pin_final_try(), "final user PIN try"),
+        (info.user_pin_locked(), "user PIN locked"),
+        (info.user_pin_to_be_changed(), "user PIN to be changed"),
+        (info.write_protected(), "readonly"),
+    ];
+    flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
 }
 
 /// A token that answered, but not in PKCS#11's words: openCryptoki 3.8 gives its clock another form.
 /// It can be named by its slot; the rest is what most tokens are.
 fn unreadable() -> TokenEntry {
     TokenEntry {
-        label: String::new(),
-        manufacturer: String::new(),
-        model: String::new(),
-        serial_number: String::new(),
         initialized: true,
         user_pin_initialized: true,
         login_required: true,
-        protected_authentication_path: false,
-        user_pin_locked: false,
-        max_sessions: None,
+        ..TokenEntry::default()
     }
 }
 
@@ -132,30 +178,41 @@ pub(super) fn keys_in(session: &Session) -> Result<Vec<KeyEntry>, Fault> {
     let mut keys = Vec::new();
     for (class, private) in [(ObjectClass::PRIVATE_KEY, true), (ObjectClass::PUBLIC_KEY, false)] {
         for object in session.find_objects(&[Attribute::Class(class)])? {
-            let mut key =
-                KeyEntry { id: Vec::new(), label: String::new(), key_type: String::new(), private };
-            for wanted in [AttributeType::Id, AttributeType::Label, AttributeType::KeyType] {
-                // Asked one by one: an attribute that a token cannot show must not hide the rest.
-                match session.get_attributes(object, &[wanted]).unwrap_or_default().pop() {
-                    Some(Attribute::Id(id)) => key.id = id,
-                    Some(Attribute::Label(label)) => {
-                        key.label = String::from_utf8_lossy(&label).into_owned();
-                    }
-                    Some(Attribute::KeyType(kind)) => {
-                        key.key_type = match kind {
-                            CkKeyType::RSA => "RSA".to_owned(),
-                            CkKeyType::EC => "EC".to_owned(),
-                            other => other.to_string(),
-                        };
-                    }
-                    _ => {}
-                }
-            }
-            keys.push(key);
+            keys.push(entry_of(session, object, private));
         }
     }
-    keys.sort_by(|one, other| (&one.id, !one.private).cmp(&(&other.id, !other.private)));
+    keys.sort_by(|one, other| one.place().cmp(&other.place()));
     Ok(keys)
+}
+
+pub(super) fn entry_of(session: &Session, object: ObjectHandle, private: bool) -> KeyEntry {
+    let mut key =
+        KeyEntry { id: Vec::new(), label: String::new(), key_type: String::new(), private };
+    for wanted in [AttributeType::Id, AttributeType::Label, AttributeType::KeyType] {
+        // Asked one by one: an attribute that a token cannot show must not hide the rest.
+        match session.get_attributes(object, &[wanted]).unwrap_or_default().pop() {
+            Some(Attribute::Id(id)) => key.id = id,
+            Some(Attribute::Label(label)) => {
+                key.label = String::from_utf8_lossy(&label).into_owned();
+            }
+            Some(Attribute::KeyType(kind)) => {
+                key.key_type = match kind {
+                    CkKeyType::RSA => "RSA".to_owned(),
+                    CkKeyType::EC => "EC".to_owned(),
+                    other => other.to_string(),
+                };
+            }
+            _ => {}
+        }
+    }
+    key
+}
+
+impl KeyEntry {
+    /// Where it stands in a list: by `CKA_ID`, private before public.
+    pub(super) fn place(&self) -> (&[u8], bool) {
+        (&self.id, !self.private)
+    }
 }
 
 impl fmt::Display for SlotEntry {

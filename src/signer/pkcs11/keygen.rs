@@ -174,6 +174,33 @@ impl From<Fault> for KeygenError {
     }
 }
 
+/// Whether the token can make such a key under this `CKA_ID`, as far as can be told without making
+/// it; with what it says of the mechanism. Blocking.
+pub(crate) fn check(
+    token: &Token,
+    spec: KeySpec,
+    cka_id: &[u8],
+) -> Result<Option<MechanismInfo>, KeygenError> {
+    if cka_id.is_empty() {
+        return Err(KeygenError::EmptyId);
+    }
+    token.access.with_management(|lent| {
+        let present: Vec<KeyEntry> = keys_in(lent)?;
+        if present.iter().any(|key| key.id == cka_id) {
+            let present = Listing(&present).to_string();
+            return Err(KeygenError::IdInUse { id: hex(cka_id), present });
+        }
+        let (mechanism, name) = spec.mechanism();
+        let (context, slot) = (lent.context, lent.place.slot);
+        let offered = context.get_mechanism_list(slot).map_err(Fault::from)?;
+        if !offered.contains(&mechanism.mechanism_type()) {
+            let token = lent.place.entry.label.clone();
+            return Err(KeygenError::NoMechanism { token, spec, mechanism: name });
+        }
+        Ok(context.get_mechanism_info(slot, mechanism.mechanism_type()).ok())
+    })
+}
+
 /// Makes a key pair on `token` under a `CKA_ID` that no key has yet, and returns its public half.
 /// Blocking: RSA 4096 can take minutes on a small token.
 pub(crate) fn generate(
@@ -182,32 +209,15 @@ pub(crate) fn generate(
     cka_id: &[u8],
     label: &str,
 ) -> Result<PublicKey, KeygenError> {
-    if cka_id.is_empty() {
-        return Err(KeygenError::EmptyId);
-    }
-    let session = token.access.open_read_write()?;
-    let present: Vec<KeyEntry> = keys_in(&session)?;
-    if present.iter().any(|key| key.id == cka_id) {
-        let present = Listing(&present).to_string();
-        return Err(KeygenError::IdInUse { id: hex(cka_id), present });
-    }
+    let info = check(token, spec, cka_id)?;
     let (mechanism, name) = spec.mechanism();
-    let info = token.access.with_management(|lent| {
-        let (context, slot) = (lent.context, lent.place.slot);
-        let offered = context.get_mechanism_list(slot).map_err(Fault::from)?;
-        let info = || context.get_mechanism_info(slot, mechanism.mechanism_type());
-        Ok::<_, OpenError>(offered.contains(&mechanism.mechanism_type()).then(info))
-    })?;
-    let Some(info) = info else {
-        let token = token.label().to_owned();
-        return Err(KeygenError::NoMechanism { token, spec, mechanism: name });
-    };
+    let session = token.access.open_read_write()?;
     // Without a login there are no private objects (PKCS#11 v3.1 §5.7.1): a token that needs none
     // guards its keys by other means.
     let state = session.get_session_info().map_err(Fault::from)?.session_state();
     let (public, private) = templates(cka_id, label, state == SessionState::RwUser);
     let private = make(&session, spec, &mechanism, &public, &private).map_err(|fault| {
-        let range = info.ok().filter(|info| !spec.is_in_range(info));
+        let range = info.filter(|info| !spec.is_in_range(info));
         match range {
             Some(info) => KeygenError::Size {
                 token: token.label().to_owned(),

@@ -22,6 +22,7 @@ use module::lock;
 use recovery::{Fault, Remedy};
 
 mod access;
+pub(crate) mod attributes;
 mod circuit;
 pub(crate) mod init;
 pub(crate) mod inventory;

@@ -187,15 +187,10 @@ pub(super) mod tests {
     pub(in crate::signer::pkcs11) fn token(label: &str) -> TokenEntry {
         TokenEntry {
             label: label.to_owned(),
-            manufacturer: String::new(),
-            model: String::new(),
-            serial_number: String::new(),
             initialized: true,
             user_pin_initialized: true,
             login_required: true,
-            protected_authentication_path: false,
-            user_pin_locked: false,
-            max_sessions: None,
+            ..TokenEntry::default()
         }
     }
 

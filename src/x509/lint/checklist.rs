@@ -25,7 +25,11 @@ pub(super) struct Checklist<'a> {
 
 impl<'a> Checklist<'a> {
     pub(super) fn new(tbs: &'a TbsCertificateInner) -> Self {
-        let unread: Vec<_> = tbs.extensions().into_iter().flatten().collect();
+        Self::over(tbs.extensions().into_iter().flatten())
+    }
+
+    pub(super) fn over(extensions: impl Iterator<Item = &'a Extension>) -> Self {
+        let unread: Vec<_> = extensions.collect();
         let mut seen = BTreeSet::new();
         let second = unread.iter().filter(|extension| !seen.insert(extension.extn_id));
         let errors =

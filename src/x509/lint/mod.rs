@@ -5,6 +5,9 @@
 
 mod checklist;
 mod host_name;
+mod request;
+
+pub(crate) use request::{LintedRequest, lint_request};
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -96,6 +99,7 @@ pub(crate) fn lint(tbs_der: Vec<u8>, expected: &Leaf<'_>) -> Result<LintedTbs, V
         algorithm: expected.algorithm,
         serial: expected.serial,
         public_key: expected.public_key,
+        key_identifier: expected.public_key.key_identifier().to_vec(),
         issuer: Some(expected.issuer),
         issuer_der: expected.issuer.subject_der(),
         signing_key: expected.issuer.public_key(),
@@ -126,18 +130,19 @@ pub(crate) fn lint_ca(
 ) -> Result<LintedTbs, Vec<LintError>> {
     let tbs = parse(&tbs_der)?;
     let mut list = Checklist::new(&tbs);
-    let subject = expected.subject_der().map_err(|_| vec![LintError::Subject])?;
+    let subject = expected.subject.der();
     let common = Common {
         algorithm: expected.algorithm,
         serial: expected.serial,
         public_key: expected.public_key,
+        key_identifier: expected.subject_key_identifier(),
         issuer: expected.issuer,
-        issuer_der: expected.issuer.map_or(&subject, |issuer| issuer.subject_der()),
+        issuer_der: expected.issuer.map_or(subject, IssuerCertificate::subject_der),
         signing_key: expected.signing_key(),
         validity_s: expected.validity_s,
     };
     common.check(&tbs, &tbs_der, &mut list);
-    list.require(tbs.subject().to_der().as_ref() == Ok(&subject), LintError::Subject);
+    list.require(tbs.subject().to_der().as_deref() == Ok(subject), LintError::Subject);
     list.key_usage(KeyUsages::DigitalSignature | KeyUsages::KeyCertSign | KeyUsages::CRLSign);
     list.basic_constraints(true, expected.path_len);
     list.crl_distribution_point(expected.crl_distribution_point);
@@ -180,6 +185,7 @@ struct Common<'a> {
     algorithm: SignatureAlgorithm,
     serial: Serial,
     public_key: &'a PublicKey,
+    key_identifier: Vec<u8>,
     issuer: Option<&'a IssuerCertificate>,
     issuer_der: &'a [u8],
     signing_key: &'a PublicKey,
@@ -221,11 +227,11 @@ impl Common<'_> {
             tbs.issuer_unique_id().is_none() && tbs.subject_unique_id().is_none(),
             LintError::UniqueIdentifier,
         );
-        list.subject_key_identifier(&self.public_key.key_identifier());
-        let own_identifier = self.public_key.key_identifier();
-        list.authority_key_identifier(
-            self.issuer.map_or(&own_identifier[..], |issuer| issuer.subject_key_identifier()),
-        );
+        list.subject_key_identifier(&self.key_identifier);
+        // A root has none: whatever is not asked for must not be there.
+        if let Some(issuer) = self.issuer {
+            list.authority_key_identifier(issuer.subject_key_identifier());
+        }
     }
 
     /// The one place that makes a [`LintedTbs`].

@@ -126,10 +126,11 @@ fn a_ca_below_more_cas_than_allowed_is_refused() {
     let request = CaCertificate {
         issuer: Some(middle.chain.issuer()),
         algorithm: keys[1].algorithm(),
-        subject: "CN=Lowest",
+        subject: &subject("CN=Lowest"),
         path_len: None,
         serial: serial(3),
         public_key: &keys[2].public,
+        key_identifier: None,
         not_before_s: NOW_S,
         validity_s: DAY_S,
         crl_distribution_point: None,

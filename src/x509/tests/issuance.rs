@@ -9,6 +9,7 @@ use openssl::x509::verify::X509VerifyParam;
 use openssl::x509::{X509, X509PurposeId, X509StoreContext};
 
 use super::*;
+use crate::x509::description::Description;
 use crate::x509::lint::AssembleError;
 use crate::x509::profile::ExtendedKeyUsage;
 use crate::x509::tbs::TbsError;
@@ -169,10 +170,11 @@ fn dates_from_2050_on_are_generalized_time() {
         let request = CaCertificate {
             issuer: None,
             algorithm: key.algorithm(),
-            subject: "CN=Long",
+            subject: &subject("CN=Long"),
             path_len: None,
             serial: serial(2),
             public_key: &key.public,
+            key_identifier: None,
             not_before_s: NOW_S,
             validity_s: end - NOW_S + 1,
             crl_distribution_point: None,
@@ -275,16 +277,17 @@ fn an_algorithm_that_the_cas_key_cannot_do_is_refused() {
 
 #[test]
 fn a_ca_may_not_go_below_its_path_length_nor_take_its_issuers_name() {
-    let (root, issuing) = (Key::p256(), Key::p256());
+    let (root, issuing, key) = (Key::p256(), Key::p256(), Key::p256());
     let ca = Ca::below_root(&root, &issuing);
     let nowhere = AuthorityInformation::default();
     let request = CaCertificate {
         issuer: Some(ca.chain.issuer()),
         algorithm: issuing.algorithm(),
-        subject: "CN=Too Deep",
+        subject: &subject("CN=Too Deep"),
         path_len: Some(0),
         serial: serial(2),
-        public_key: &root.public,
+        public_key: &key.public,
+        key_identifier: None,
         not_before_s: NOW_S,
         validity_s: DAY_S,
         crl_distribution_point: None,
@@ -293,12 +296,84 @@ fn a_ca_may_not_go_below_its_path_length_nor_take_its_issuers_name() {
     assert_eq!(request.tbs(), Err(TbsError::PathLength));
     let root = Ca::root(&root);
     let below_root = CaCertificate { issuer: Some(root.chain.issuer()), ..request };
-    let namesake = CaCertificate { subject: "CN=Test Root,O=kipuka", ..below_root };
-    assert_eq!(namesake.tbs(), Err(TbsError::SubjectOfIssuer));
-    for subject in ["", "Test Root", "XX=a"] {
-        let refused = CaCertificate { subject, ..below_root }.tbs();
-        assert_eq!(refused, Err(TbsError::Subject(subject.to_owned())));
+    let refused = |request: CaCertificate<'_>| request.tbs().unwrap_err();
+    let namesake = subject("CN=Test Root,O=kipuka");
+    assert_eq!(
+        refused(CaCertificate { subject: &namesake, ..below_root }),
+        TbsError::SubjectOfIssuer
+    );
+    let path_len = Some(1);
+    assert_eq!(
+        refused(CaCertificate { path_len, ..below_root }),
+        TbsError::PathLengthOfIssuer { most: 0 }
+    );
+}
+
+#[test]
+fn a_ca_may_not_outlive_its_issuer_nor_begin_outside_its_time() {
+    let (root_key, key) = (Key::p256(), Key::p256());
+    let root = Ca::root(&root_key);
+    let (begin, end) = (root.chain.issuer().not_before_s(), root.chain.issuer().not_after_s());
+    let nowhere = AuthorityInformation::default();
+    let request = CaCertificate {
+        issuer: Some(root.chain.issuer()),
+        algorithm: root_key.algorithm(),
+        subject: &subject("CN=Below"),
+        path_len: Some(0),
+        serial: serial(2),
+        public_key: &key.public,
+        key_identifier: None,
+        not_before_s: end - DAY_S,
+        validity_s: DAY_S + 1,
+        crl_distribution_point: None,
+        authority_information: &nowhere,
+    };
+    assert_eq!(request.tbs().unwrap().not_after_s, end, "to the issuer's last second");
+    for (not_before_s, validity_s, error) in [
+        (end - DAY_S, DAY_S + 2, TbsError::OutlivesIssuer { days: 1 }),
+        (begin, i64::MAX, TbsError::OutlivesIssuer { days: 3650 }),
+        (begin - 1, DAY_S, TbsError::IssuerNotYetValid),
+        (end + 1, DAY_S, TbsError::IssuerExpired),
+    ] {
+        let request = CaCertificate { not_before_s, validity_s, ..request };
+        assert_eq!(request.tbs(), Err(error), "{not_before_s} {validity_s}");
     }
-    let late = CaCertificate { validity_s: i64::MAX, ..below_root }.tbs().unwrap();
-    assert_eq!(late.not_after_s, root.chain.issuer().not_after_s(), "within its issuer");
+}
+
+#[test]
+fn a_root_has_no_authority_key_identifier_and_a_ca_below_it_has_its() {
+    let (root_key, key) = (Key::p256(), Key::p256());
+    let root = Ca::root(&root_key);
+    let of = |der| Description::of(der).unwrap();
+    let description = of(root.chain.issuer().der());
+    assert_eq!(description.authority_key_identifier, None);
+    let identifier = description.subject_key_identifier;
+    assert_eq!(identifier, Some(root_key.public.key_identifier_hex()));
+    let below = Ca::below_root(&root_key, &key);
+    assert_eq!(of(below.chain.issuer().der()).authority_key_identifier, identifier);
+}
+
+#[test]
+fn a_second_certificate_keeps_the_first_ones_key_identifier() {
+    let (root_key, key) = (Key::p256(), Key::p256());
+    let root = Ca::root(&root_key);
+    let nowhere = AuthorityInformation::default();
+    let request = CaCertificate {
+        issuer: Some(root.chain.issuer()),
+        algorithm: root_key.algorithm(),
+        subject: &subject("CN=Crossed"),
+        path_len: None,
+        serial: serial(2),
+        public_key: &key.public,
+        key_identifier: Some(b"as it was"),
+        not_before_s: NOW_S,
+        validity_s: DAY_S,
+        crl_distribution_point: None,
+        authority_information: &nowhere,
+    };
+    let der = root_key.certify(lint_ca(request.tbs().unwrap().der, &request).unwrap());
+    let crossed = IssuerCertificate::from_der(&der).unwrap();
+    assert_eq!(crossed.subject_key_identifier(), b"as it was");
+    let other = CaCertificate { key_identifier: None, ..request };
+    assert!(lint_ca(request.tbs().unwrap().der, &other).is_err());
 }

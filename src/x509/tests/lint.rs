@@ -273,7 +273,7 @@ fn each_altered_field_of_a_leaf_is_caught() {
         ),
         (
             "another key's identifier",
-            |tbs| tbs.put(extensions::subject_key_identifier(&Key::p256().public).unwrap()),
+            |tbs| tbs.put(extensions::subject_key_identifier(&[7; 20]).unwrap()),
             E::Extension("subjectKeyIdentifier"),
         ),
         (
@@ -392,10 +392,11 @@ fn each_altered_field_of_a_ca_certificate_is_caught() {
     let request = CaCertificate {
         issuer: Some(root.chain.issuer()),
         algorithm: root_key.algorithm(),
-        subject: "CN=New CA",
+        subject: &subject("CN=New CA"),
         path_len: Some(0),
         serial: serial(5),
         public_key: &key.public,
+        key_identifier: None,
         not_before_s: NOW_S,
         validity_s: 365 * DAY_S,
         crl_distribution_point: None,

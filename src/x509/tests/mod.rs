@@ -5,6 +5,8 @@ mod chain;
 mod csr;
 mod issuance;
 mod lint;
+mod path;
+mod request;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use super::issuer::IssuerCertificate;
 use super::lint::{LintedTbs, lint, lint_ca};
 use super::profile::{AuthorityInformation, Profile};
 use super::serial::Serial;
+use super::subject::Subject;
 use super::tbs::Leaf;
 
 /// In 2027. OpenSSL is told to judge as of then.
@@ -144,6 +147,10 @@ pub(super) fn serial(byte: u8) -> Serial {
     Serial::from_entropy([byte; 20])
 }
 
+pub(super) fn subject(text: &str) -> Subject {
+    text.parse().unwrap()
+}
+
 /// A CA certificate over ten years, as `issuer` signs it; `None` signs itself.
 pub(super) fn ca(subject: &str, key: &Key, path_len: Option<u8>, issuer: Option<&Ca>) -> Ca {
     let signer = issuer.map_or(key, |issuer| &issuer.key);
@@ -151,10 +158,11 @@ pub(super) fn ca(subject: &str, key: &Key, path_len: Option<u8>, issuer: Option<
     let request = CaCertificate {
         issuer: issuer.map(|issuer| issuer.chain.issuer()),
         algorithm: signer.algorithm(),
-        subject,
+        subject: &self::subject(subject),
         path_len,
         serial: serial(9),
         public_key: &key.public,
+        key_identifier: None,
         not_before_s: NOW_S - DAY_S,
         validity_s: 3650 * DAY_S,
         crl_distribution_point: None,
