@@ -1,17 +1,27 @@
-//! The functions that kipuka calls, each with the faults around it; all others are the real module's.
+//! The functions that are not just passed on, and what is asked of the real module besides.
 
+#![expect(non_snake_case, reason = "the functions have PKCS#11's own names")]
+
+use std::ffi::c_void;
+use std::path::Path;
 use std::ptr::null_mut;
-use std::sync::OnceLock;
 
 use cryptoki_sys::*;
 
-use crate::rules::Kind;
-use crate::state::{State, state};
+use crate::counters::Function;
+use crate::rules::Fault;
+use crate::state::{Entered, State, Target, state};
+use crate::table::counted;
+
+/// Loads a library.
+pub fn open(path: &Path) -> Option<Pkcs11> {
+    // SAFETY: it is a PKCS#11 module, whose initialisers are made to run at any time.
+    unsafe { Pkcs11::new(path) }.ok()
+}
 
 /// Loads the real module.
-pub fn load(path: &str) -> Option<CK_FUNCTION_LIST> {
-    // SAFETY: it is a PKCS#11 module, whose initialisers are made to run at any time.
-    let library = unsafe { Pkcs11::new(path) }.ok()?;
+pub fn load(path: &Path) -> Option<CK_FUNCTION_LIST> {
+    let library = open(path)?;
     let mut list = null_mut();
     // SAFETY: the pointer is to a place on our stack.
     let answer = unsafe { library.C_GetFunctionList(&raw mut list) };
@@ -24,157 +34,121 @@ pub fn load(path: &str) -> Option<CK_FUNCTION_LIST> {
     Some(unsafe { *list })
 }
 
-/// The real module's table, with these in the place of its own.
-pub fn table() -> Option<&'static CK_FUNCTION_LIST> {
-    static TABLE: OnceLock<Option<CK_FUNCTION_LIST>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| {
-        Some(CK_FUNCTION_LIST {
-            C_GetFunctionList: Some(crate::C_GetFunctionList),
-            C_Initialize: Some(initialize),
-            C_Finalize: Some(finalize),
-            C_GetSlotList: Some(get_slot_list),
-            C_GetTokenInfo: Some(get_token_info),
-            C_GetMechanismList: Some(get_mechanism_list),
-            C_GetMechanismInfo: Some(get_mechanism_info),
-            C_OpenSession: Some(open_session),
-            C_CloseSession: Some(close_session),
-            C_GetSessionInfo: Some(get_session_info),
-            C_Login: Some(login),
-            C_FindObjectsInit: Some(find_objects_init),
-            C_FindObjects: Some(find_objects),
-            C_FindObjectsFinal: Some(find_objects_final),
-            C_GetAttributeValue: Some(get_attribute_value),
-            C_SignInit: Some(sign_init),
-            C_Sign: Some(sign),
-            ..state()?.real
-        })
-    });
-    table.as_ref()
+/// Closes what is open in a slot, without the caller's knowledge.
+pub fn close_all(real: &CK_FUNCTION_LIST, slot: CK_SLOT_ID) {
+    if let Some(close_all) = real.C_CloseAllSessions {
+        // SAFETY: it takes no pointer; a slot that is not there is refused.
+        unsafe { close_all(slot) };
+    }
 }
 
-/// Closes what is open in these slots, without the caller's knowledge.
-pub fn close_all(real: &CK_FUNCTION_LIST, slots: &[CK_SLOT_ID]) {
-    for slot in slots {
-        if let Some(close) = real.C_CloseAllSessions {
-            // SAFETY: it takes no pointer; a slot that is not there is refused.
-            unsafe { close(*slot) };
+/// Ends the login in a slot, without the caller's knowledge.
+pub fn log_out(real: &CK_FUNCTION_LIST, slot: CK_SLOT_ID) {
+    let (Some(open), Some(log_out), Some(close)) =
+        (real.C_OpenSession, real.C_Logout, real.C_CloseSession)
+    else {
+        return;
+    };
+    let mut session = 0;
+    // SAFETY: the pointers are null, which is allowed, or to a place on our stack.
+    unsafe {
+        if open(slot, CKF_SERIAL_SESSION, null_mut(), None, &raw mut session) == CKR_OK {
+            log_out(session);
+            close(session);
         }
     }
 }
 
 /// Runs `call` of the real module between the faults.
-fn around(
-    function: &'static str,
-    slot: Option<CK_SLOT_ID>,
-    session: Option<CK_SESSION_HANDLE>,
-    call: impl FnOnce(&'static State) -> CK_RV,
+pub fn around(
+    function: &'static Function,
+    target: Target,
+    call: impl FnOnce(&'static State, &Entered) -> CK_RV,
 ) -> CK_RV {
     let Some(state) = state() else { return CKR_GENERAL_ERROR };
-    match state.enter(function, slot, session) {
-        Ok(()) => {
-            let answer = call(state);
-            state.leave(function, session);
-            answer
-        }
+    match state.enter(function, target) {
+        Ok(entered) => call(state, &entered),
         Err(answer) => answer,
     }
 }
 
-/// A function that is passed on as it is; with its first argument as the session or the slot.
-macro_rules! forward {
-    ($rust:ident, $name:ident, session, ($($arg:ident: $kind:ty),*)) => {
-        unsafe extern "C" fn $rust(session: CK_SESSION_HANDLE, $($arg: $kind),*) -> CK_RV {
-            around(stringify!($name), None, Some(session), |state| match state.real.$name {
-                // SAFETY: the caller's arguments, on the caller's promise.
-                Some(real) => unsafe { real(session, $($arg),*) },
-                None => CKR_FUNCTION_NOT_SUPPORTED,
-            })
-        }
-    };
-    ($rust:ident, $name:ident, slot, ($($arg:ident: $kind:ty),*)) => {
-        unsafe extern "C" fn $rust(slot: CK_SLOT_ID, $($arg: $kind),*) -> CK_RV {
-            around(stringify!($name), Some(slot), None, |state| match state.real.$name {
-                // SAFETY: the caller's arguments, on the caller's promise.
-                Some(real) => unsafe { real(slot, $($arg),*) },
-                None => CKR_FUNCTION_NOT_SUPPORTED,
-            })
-        }
-    };
-}
-
-forward!(get_token_info, C_GetTokenInfo, slot, (info: *mut CK_TOKEN_INFO));
-forward!(get_mechanism_list, C_GetMechanismList, slot, (list: *mut CK_MECHANISM_TYPE, count: *mut CK_ULONG));
-forward!(get_mechanism_info, C_GetMechanismInfo, slot, (kind: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO));
-forward!(get_session_info, C_GetSessionInfo, session, (info: *mut CK_SESSION_INFO));
-forward!(login, C_Login, session, (user: CK_USER_TYPE, pin: *mut CK_UTF8CHAR, length: CK_ULONG));
-forward!(find_objects_init, C_FindObjectsInit, session, (template: *mut CK_ATTRIBUTE, count: CK_ULONG));
-forward!(find_objects, C_FindObjects, session, (objects: *mut CK_OBJECT_HANDLE, most: CK_ULONG, count: *mut CK_ULONG));
-forward!(find_objects_final, C_FindObjectsFinal, session, ());
-forward!(get_attribute_value, C_GetAttributeValue, session, (object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG));
-forward!(close, C_CloseSession, session, ());
-
-unsafe extern "C" fn close_session(session: CK_SESSION_HANDLE) -> CK_RV {
-    // SAFETY: it takes no pointer.
-    let answer = unsafe { close(session) };
-    if let Some(state) = state() {
-        state.lock().sessions.remove(&session);
-    }
-    answer
-}
-
-unsafe extern "C" fn initialize(arguments: *mut std::ffi::c_void) -> CK_RV {
-    around("C_Initialize", None, None, |state| {
+pub unsafe extern "C" fn C_Initialize(arguments: *mut c_void) -> CK_RV {
+    let Some(state) = state() else { return CKR_GENERAL_ERROR };
+    state.alone(&counted::C_Initialize, || {
         let Some(real) = state.real.C_Initialize else { return CKR_FUNCTION_NOT_SUPPORTED };
         // SAFETY: the caller's argument, on the caller's promise.
         let answer = unsafe { real(arguments) };
-        remember_labels(state);
+        // Another copy of this module may have initialised it.
+        if matches!(answer, CKR_OK | CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+            // So that rules can name a token while it is away.
+            for slot in real_slots(state, CK_TRUE) {
+                let mut info = CK_TOKEN_INFO::default();
+                // SAFETY: the pointer is to a place on our stack.
+                unsafe { token_info(state, slot, &raw mut info) };
+            }
+            let (rules, mut tokens) = (state.rules(), state.tokens_mut());
+            tokens.show_all();
+            if rules.sticky() {
+                tokens.hide(|label| rules.vanished(label));
+            }
+        }
         answer
     })
 }
 
-unsafe extern "C" fn finalize(reserved: *mut std::ffi::c_void) -> CK_RV {
+pub unsafe extern "C" fn C_Finalize(reserved: *mut c_void) -> CK_RV {
     let Some(state) = state() else { return CKR_GENERAL_ERROR };
-    state.lock().finalized();
-    around("C_Finalize", None, None, |state| match state.real.C_Finalize {
-        // SAFETY: the caller's argument, on the caller's promise.
-        Some(real) => unsafe { real(reserved) },
-        None => CKR_FUNCTION_NOT_SUPPORTED,
+    state.finalizing(|| {
+        state.alone(&counted::C_Finalize, || {
+            let Some(real) = state.real.C_Finalize else { return CKR_FUNCTION_NOT_SUPPORTED };
+            // SAFETY: the caller's argument, on the caller's promise.
+            let answer = unsafe { real(reserved) };
+            if answer == CKR_OK {
+                state.tokens_mut().finalized();
+            }
+            answer
+        })
     })
-}
-
-/// Which token is in which slot, so that rules can name it while it is away.
-fn remember_labels(state: &State) {
-    for slot in real_slots(state, CK_TRUE) {
-        let Some(real) = state.real.C_GetTokenInfo else { return };
-        let mut info = CK_TOKEN_INFO::default();
-        // SAFETY: the pointer is to a place on our stack.
-        if unsafe { real(slot, &raw mut info) } == CKR_OK {
-            let label = String::from_utf8_lossy(&info.label).trim_end().to_owned();
-            state.lock().labels.insert(slot, label);
-        }
-    }
 }
 
 fn real_slots(state: &State, present: CK_BBOOL) -> Vec<CK_SLOT_ID> {
     let Some(real) = state.real.C_GetSlotList else { return Vec::new() };
-    let mut slots = vec![0; 64];
-    let mut count = slots.len() as CK_ULONG;
+    let mut count = 0;
+    // SAFETY: the list may be null, and the other pointer is to a place on our stack. Asked so first
+    // because some modules look for new tokens then.
+    unsafe { real(present, null_mut(), &raw mut count) };
+    let mut slots = vec![0; count as usize];
     // SAFETY: the pointers are to places of ours, and `count` says how large.
     let answer = unsafe { real(present, slots.as_mut_ptr(), &raw mut count) };
     slots.truncate(if answer == CKR_OK { count as usize } else { 0 });
     slots
 }
 
-unsafe extern "C" fn get_slot_list(
+/// `C_GetTokenInfo` of the real module, whose answer is remembered.
+///
+/// # Safety
+/// `info` can be written.
+unsafe fn token_info(state: &State, slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) -> CK_RV {
+    let Some(real) = state.real.C_GetTokenInfo else { return CKR_FUNCTION_NOT_SUPPORTED };
+    // SAFETY: the caller promises that it can be written.
+    let answer = unsafe { real(slot, info) };
+    if answer == CKR_OK {
+        // SAFETY: the real module has just written it.
+        let label = unsafe { (*info).label };
+        let label = String::from_utf8_lossy(&label);
+        state.tokens_mut().learn(slot, label.trim_end());
+    }
+    answer
+}
+
+pub unsafe extern "C" fn C_GetSlotList(
     present: CK_BBOOL,
     list: *mut CK_SLOT_ID,
     count: *mut CK_ULONG,
 ) -> CK_RV {
-    around("C_GetSlotList", None, None, |state| {
+    around(&counted::C_GetSlotList, Target::Library, |state, _| {
         let mut slots = real_slots(state, present);
-        let inner = state.lock();
-        slots.retain(|slot| present == CK_FALSE || !state.away(&inner, *slot));
-        drop(inner);
+        slots.retain(|slot| present == CK_FALSE || !state.is_away(*slot));
         // SAFETY: the caller promises that `count` can be read and written, and that `list`, unless
         // null, has room for `count`.
         unsafe {
@@ -192,95 +166,168 @@ unsafe extern "C" fn get_slot_list(
     })
 }
 
-unsafe extern "C" fn open_session(
-    slot: CK_SLOT_ID,
-    flags: CK_FLAGS,
-    application: *mut std::ffi::c_void,
-    notify: CK_NOTIFY,
-    handle: *mut CK_SESSION_HANDLE,
-) -> CK_RV {
-    around("C_OpenSession", Some(slot), None, |state| {
-        let Some(real) = state.real.C_OpenSession else { return CKR_FUNCTION_NOT_SUPPORTED };
+pub unsafe extern "C" fn C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO) -> CK_RV {
+    // A slot stays while its token is away.
+    around(&counted::C_GetSlotInfo, Target::Library, |state, _| {
+        let Some(real) = state.real.C_GetSlotInfo else { return CKR_FUNCTION_NOT_SUPPORTED };
         // SAFETY: the caller's arguments, on the caller's promise.
-        let answer = unsafe { real(slot, flags, application, notify, handle) };
-        if answer == CKR_OK {
+        let answer = unsafe { real(slot, info) };
+        if answer == CKR_OK && state.is_away(slot) {
             // SAFETY: the real module has just written it.
-            state.lock().opened(unsafe { *handle }, slot);
+            unsafe { (*info).flags &= !CKF_TOKEN_PRESENT };
         }
         answer
     })
 }
 
-unsafe extern "C" fn sign_init(
+pub unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) -> CK_RV {
+    around(&counted::C_GetTokenInfo, Target::Slot(slot), |state, _| {
+        // SAFETY: the caller's arguments, on the caller's promise.
+        unsafe { token_info(state, slot, info) }
+    })
+}
+
+pub unsafe extern "C" fn C_InitToken(
+    slot: CK_SLOT_ID,
+    pin: *mut CK_UTF8CHAR,
+    length: CK_ULONG,
+    label: *mut CK_UTF8CHAR,
+) -> CK_RV {
+    around(&counted::C_InitToken, Target::Slot(slot), |state, _| {
+        let Some(real) = state.real.C_InitToken else { return CKR_FUNCTION_NOT_SUPPORTED };
+        // SAFETY: the caller's arguments, on the caller's promise.
+        let answer = unsafe { real(slot, pin, length, label) };
+        let mut info = CK_TOKEN_INFO::default();
+        // SAFETY: the pointer is to a place on our stack.
+        unsafe { token_info(state, slot, &raw mut info) };
+        answer
+    })
+}
+
+pub unsafe extern "C" fn C_OpenSession(
+    slot: CK_SLOT_ID,
+    flags: CK_FLAGS,
+    application: *mut c_void,
+    notify: CK_NOTIFY,
+    handle: *mut CK_SESSION_HANDLE,
+) -> CK_RV {
+    around(&counted::C_OpenSession, Target::Slot(slot), |state, _| {
+        let Some(real) = state.real.C_OpenSession else { return CKR_FUNCTION_NOT_SUPPORTED };
+        // SAFETY: the caller's arguments, on the caller's promise.
+        let answer = unsafe { real(slot, flags, application, notify, handle) };
+        if answer == CKR_OK {
+            // SAFETY: the real module has just written it.
+            unsafe { *handle = state.tokens_mut().opened(*handle, slot) };
+        }
+        answer
+    })
+}
+
+pub unsafe extern "C" fn C_CloseSession(handle: CK_SESSION_HANDLE) -> CK_RV {
+    let Some(state) = state() else { return CKR_GENERAL_ERROR };
+    let session = state.tokens().session(handle);
+    let answer = around(&counted::C_CloseSession, Target::Session(handle), |state, entered| {
+        match state.real.C_CloseSession {
+            // SAFETY: it takes no pointer.
+            Some(real) => unsafe { real(entered.real) },
+            None => CKR_FUNCTION_NOT_SUPPORTED,
+        }
+    });
+    if answer == CKR_OK || session.is_some_and(|session| session.ended.get().is_some()) {
+        state.tokens_mut().closed(handle);
+    }
+    answer
+}
+
+pub unsafe extern "C" fn C_CloseAllSessions(slot: CK_SLOT_ID) -> CK_RV {
+    around(&counted::C_CloseAllSessions, Target::Slot(slot), |state, _| {
+        close_all(&state.real, slot);
+        state.tokens_mut().closed_all(slot);
+        CKR_OK
+    })
+}
+
+pub unsafe extern "C" fn C_SignInit(
     session: CK_SESSION_HANDLE,
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    around("C_SignInit", None, Some(session), |state| {
-        let swap = |kind: &Kind| (*kind == Kind::SwapKeys).then_some(());
-        let swapped = !state.rules().strike(swap).is_empty();
-        let key = if swapped { another_key(state, session, key) } else { key };
+    around(&counted::C_SignInit, Target::Session(session), |state, entered| {
+        let is_swapped = entered.is_struck_by(&Fault::SwapKeys);
+        let other = if is_swapped { another_key(state, entered.real, key) } else { None };
         match state.real.C_SignInit {
             // SAFETY: the caller's arguments, on the caller's promise.
-            Some(real) => unsafe { real(session, mechanism, key) },
+            Some(real) => unsafe { real(entered.real, mechanism, other.unwrap_or(key)) },
             None => CKR_FUNCTION_NOT_SUPPORTED,
         }
     })
 }
 
-/// A private key of the same type that is not `key`, or `key` where there is none.
+/// A private key of the same type that is not `key`, in a session of the real module.
 fn another_key(
     state: &State,
     session: CK_SESSION_HANDLE,
     key: CK_OBJECT_HANDLE,
-) -> CK_OBJECT_HANDLE {
-    let (Some(init), Some(find), Some(end)) =
-        (state.real.C_FindObjectsInit, state.real.C_FindObjects, state.real.C_FindObjectsFinal)
-    else {
-        return key;
-    };
+) -> Option<CK_OBJECT_HANDLE> {
     let mut class = CKO_PRIVATE_KEY;
-    let mut template = CK_ATTRIBUTE {
-        type_: CKA_CLASS,
-        pValue: (&raw mut class).cast(),
-        ulValueLen: size_of::<CK_OBJECT_CLASS>() as CK_ULONG,
+    let mut kind: CK_KEY_TYPE = 0;
+    let attribute = |type_, value: *mut CK_ULONG| CK_ATTRIBUTE {
+        type_,
+        pValue: value.cast(),
+        ulValueLen: size_of::<CK_ULONG>() as CK_ULONG,
     };
-    let mut found = [0; 16];
+    let mut template =
+        [attribute(CKA_KEY_TYPE, &raw mut kind), attribute(CKA_CLASS, &raw mut class)];
+    let mut found = [0; 64];
     let mut count = 0;
     // SAFETY: the pointers are to places on our stack, with their sizes.
     unsafe {
-        init(session, &raw mut template, 1);
-        find(session, found.as_mut_ptr(), found.len() as CK_ULONG, &raw mut count);
-        end(session);
+        (state.real.C_GetAttributeValue?)(session, key, template.as_mut_ptr(), 1);
+        (state.real.C_FindObjectsInit?)(session, template.as_mut_ptr(), 2);
+        let most = found.len() as CK_ULONG;
+        (state.real.C_FindObjects?)(session, found.as_mut_ptr(), most, &raw mut count);
+        (state.real.C_FindObjectsFinal?)(session);
     }
-    found[..count as usize].iter().copied().find(|other| *other != key).unwrap_or(key)
+    found[..count as usize].iter().copied().find(|other| *other != key)
 }
 
-unsafe extern "C" fn sign(
+pub unsafe extern "C" fn C_Sign(
     session: CK_SESSION_HANDLE,
     data: *mut CK_BYTE,
     length: CK_ULONG,
     signature: *mut CK_BYTE,
     size: *mut CK_ULONG,
 ) -> CK_RV {
-    // The question for the length is no signature, and costs a token nothing.
+    let Some(state) = state() else { return CKR_GENERAL_ERROR };
+    let Some(real) = state.real.C_Sign else { return CKR_FUNCTION_NOT_SUPPORTED };
     if signature.is_null() {
-        let Some(real) = state().and_then(|state| state.real.C_Sign) else {
-            return CKR_FUNCTION_NOT_SUPPORTED;
+        // The question for the length is no signature.
+        return match state.pass(session) {
+            // SAFETY: the caller's arguments, on the caller's promise.
+            Ok(passed) => unsafe { real(passed.real, data, length, signature, size) },
+            Err(answer) => answer,
         };
-        // SAFETY: the caller's arguments, on the caller's promise.
-        return unsafe { real(session, data, length, signature, size) };
     }
-    around("C_Sign", None, Some(session), |state| {
-        let Some(real) = state.real.C_Sign else { return CKR_FUNCTION_NOT_SUPPORTED };
-        // SAFETY: the caller's arguments, on the caller's promise.
-        let answer = unsafe { real(session, data, length, signature, size) };
-        let lie = |kind: &Kind| (*kind == Kind::WrongSignature).then_some(());
-        if answer == CKR_OK && !state.rules().strike(lie).is_empty() {
-            // SAFETY: the real module has just written `size` bytes there, more than 20 for any
-            // kind of key.
-            unsafe { *signature.add(20) ^= 1 };
+    let entered = match state.enter(&counted::C_Sign, Target::Session(session)) {
+        Ok(entered) => entered,
+        Err(answer) => {
+            // A C_Sign that fails ends what C_SignInit began (PKCS#11 v2.40 §5.11).
+            if let Ok(passed) = state.pass(session) {
+                let mut signature = [0; 16 * 1024];
+                let mut size = signature.len() as CK_ULONG;
+                let (signature, size) = (signature.as_mut_ptr(), &raw mut size);
+                // SAFETY: the caller's arguments, on the caller's promise, and places on our stack.
+                unsafe { real(passed.real, data, length, signature, size) };
+            }
+            return answer;
         }
-        answer
-    })
+    };
+    // SAFETY: the caller's arguments, on the caller's promise.
+    let answer = unsafe { real(entered.real, data, length, signature, size) };
+    if answer == CKR_OK && entered.is_struck_by(&Fault::WrongSignature) {
+        // SAFETY: the real module has just written `size` bytes there, more than 20 for any kind of
+        // key.
+        unsafe { *signature.add(20) ^= 1 };
+    }
+    answer
 }

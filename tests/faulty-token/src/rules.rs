@@ -1,157 +1,227 @@
-//! What is to go wrong: the lines of `<library>.faults`, and how often each has been applied.
+//! What is to go wrong: the lines of `LIBRARY.faults`, and how often each has been applied.
 //!
 //! ```text
-//! module /usr/lib/softhsm/libsofthsm2.so   the real one
-//! latency C_Sign 5                          each call takes so many milliseconds longer
-//! parallel C_Sign 8                         so many calls run at once, the others wait
-//! hang C_Sign 60000 first 1                 so many milliseconds, or until the line is gone
-//! fail C_Sign CKR_DEVICE_ERROR every 10     also `first N`, `always`; `*` is any function
-//! wrong-signature first 1                   a signature with a flipped bit
-//! swap-keys always                          C_SignInit takes another private key than is asked for
-//! vanish kipuka                             the token with this label is away; `*` is every token
-//! sticky                                    one that was away is seen after the next C_Initialize
-//! drop-sessions 1                           C_CloseAllSessions, once for each new number
-//! refuse-login CKR_PIN_INCORRECT            C_Login does not ask the token
+//! module /usr/lib/softhsm/libsofthsm2.so   the real one; read once
+//! number 7                                 stands in the counters once these lines are in force
+//! latency C_Sign 5                         each call takes so many milliseconds longer
+//! parallel C_Sign 8                        so many calls run at once, the others wait
+//! hang C_Sign 60000 at 3                   so many milliseconds, or until the line is gone
+//! fail C_Sign CKR_DEVICE_ERROR every 10    or a number instead of CKR_…
+//! refuse-login CKR_PIN_INCORRECT           the same as fail C_Login CKR_PIN_INCORRECT
+//! wrong-signature first 1                  C_Sign flips a bit of what the token gave
+//! swap-keys                                C_SignInit takes another private key of the same type
+//! drop-sessions 1                          every session is closed, and with them the login is gone
+//! log-out 1                                the login is gone, the sessions stay
+//! vanish kipuka                            the token is away; all its sessions are dead for good
+//! sticky                                   what vanishes is seen after its return only when
+//!                                          C_Finalize and C_Initialize were called
 //! ```
+//!
+//! A function may be `*`: any. What strikes at calls strikes at all of them (`always`, which may be left
+//! out) unless the line ends with `at N`, `first N` or `every N`; each line counts its own calls from when it is written. After that,
+//! `of LABEL` restricts a line to one token; `vanish` takes the label, or `*`, as it is.
+//! `drop-sessions` and `log-out` happen once, when the line is new; the number makes it new.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use cryptoki_sys::CK_RV;
+
+use crate::codes;
+
+#[derive(Debug, PartialEq)]
+pub enum Fault {
+    Latency(Duration),
+    Parallel(usize),
+    Hang(Duration),
+    Fail(CK_RV),
+    WrongSignature,
+    SwapKeys,
+    DropSessions,
+    LogOut,
+    Vanish,
+    Sticky,
+}
+
 /// How often a fault strikes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum When {
+    At(u64),
     First(u64),
     Every(u64),
     Always,
 }
 
+/// A line.
 #[derive(Debug)]
 pub struct Rule {
-    pub kind: Kind,
+    line: String,
+    pub fault: Fault,
+    /// The function's name, or `*`.
+    function: String,
+    /// The token's label; any where there is none.
+    label: Option<String>,
     when: When,
-    /// Calls that it looked at, since the line was written.
+    /// Calls that it looked at.
     seen: AtomicU64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    Latency(String, Duration),
-    Parallel(String, usize),
-    Hang(String, Duration),
-    Fail(String, u64),
-    WrongSignature,
-    SwapKeys,
-    Vanish(String),
-    Sticky,
-    DropSessions(String),
-    RefuseLogin(u64),
+    /// Calls that run at once, where they are limited.
+    running: Mutex<usize>,
+    ended: Condvar,
 }
 
 /// The lines as they now stand; a line that stays keeps its count.
 #[derive(Default)]
 pub struct Rules {
     pub module: String,
-    rules: HashMap<String, Arc<Rule>>,
+    pub number: String,
+    rules: Vec<Arc<Rule>>,
 }
 
 impl Rules {
-    pub fn read(text: &str, before: &Self) -> Self {
-        let mut rules = HashMap::new();
-        let mut module = String::new();
+    /// # Errors
+    /// Names the line that is not understood.
+    pub fn read(text: &str, before: &Self) -> Result<Self, String> {
+        let mut rules = Self::default();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(path) = line.strip_prefix("module ") {
-                path.clone_into(&mut module);
-                continue;
+                path.clone_into(&mut rules.module);
+            } else if let Some(number) = line.strip_prefix("number ") {
+                number.clone_into(&mut rules.number);
+            } else {
+                let rule = match before.rules.iter().find(|rule| rule.line == line) {
+                    Some(rule) => Arc::clone(rule),
+                    None => Arc::new(Rule::read(line).ok_or_else(|| line.to_owned())?),
+                };
+                rules.rules.push(rule);
             }
-            let rule = before.rules.get(line).map_or_else(|| Arc::new(parse(line)), Arc::clone);
-            rules.insert(line.to_owned(), rule);
         }
-        Self { module, rules }
+        Ok(rules)
     }
 
-    /// The rules of a kind that strike at this call.
-    pub fn strike<T>(&self, choose: impl Fn(&Kind) -> Option<T>) -> Vec<(T, Arc<Rule>)> {
-        let mut struck = Vec::new();
-        for rule in self.rules.values() {
-            if let Some(found) = choose(&rule.kind)
-                && rule.strikes()
-            {
-                struck.push((found, Arc::clone(rule)));
-            }
-        }
-        struck
+    /// All, as they stand in the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.rules.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
     }
 
     /// Whether the line of this rule still stands.
     pub fn has(&self, rule: &Arc<Rule>) -> bool {
-        self.rules.values().any(|other| Arc::ptr_eq(other, rule))
+        self.iter().any(|other| Arc::ptr_eq(other, rule))
     }
 
-    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
-        self.rules.values().map(|rule| &rule.kind)
+    pub fn sticky(&self) -> bool {
+        self.iter().any(|rule| rule.fault == Fault::Sticky)
+    }
+
+    /// Whether the token with this label is away.
+    pub fn vanished(&self, label: &str) -> bool {
+        self.iter().any(|rule| rule.fault == Fault::Vanish && rule.is_of(label))
     }
 }
 
 impl Rule {
-    fn strikes(&self) -> bool {
+    fn read(line: &str) -> Option<Self> {
+        let (what, label) = match line.split_once(" of ") {
+            Some((what, label)) => (what, Some(label.to_owned())),
+            None => (line, None),
+        };
+        let mut words = what.split_whitespace();
+        let first = words.next()?;
+        let milliseconds = |word: &str| Some(Duration::from_millis(word.parse().ok()?));
+        let mut function = String::new();
+        let fault = match first {
+            "latency" | "parallel" | "hang" | "fail" => {
+                words.next()?.clone_into(&mut function);
+                let value = words.next()?;
+                match first {
+                    "latency" => Fault::Latency(milliseconds(value)?),
+                    "parallel" => Fault::Parallel(value.parse().ok().filter(|most| *most > 0)?),
+                    "hang" => Fault::Hang(milliseconds(value)?),
+                    _ => Fault::Fail(codes::read(value)?),
+                }
+            }
+            "refuse-login" => {
+                "C_Login".clone_into(&mut function);
+                Fault::Fail(codes::read(words.next()?)?)
+            }
+            "wrong-signature" => Fault::WrongSignature,
+            "swap-keys" => Fault::SwapKeys,
+            "drop-sessions" | "log-out" => {
+                words.next();
+                if first == "log-out" { Fault::LogOut } else { Fault::DropSessions }
+            }
+            "vanish" => {
+                let label = line.strip_prefix("vanish ")?.trim();
+                let label = (label != "*").then(|| label.to_owned());
+                return Some(Self::new(line, Fault::Vanish, function, label, When::Always));
+            }
+            "sticky" => Fault::Sticky,
+            _ => return None,
+        };
+        let when = match words.next() {
+            None | Some("always") => When::Always,
+            Some(word) => {
+                let number = words.next()?.parse().ok().filter(|number| *number > 0)?;
+                match word {
+                    "at" => When::At(number),
+                    "first" => When::First(number),
+                    "every" => When::Every(number),
+                    _ => return None,
+                }
+            }
+        };
+        words.next().is_none().then(|| Self::new(line, fault, function, label, when))
+    }
+
+    fn new(line: &str, fault: Fault, function: String, label: Option<String>, when: When) -> Self {
+        let line = line.to_owned();
+        let (seen, running, ended) = (AtomicU64::new(0), Mutex::new(0), Condvar::new());
+        Self { line, fault, function, label, when, seen, running, ended }
+    }
+
+    pub fn is_about(&self, function: &str) -> bool {
+        self.function == "*" || self.function == function
+    }
+
+    pub fn is_of(&self, label: &str) -> bool {
+        self.label.as_deref().is_none_or(|named| named == label)
+    }
+
+    /// Counts a call, and says whether this one is struck.
+    pub fn strikes(&self) -> bool {
         let nth = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
         match self.when {
+            When::At(number) => nth == number,
             When::First(count) => nth <= count,
             When::Every(step) => nth.is_multiple_of(step),
             When::Always => true,
         }
     }
-}
 
-/// Whether a rule for `named` is about `function`.
-pub fn about(named: &str, function: &str) -> bool {
-    named == "*" || named == function
-}
-
-/// A line that is not understood is a mistake in a test: it must not go unnoticed.
-fn parse(line: &str) -> Rule {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let number = |at: usize| words[at].parse::<u64>().expect("a number");
-    let millis = |at: usize| Duration::from_millis(number(at));
-    let when = |at: usize| match words.get(at) {
-        Some(&"first") => When::First(number(at + 1)),
-        Some(&"every") => When::Every(number(at + 1)),
-        Some(&"always") | None => When::Always,
-        Some(other) => panic!("{other} in {line:?}"),
-    };
-    let (kind, when) = match words[0] {
-        "latency" => (Kind::Latency(words[1].to_owned(), millis(2)), When::Always),
-        "parallel" => {
-            (Kind::Parallel(words[1].to_owned(), usize::try_from(number(2)).unwrap()), When::Always)
+    /// Waits until fewer than `most` calls run, or nobody is to wait any more.
+    pub fn begin(self: &Arc<Self>, most: usize, in_force: impl Fn() -> bool) -> Running {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while *running >= most && in_force() {
+            // The line may go without anybody saying so.
+            let pause = Duration::from_millis(50);
+            let waited = self.ended.wait_timeout(running, pause);
+            running = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        "hang" => (Kind::Hang(words[1].to_owned(), millis(2)), when(3)),
-        "fail" => (Kind::Fail(words[1].to_owned(), ckr(words[2])), when(3)),
-        "wrong-signature" => (Kind::WrongSignature, when(1)),
-        "swap-keys" => (Kind::SwapKeys, when(1)),
-        "vanish" => (Kind::Vanish(words[1].to_owned()), When::Always),
-        "sticky" => (Kind::Sticky, When::Always),
-        "drop-sessions" => (Kind::DropSessions(words[1].to_owned()), When::Always),
-        "refuse-login" => (Kind::RefuseLogin(ckr(words[1])), when(2)),
-        other => panic!("there is no fault called {other}"),
-    };
-    Rule { kind, when, seen: AtomicU64::new(0) }
+        *running += 1;
+        Running(Arc::clone(self))
+    }
 }
 
-fn ckr(name: &str) -> u64 {
-    use cryptoki_sys as ck;
-    match name {
-        "CKR_DEVICE_ERROR" => ck::CKR_DEVICE_ERROR,
-        "CKR_DEVICE_REMOVED" => ck::CKR_DEVICE_REMOVED,
-        "CKR_GENERAL_ERROR" => ck::CKR_GENERAL_ERROR,
-        "CKR_SESSION_HANDLE_INVALID" => ck::CKR_SESSION_HANDLE_INVALID,
-        "CKR_SESSION_COUNT" => ck::CKR_SESSION_COUNT,
-        "CKR_USER_NOT_LOGGED_IN" => ck::CKR_USER_NOT_LOGGED_IN,
-        "CKR_CRYPTOKI_NOT_INITIALIZED" => ck::CKR_CRYPTOKI_NOT_INITIALIZED,
-        "CKR_PIN_INCORRECT" => ck::CKR_PIN_INCORRECT,
-        "CKR_PIN_LOCKED" => ck::CKR_PIN_LOCKED,
-        "CKR_TOKEN_NOT_PRESENT" => ck::CKR_TOKEN_NOT_PRESENT,
-        hex => u64::from_str_radix(hex.trim_start_matches("0x"), 16).expect("a CKR_ or a number"),
+/// A call that counts against a limit, until this is dropped.
+pub struct Running(Arc<Rule>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.ended.notify_one();
     }
 }

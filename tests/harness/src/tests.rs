@@ -17,8 +17,9 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use crate::database::PostgresDatabase;
 use crate::server::plain_get;
+use crate::token::PIN;
 use crate::zone::{RecordType, ResponseCode};
-use crate::{Database, Port, Responder, SoftToken, Zone, command, kryoptic};
+use crate::{Database, Port, Responder, SoftToken, Token, Zone, command, kryoptic};
 
 fn query(name: &str, kind: RecordType) -> Message {
     let mut query = Message::new(7, MessageType::Query, OpCode::Query);
@@ -176,6 +177,25 @@ fn openssl_3_6_makes_and_verifies_a_chain_of_ml_dsa_certificates() {
     kryoptic::verify(&at("root.pem"), &at("leaf.pem")).unwrap();
     let refused = kryoptic::verify(&at("other.pem"), &at("leaf.pem")).unwrap_err();
     assert!(refused.contains("unable to get local issuer certificate"), "{refused}");
+}
+
+#[test]
+fn a_token_behind_a_socket_is_out_of_reach_when_its_server_is_killed_until_it_is_started_again() {
+    let mut token = Token::p11_kit();
+    token.keygen("rsa:2048", "01");
+    let sign = |token: &Token| {
+        let mut sign = token.command("pkcs11-tool");
+        sign.args(["--token-label", "kipuka", "--login", "--pin", PIN, "--sign", "--id", "01"]);
+        sign.args(["--mechanism", "SHA256-RSA-PKCS", "--input-file", "/etc/hostname"]);
+        sign.arg("--output-file").arg(token.path().join("signature"));
+        sign.arg("--module").arg(token.library()).envs(token.environment().iter().cloned());
+        command::output(&mut sign).status.success()
+    };
+    assert!(sign(&token));
+    token.kill();
+    assert!(!sign(&token));
+    token.restart();
+    assert!(sign(&token));
 }
 
 fn is_a_ca(certificate: &Path) {

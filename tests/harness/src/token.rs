@@ -42,6 +42,8 @@ pub struct Token {
     /// Whether OpenSSL's engine works with the library.
     engine: bool,
     daemon: Option<Daemon>,
+    /// The library behind one that fails on command.
+    behind: Option<PathBuf>,
 }
 
 /// What a test takes where it does not matter whose the token is: SoftHSM2.

@@ -1,7 +1,10 @@
 //! Whose tokens there are, and how one of each comes about.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Daemon, LABEL, LIBRARY, LOGIN, PIN, Token};
 use crate::kryoptic;
@@ -207,7 +210,33 @@ impl Token {
             ..behind
         };
         token.set("P11_KIT_SERVER_ADDRESS", format!("unix:path={}", socket.display()));
+        token.wait_until_listening_is(true);
         token
+    }
+
+    /// Kills the program that the library talks to: the token of [`Self::p11_kit`] is then out of
+    /// reach, as one in a network is. What it left behind stays, such as its socket.
+    pub fn kill(&mut self) {
+        self.daemon.as_mut().expect("a token with a program behind it").kill();
+        self.wait_until_listening_is(false);
+    }
+
+    /// Starts that program again, at the same socket.
+    pub fn restart(&mut self) {
+        // p11-kit does not take the place of a socket that is there.
+        let _ = fs::remove_file(self.path().join("socket"));
+        self.daemon.as_mut().expect("a token with a program behind it").restart();
+        self.wait_until_listening_is(true);
+    }
+
+    /// A socket is there a moment before it can be connected to, and a process that was killed a
+    /// moment before its sockets are closed.
+    fn wait_until_listening_is(&self, expected: bool) {
+        let begin = Instant::now();
+        while UnixStream::connect(self.path().join("socket")).is_ok() != expected {
+            assert!(begin.elapsed() < Duration::from_secs(20), "listening is not {expected}");
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn initialised(self) -> Self {
@@ -225,6 +254,7 @@ impl Token {
             login: LOGIN,
             engine: true,
             daemon: None,
+            behind: None,
         }
     }
 
