@@ -1,6 +1,7 @@
 //! New key pairs on a token: made there, never to leave it, and only for signing.
 
 use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::MechanismInfo;
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::{Session, SessionState};
 

@@ -223,6 +223,8 @@ fn a_call_that_hangs_is_left_to_itself_and_others_sign() {
     let stage = stage(1, 2, vec![Act::Hang(Arc::clone(&gate))]);
     runtime().block_on(async {
         assert_eq!(stage.sign().await, Err(SignError::Deadline { deadline: DEADLINE }));
+        // All that there were hang: one. Another takes its place, and a probe shows that it signs.
+        within("the circuit opens", || !stage.is_up()).await;
         within("another thread signs", || stage.is_up()).await;
         stage.sign().await.unwrap();
         assert_eq!(stage.count(|double| &double.given), 2);

@@ -46,11 +46,18 @@ impl Token {
         let text = fs::read_to_string(self.beside("faults")).unwrap();
         let number = self.write(text.splitn(3, '\n').nth(2).unwrap());
         self.wait_for(pid, &number);
-        let counter = |line: &str| {
-            let (name, count) = line.rsplit_once(' ').unwrap();
-            (name.to_owned(), count.parse().unwrap())
+        parsed(&self.read_counters(pid))
+    }
+
+    /// The same of the process that counted last, once that process has ended.
+    pub fn counters_of_the_last(&self) -> BTreeMap<String, u64> {
+        let written = |pid: &u32| {
+            fs::metadata(self.beside(&format!("counters.{pid}"))).unwrap().modified().unwrap()
         };
-        self.read_counters(pid).lines().map(counter).collect()
+        let last = self.counted().into_iter().max_by_key(written);
+        let last = last.expect("a process that has loaded the module");
+        assert!(!self.is_user(last), "process {last} still counts");
+        parsed(&self.read_counters(last))
     }
 
     /// The rules of PKCS#11 that a process broke, with how often.
@@ -73,13 +80,18 @@ impl Token {
         number
     }
 
-    /// The processes that have loaded the module, and that it has counted for.
+    /// The processes that have the module loaded, and that it has counted for.
     fn users(&self) -> Vec<u32> {
+        self.counted().into_iter().filter(|pid| self.is_user(*pid)).collect()
+    }
+
+    /// The processes that the module has counted for, ended ones among them.
+    fn counted(&self) -> Vec<u32> {
         let files = fs::read_dir(self.path()).unwrap().flatten();
         let pid = |file: fs::DirEntry| {
             file.file_name().to_str()?.strip_prefix("faulty.so.counters.")?.parse().ok()
         };
-        files.filter_map(pid).filter(|pid| self.is_user(*pid)).collect()
+        files.filter_map(pid).collect()
     }
 
     fn is_user(&self, pid: u32) -> bool {
@@ -103,6 +115,15 @@ impl Token {
     fn beside(&self, extension: &str) -> PathBuf {
         self.path().join(format!("faulty.so.{extension}"))
     }
+}
+
+/// The lines of a file of counters: a name, a space, a number.
+fn parsed(counters: &str) -> BTreeMap<String, u64> {
+    let counter = |line: &str| {
+        let (name, count) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), count.parse().unwrap())
+    };
+    counters.lines().map(counter).collect()
 }
 
 /// The module, built where that is needed; optimised, since benchmarks run through it.
