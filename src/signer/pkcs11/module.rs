@@ -51,7 +51,7 @@ struct Gate {
     /// Threads inside a call.
     inside: usize,
     reinitializing: bool,
-    initialized_at: Instant,
+    reinitialized_at: Option<Instant>,
 }
 
 /// Leave to call the library, until it is dropped. Not to be asked for twice by one thread: between
@@ -114,7 +114,7 @@ impl Module {
                 uninitialized: None,
                 inside: 0,
                 reinitializing: false,
-                initialized_at: Instant::now(),
+                reinitialized_at: None,
             }),
             changed: Condvar::new(),
             refused: Mutex::default(),
@@ -154,11 +154,11 @@ impl Module {
     pub(super) fn reinitialize(&self, for_whom: &Access) -> Result<(), Fault> {
         let others = self.others_sign(for_whom);
         let mut gate = lock(&self.gate);
-        let age = gate.initialized_at.elapsed();
-        if gate.reinitializing || (gate.uninitialized.is_none() && age < SHORTEST_INTERVAL) {
+        let lately = |interval| gate.reinitialized_at.is_some_and(|at| at.elapsed() < interval);
+        if gate.reinitializing || (gate.uninitialized.is_none() && lately(SHORTEST_INTERVAL)) {
             return Ok(());
         }
-        if others && gate.uninitialized.is_none() && age < INTERVAL_BESIDE_OTHERS {
+        if others && gate.uninitialized.is_none() && lately(INTERVAL_BESIDE_OTHERS) {
             let detail = "another token of the library signs, and is not disturbed now";
             return Err(Fault::new(Remedy::Reinitialize, detail));
         }
@@ -178,7 +178,7 @@ impl Module {
         let initialized = finalize(&self.context).and_then(|()| initialize(&self.context));
         let mut gate = lock(&self.gate);
         gate.generation += 1;
-        gate.initialized_at = Instant::now();
+        gate.reinitialized_at = Some(Instant::now());
         gate.reinitializing = false;
         gate.uninitialized = initialized.as_ref().err().map(describe);
         self.changed.notify_all();
