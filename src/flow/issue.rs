@@ -8,7 +8,7 @@ use super::{Context, Error};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::SignFailure;
 use crate::store::{Lease, PlannedCertificate};
-use crate::x509::csr::CertificateRequest;
+use crate::x509::csr;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -34,18 +34,17 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         let why = "its CA is not configured";
         return put_off(context, lease, &plan, why, LONGEST_PAUSE).await;
     };
-    let request = match CertificateRequest::from_der(&plan.csr) {
-        Ok(request) => request,
+    let public_key = match csr::key_of_accepted(&plan.csr) {
+        Ok(public_key) => public_key,
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
     let (serial, names) = (&plan.serial, &plan.identifiers);
-    let linted =
-        match authority.lint(&plan.tbs, serial, plan.planned_at, names, request.public_key()) {
-            Ok(linted) => linted,
-            // What was planned no longer fits the CA, whose certificate or profile changed in
-            // between, or is not what was planned.
-            Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
-        };
+    let linted = match authority.lint(&plan.tbs, serial, plan.planned_at, names, &public_key) {
+        Ok(linted) => linted,
+        // What was planned no longer fits the CA, whose certificate or profile changed in
+        // between, or is not what was planned.
+        Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
+    };
     let certificate = match authority.sign(linted).await {
         Ok(certificate) => certificate,
         Err(SignFailure::Unavailable(error)) => {

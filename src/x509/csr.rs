@@ -117,14 +117,23 @@ impl CertificateRequest {
     }
 }
 
+/// The key of a CSR that [`CertificateRequest::from_der`] accepted before.
+pub(crate) fn key_of_accepted(der: &[u8]) -> Result<PublicKey, CsrError> {
+    key_of(&CertReq::from_der(der).map_err(|_| CsrError::Malformed)?)
+}
+
+fn key_of(request: &CertReq) -> Result<PublicKey, CsrError> {
+    let spki = request.info.public_key.to_der().map_err(|_| CsrError::Malformed)?;
+    Ok(PublicKey::from_spki(&spki)?)
+}
+
 /// The request and the key that it holds, which is a strong one and signed it.
 pub(super) fn signed_request(der: &[u8]) -> Result<(CertReq, PublicKey), CsrError> {
     if der.len() > MAX_LENGTH {
         return Err(CsrError::TooLong);
     }
     let request = CertReq::from_der(der).map_err(|_| CsrError::Malformed)?;
-    let spki = request.info.public_key.to_der().map_err(|_| CsrError::Malformed)?;
-    let public_key = PublicKey::from_spki(&spki)?;
+    let public_key = key_of(&request)?;
     // Before the signature: a monstrous exponent makes verifying it dear.
     weak_key::check(&public_key)?;
     check_signature_algorithm(&request.algorithm)?;

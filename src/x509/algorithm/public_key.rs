@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5912, rfc8410};
 use der::Decode;
+use openssl::asn1::Asn1Object;
 use openssl::bn::BigNumContext;
+use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Public};
@@ -66,38 +69,13 @@ impl PublicKey {
             let key = Key::MlDsa(key.ok_or(KeyError::Malformed)?);
             return Ok(Self { spki: spki.to_vec(), key_type: KeyType::MlDsa(set), key });
         }
-        let key = PKey::public_key_from_der(spki).map_err(|_| {
-            // OpenSSL knows more algorithms than kipuka: what it cannot read is either broken or
-            // foreign, and the OID tells which.
-            match parsed.algorithm.oid {
-                rfc5912::RSA_ENCRYPTION | rfc5912::ID_EC_PUBLIC_KEY | rfc8410::ID_ED_25519 => {
-                    KeyError::Malformed
-                }
-                oid => KeyError::Unsupported(oid.to_string()),
+        let (key_type, key) = match parsed.algorithm.oid {
+            rfc5912::ID_EC_PUBLIC_KEY => ec_key(&parsed)?,
+            rfc5912::RSA_ENCRYPTION | rfc8410::ID_ED_25519 => {
+                rsa_or_ed25519_key(spki).ok_or(KeyError::Malformed)?
             }
-        })?;
-        let key_type = key_type(&key).ok_or_else(|| {
-            KeyError::Unsupported(match key.ec_key() {
-                Ok(ec) => match ec.group().curve_name().map(|nid| nid.short_name()) {
-                    Some(Ok(name)) => format!("EC {name}"),
-                    _ => "EC with explicit parameters".to_owned(),
-                },
-                Err(_) => parsed.algorithm.oid.to_string(),
-            })
-        })?;
-        // One key has one encoding: a compressed point or spelled-out curve would make a second.
-        let is_ec = parsed.algorithm.oid == rfc5912::ID_EC_PUBLIC_KEY;
-        let plain_point = parsed.subject_public_key.raw_bytes().first() == Some(&4);
-        let named_curve = parsed
-            .algorithm
-            .parameters
-            .as_ref()
-            .is_some_and(|curve| der::Tagged::tag(curve) == der::Tag::ObjectIdentifier);
-        if (is_ec && !(plain_point && named_curve))
-            || key.public_key_to_der().ok().as_deref() != Some(spki)
-        {
-            return Err(KeyError::Malformed);
-        }
+            oid => return Err(KeyError::Unsupported(oid.to_string())),
+        };
         Ok(Self { spki: spki.to_vec(), key_type, key: Key::OpenSsl(key) })
     }
 
@@ -167,25 +145,45 @@ fn verifier(key: &PKey<Public>, algorithm: SignatureAlgorithm) -> Result<Verifie
     }
 }
 
-fn key_type(key: &PKey<Public>) -> Option<KeyType> {
-    match key.id() {
-        Id::RSA => {
-            key.rsa().ok().map(|rsa| KeyType::Rsa(u32::try_from(rsa.n().num_bits()).unwrap_or(0)))
+/// A point on a named curve, uncompressed: a compressed point or a spelled-out curve would be a second
+/// encoding of the same key. OpenSSL's own decoder allows both, and takes several times as long.
+fn ec_key(spki: &SubjectPublicKeyInfoOwned) -> Result<(KeyType, PKey<Public>), KeyError> {
+    let curve = spki.algorithm.parameters.as_ref().ok_or(KeyError::Malformed)?;
+    let curve = curve.decode_as::<ObjectIdentifier>().map_err(|_| KeyError::Malformed)?;
+    let (key_type, nid, length) = match curve {
+        rfc5912::SECP_256_R_1 => (KeyType::EcP256, Nid::X9_62_PRIME256V1, 32),
+        rfc5912::SECP_384_R_1 => (KeyType::EcP384, Nid::SECP384R1, 48),
+        rfc5912::SECP_521_R_1 => (KeyType::EcP521, Nid::SECP521R1, 66),
+        other => {
+            let known = Asn1Object::from_str(&other.to_string()).map(|object| object.nid());
+            let name = known.and_then(|nid| nid.short_name().map(str::to_owned));
+            let name = name.unwrap_or_else(|_| other.to_string());
+            return Err(KeyError::Unsupported(format!("EC {name}")));
         }
-        Id::EC => {
-            let ec = key.ec_key().ok()?;
-            let mut context = BigNumContext::new().ok()?;
-            ec.public_key().is_on_curve(ec.group(), &mut context).ok()?.then_some(())?;
-            match ec.group().curve_name()? {
-                Nid::X9_62_PRIME256V1 => Some(KeyType::EcP256),
-                Nid::SECP384R1 => Some(KeyType::EcP384),
-                Nid::SECP521R1 => Some(KeyType::EcP521),
-                _ => None,
-            }
-        }
-        Id::ED25519 => Some(KeyType::Ed25519),
-        _ => None,
+    };
+    let point = spki.subject_public_key.as_bytes().unwrap_or_default();
+    if point.first() != Some(&4) || point.len() != 1 + 2 * length {
+        return Err(KeyError::Malformed);
     }
+    let key = || {
+        let group = EcGroup::from_curve_name(nid)?;
+        let mut context = BigNumContext::new()?;
+        // An error unless the point is on the curve.
+        let point = EcPoint::from_bytes(&group, point, &mut context)?;
+        PKey::from_ec_key(EcKey::from_public_key(&group, &point)?)
+    };
+    Ok((key_type, key().map_err(|_: ErrorStack| KeyError::Malformed)?))
+}
+
+fn rsa_or_ed25519_key(spki: &[u8]) -> Option<(KeyType, PKey<Public>)> {
+    let key = PKey::public_key_from_der(spki).ok()?;
+    let key_type = match key.id() {
+        Id::RSA => KeyType::Rsa(u32::try_from(key.rsa().ok()?.n().num_bits()).unwrap_or(0)),
+        Id::ED25519 => KeyType::Ed25519,
+        _ => return None,
+    };
+    // One key has one encoding.
+    (key.public_key_to_der().ok()? == spki).then_some((key_type, key))
 }
 
 #[cfg(test)]
@@ -193,7 +191,7 @@ mod tests {
     use super::super::Hash;
     use super::*;
     use der::Encode;
-    use openssl::ec::{EcGroup, EcKey, PointConversionForm};
+    use openssl::ec::PointConversionForm;
     use openssl::hash::MessageDigest;
 
     #[test]
