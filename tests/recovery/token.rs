@@ -266,7 +266,7 @@ async fn away_and_back_wrongly(site: Site, fault: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_pin_is_tried_once_and_waits_for_a_person() {
-    let mut site = Site::start().await;
+    let mut site = Site::of(Token::softhsm().failing_on_command()).await;
     site.stop.store(true, Ordering::SeqCst);
     while let Some(client) = site.clients.join_next().await {
         client.unwrap();

@@ -118,7 +118,7 @@ impl Server {
         }
         let in_token = |ca: &Ca| matches!(ca, Ca::Token { .. });
         let token =
-            settings.token.or_else(|| settings.cas.iter().any(in_token).then(Token::softhsm));
+            settings.token.or_else(|| settings.cas.iter().any(in_token).then(Token::of_the_run));
         let mut text = format!(
             "[server]\nlisten = \"{address}\"\nadmin_listen = \"{admin}\"\n{}\n\n\
              [validation]\nresolvers = [\"{}\"]\nhttp_port = {}\ntls_alpn_port = {}\n{}\n\n\

@@ -11,7 +11,9 @@ use crate::BINARY;
 
 /// A CA whose key is in two tokens of one library, `east` and `west`; not started yet.
 async fn in_two_tokens(sharing: &str) -> Server {
-    let settings = Settings { token: Some(Token::faulty()), ..Settings::key_file() };
+    // Whose keys are files that can be copied.
+    let token = Some(Token::softhsm().failing_on_command());
+    let settings = Settings { token, ..Settings::key_file() };
     let server = Server::prepare(BINARY, settings).await;
     let token = server.token.as_ref().unwrap();
     let config = fs::read_to_string(server.config()).unwrap();

@@ -15,9 +15,9 @@ use crate::command;
 const NOTICE: Duration = Duration::from_secs(5);
 
 impl Token {
-    /// SoftHSM2 that fails on command.
+    /// The token of the run, failing on command.
     pub fn faulty() -> Self {
-        Self::softhsm().failing_on_command()
+        Self::of_the_run().failing_on_command()
     }
 
     /// The same token behind a module that fails on command. With a deadline of 2 s for a signature,

@@ -28,6 +28,18 @@ fn debian(name: &str) -> PathBuf {
 }
 
 impl Token {
+    /// The token of a test that is about no token: SoftHSM2, or what the run of the tests names.
+    ///
+    /// # Panics
+    /// Where `KIPUKA_TEST_TOKEN` names another.
+    pub fn of_the_run() -> Self {
+        match std::env::var("KIPUKA_TEST_TOKEN").as_deref() {
+            Err(_) | Ok("softhsm") => Self::softhsm(),
+            Ok("kryoptic") => Self::kryoptic(),
+            Ok(other) => panic!("KIPUKA_TEST_TOKEN is softhsm or kryoptic, not {other}"),
+        }
+    }
+
     pub fn softhsm() -> Self {
         Self::empty_softhsm().initialised()
     }
