@@ -235,6 +235,7 @@ impl App {
             tracing::warn!(
                 "work was cut off; its leases lapse and it is done after the next start"
             );
+            self.workers.shutdown().await;
         }
         self.context.store.close().await;
     }

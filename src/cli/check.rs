@@ -130,8 +130,8 @@ pub(super) fn places(ca: &Ca) -> Vec<(Ca, Option<&str>)> {
     tokens.iter().map(|token| (alone(token), Some(token.as_str()))).collect()
 }
 
-/// Changes nothing: a SQLite file that is not there yet is not made.
-async fn database(config: &Config) -> Result<String, String> {
+/// How far the database's schema has come. Changes nothing: a SQLite file that is not there yet is not made.
+pub(super) async fn database(config: &Config) -> Result<String, String> {
     let url = config.database.url.expose_secret();
     if let Some(path) = url.strip_prefix("sqlite://").map(Path::new)
         && !path.exists()

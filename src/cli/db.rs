@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use clap::Subcommand;
-use secrecy::ExposeSecret as _;
-
-use super::{Failure, load};
+use super::{Failure, check, load};
 use crate::app;
 use crate::config::Needs;
-use crate::store::Store;
+use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -21,15 +18,11 @@ pub(super) enum Command {
 pub(super) fn db(config: Option<&Path>, command: &Command) -> Result<(), Failure> {
     let (config, _) = load(config, Needs::Text)?;
     super::runtime()?.block_on(async {
-        let store = match command {
-            Command::Migrate => app::open_store(&config).await?,
-            Command::Status => Store::open(config.database.url.expose_secret(), 1)
-                .await
-                .map_err(Failure::failed)?,
-        };
-        let status = store.schema_status().await.map_err(Failure::failed)?;
+        if let Command::Migrate = command {
+            app::open_store(&config).await?.close().await;
+        }
+        let status = check::database(&config).await.map_err(Failure::failed)?;
         println!("{}: {status}", config.database.describe());
-        store.close().await;
         Ok(())
     })
 }

@@ -95,9 +95,10 @@ impl From<Problem> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Database(_) | StoreError::Group(_) | StoreError::Closed => {
-                Self::Unavailable(error)
-            }
+            StoreError::Database(_)
+            | StoreError::Group(_)
+            | StoreError::Slow(_)
+            | StoreError::Closed => Self::Unavailable(error),
             broken => Self::Failed(broken.to_string()),
         }
     }

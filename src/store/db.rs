@@ -7,7 +7,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::error::ErrorKind;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{
+    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres,
+};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
@@ -17,6 +21,7 @@ use sqlx::{
     SqliteConnection,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 use super::StoreError;
 use crate::clock::Timestamp;
@@ -28,6 +33,13 @@ const GROUP: usize = 32;
 const SQLITE_READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A transaction of Postgres that has not ended by then is given up, with its connection: the network
+/// may be gone without a word, and leases are longer than this.
+const POSTGRES_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that ends waits this long for connections to say good-bye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before SQLite's file is opened again that another process is just making.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The three kinds of values that are ever stored.
 #[derive(Clone, Debug)]
@@ -177,8 +189,7 @@ impl Db {
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(BUSY_TIMEOUT);
-            let connection =
-                SqliteConnection::connect_with(&options.clone().create_if_missing(true)).await?;
+            let connection = open_sqlite(&options.clone().create_if_missing(true)).await?;
             let readers = SqlitePoolOptions::new()
                 .max_connections(SQLITE_READERS)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -223,7 +234,9 @@ impl Db {
                 let _ = self.run(Vec::new()).await;
                 readers.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(pool) => {
+                let _ = timeout(CLOSE_TIMEOUT, pool.close()).await;
+            }
         }
     }
 
@@ -239,8 +252,9 @@ impl Db {
                 Ok(rows.await?.into_iter().map(Row::Sqlite).collect())
             }
             Self::Postgres(pool) => {
-                let rows = sqlx::query_with(sql, postgres_arguments(values)?).fetch_all(pool);
-                Ok(rows.await?.into_iter().map(Row::Postgres).collect())
+                let statement =
+                    Statement { sql: SqlStr::from_static(sql), values, required: false };
+                run_on_postgres(pool, vec![statement]).await.map(|(_, rows)| rows)
             }
         }
     }
@@ -285,8 +299,56 @@ impl Db {
     }
 }
 
+/// Opens SQLite's file for writing. Whoever opens a new file switches it to the write-ahead log, for
+/// which SQLite waits for nobody, whatever the busy timeout: so the waiting is done here.
+async fn open_sqlite(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match SqliteConnection::connect_with(options).await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether SQLite said `SQLITE_BUSY`, whose extended codes hold it in their lowest byte.
+fn is_busy(error: &sqlx::Error) -> bool {
+    const SQLITE_BUSY: u32 = 5;
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == SQLITE_BUSY)
+}
+
+/// A connection to Postgres that goes back to the pool only where what it was used for has ended:
+/// the pool would wait for one that hangs, and have one less until then.
+struct OnLoan {
+    connection: PoolConnection<Postgres>,
+    ended: bool,
+}
+
+impl Drop for OnLoan {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
 async fn run_on_postgres(
     pool: &PgPool,
+    statements: Vec<Statement>,
+) -> Result<(Done, Vec<Row>), StoreError> {
+    let mut loan = OnLoan { connection: pool.acquire().await?, ended: false };
+    let result = timeout(POSTGRES_TIMEOUT, run_on_connection(&mut loan.connection, statements))
+        .await
+        .map_err(|_| StoreError::Slow(POSTGRES_TIMEOUT))?;
+    loan.ended = true;
+    result
+}
+
+async fn run_on_connection(
+    connection: &mut PgConnection,
     statements: Vec<Statement>,
 ) -> Result<(Done, Vec<Row>), StoreError> {
     // One statement is a transaction of its own: it needs no BEGIN and COMMIT.
@@ -294,15 +356,15 @@ async fn run_on_postgres(
         Ok([only]) => {
             let query = sqlx::query_with(only.sql, postgres_arguments(only.values)?);
             if only.required {
-                let changed = query.execute(pool).await?.rows_affected();
+                let changed = query.execute(connection).await?.rows_affected();
                 return Ok((Done::of_required(changed), Vec::new()));
             }
-            let rows = query.fetch_all(pool).await?;
+            let rows = query.fetch_all(connection).await?;
             return Ok((Done::Committed, rows.into_iter().map(Row::Postgres).collect()));
         }
         Err(several) => several,
     };
-    let mut transaction = pool.begin().await?;
+    let mut transaction = connection.begin().await?;
     for statement in statements {
         let result = sqlx::query_with(statement.sql, postgres_arguments(statement.values)?)
             .execute(&mut *transaction)
@@ -351,12 +413,17 @@ async fn commit_group(
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     let mut results = Vec::with_capacity(requests.len());
     for statements in requests {
-        // A single statement is undone by SQLite itself where it fails.
+        // A single statement that breaks a constraint is undone by SQLite itself.
         let several = statements.len() > 1;
         if several {
             sqlx::query("SAVEPOINT request").execute(&mut *connection).await?;
         }
-        let result = run_on_sqlite(connection, statements).await;
+        let result = match run_on_sqlite(connection, statements).await {
+            // The disk is full, or worse. SQLite may have undone the whole transaction, and what
+            // came now would be committed by itself.
+            Err(StoreError::Database(error)) if !is_its_own_fault(&error) => return Err(error),
+            result => result,
+        };
         if several {
             if !matches!(result, Ok((Done::Committed, _))) {
                 sqlx::query("ROLLBACK TO request").execute(&mut *connection).await?;
@@ -367,6 +434,14 @@ async fn commit_group(
     }
     sqlx::query("COMMIT").execute(&mut *connection).await?;
     Ok(results)
+}
+
+/// Whether a statement failed by what it says, which touches no other statement.
+fn is_its_own_fault(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => !matches!(error.kind(), ErrorKind::Other),
+        error => matches!(error, sqlx::Error::Encode(_)),
+    }
 }
 
 async fn run_on_sqlite(
@@ -415,3 +490,35 @@ macro_rules! arguments {
 
 arguments!(sqlite_arguments, SqliteArguments);
 arguments!(postgres_arguments, PgArguments);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SQLite undoes the whole transaction where the disk is full.
+    #[tokio::test]
+    async fn nothing_of_a_group_is_kept_after_the_disk_was_full() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        for sql in ["CREATE TABLE t (v BLOB)", "PRAGMA max_page_count = 4"] {
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        }
+        let insert =
+            |size: usize| vec![Statement::new("INSERT INTO t VALUES ($1)", values![vec![0; size]])];
+        let group = vec![insert(1), insert(1_000_000), insert(2)];
+        assert!(commit_group(&mut connection, group).await.is_err());
+        let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
+        let count = sqlx::query("SELECT COUNT(*) FROM t").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(count.get::<i64, _>(0), 0);
+        let results = commit_group(&mut connection, vec![insert(3)]).await.unwrap();
+        assert!(matches!(results[..], [Ok((Done::Committed, _))]));
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_postgres_that_was_given_up_takes_no_place_in_the_pool() {
+        let database = harness::Database::postgres();
+        let db = Db::open(&database.url(), 1).await.unwrap();
+        let slow = db.read("SELECT pg_sleep(60)::TEXT", Vec::new());
+        assert!(timeout(Duration::from_millis(200), slow).await.is_err());
+        timeout(ACQUIRE_TIMEOUT, db.read("SELECT 1", Vec::new())).await.unwrap().unwrap();
+    }
+}

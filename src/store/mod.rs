@@ -40,6 +40,9 @@ pub(crate) enum StoreError {
     /// The row is there already.
     #[error("the row exists already: {0}")]
     Conflict(#[source] sqlx::Error),
+    /// As [`Self::Database`]: whether it was done is not known.
+    #[error("the database did not answer within {} s", .0.as_secs())]
+    Slow(std::time::Duration),
     #[error("the database was closed")]
     Closed,
     /// A row says what cannot be; a person must look.
@@ -116,12 +119,16 @@ impl Store {
 
     /// How far the schema has come.
     pub(crate) async fn schema_status(&self) -> Result<SchemaStatus, StoreError> {
-        let sql = "SELECT MAX(version) FROM _sqlx_migrations";
-        let applied = match self.db.read(sql, Vec::new()).await {
-            Ok(rows) => rows.first().map(|row| row.optional_int(0)).transpose()?.flatten(),
-            // No such table: nothing was applied yet.
-            Err(StoreError::Database(sqlx::Error::Database(_))) => None,
-            Err(error) => return Err(error),
+        let there = self.db.pick(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
+            "SELECT 1 WHERE to_regclass('_sqlx_migrations') IS NOT NULL",
+        );
+        let applied = if self.db.read(there, Vec::new()).await?.is_empty() {
+            None
+        } else {
+            let newest = "SELECT MAX(version) FROM _sqlx_migrations";
+            let rows = self.db.read(newest, Vec::new()).await?;
+            rows.first().map(|row| row.optional_int(0)).transpose()?.flatten()
         };
         Ok(SchemaStatus { newest: migrate::newest(), applied })
     }
