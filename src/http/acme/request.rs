@@ -14,6 +14,7 @@ use super::{Acme, MAX_BODY};
 use crate::acme::account::{Account, AccountStatus};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::flow::Error;
+use crate::jose::check_object;
 use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, Jws, JwsError, KeyReference};
 use crate::jose::verify::{Algorithm, Verifier};
@@ -50,7 +51,9 @@ impl<T: DeserializeOwned> Payload for Object<T> {
         if bytes.is_empty() {
             return Err(Problem::malformed("the payload is empty where an object is wanted"));
         }
-        serde_json::from_slice(bytes)
+        // serde would read a list as an object whose members have no names.
+        check_object(bytes)
+            .and_then(|()| serde_json::from_slice(bytes))
             .map(Self)
             .map_err(|error| Problem::malformed(format!("the payload cannot be read: {error}")))
     }
@@ -133,12 +136,17 @@ async fn receive(request: Request, acme: &Arc<Acme>) -> Result<Received, AcmeErr
     let target =
         original.and_then(|uri| uri.0.path_and_query()).map_or(target, |target| target.as_str());
     let url = resource.links.absolute(target);
-    let body = Bytes::from_request(request, acme).await.map_err(|error| {
-        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = format!("the request is longer than {MAX_BODY} bytes");
-            return Problem::malformed(detail).with_status(413);
-        }
-        Problem::malformed("the request's body could not be read")
+    let too_long = || {
+        let detail = format!("the request is longer than {MAX_BODY} bytes");
+        Problem::malformed(detail).with_status(413)
+    };
+    // What would be too long is not waited for.
+    if announced_length(request.headers()).is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(too_long().into());
+    }
+    let body = Bytes::from_request(request, acme).await.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(),
+        _ => Problem::malformed("the request's body could not be read"),
     })?;
     let jws = jws::parse(&body).map_err(|error| problem_of(&error))?;
     if jws.url() != url {
@@ -156,6 +164,10 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "the Content-Type must be application/jose+json (RFC 8555 §6.2)";
     Err(Problem::malformed(detail).with_status(415))
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The problem type that RFC 8555 gives to a JWS that cannot be accepted.
