@@ -28,7 +28,7 @@ pub(crate) async fn new_order(
     for identifier in identifiers {
         let mut challenges = Vec::new();
         for kind in ChallengeType::ALL {
-            if kind.proves_wildcards() || !identifier.is_wildcard() {
+            if kind.proves(&identifier) {
                 challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
             }
         }
