@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, header};
 use axum::middleware;
 use axum::routing::{get, post};
@@ -62,7 +61,6 @@ pub(crate) fn router(acme: Arc<Acme>) -> Router {
         .route("/cert/{id}", post(certificate::certificate))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_resource)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&acme), resource::resource))
         .layer(cross_origin())
         .with_state(acme);

@@ -189,6 +189,10 @@ fn payloads_of_orders() -> Vec<Row<(To, Vec<u8>)>> {
     let new = |why, payload: Vec<u8>, answer| row("§7.4", why, (To::NewOrder, payload), answer);
     let name =
         |why, name: &str, says| row("§7.1.3", why, (To::NewOrder, dns(name)), rejected(says));
+    let address = |why, value: &str, says| {
+        let payload = identifiers(json!([{ "type": "ip", "value": value }]));
+        row("RFC 8738 §3", why, (To::NewOrder, payload), rejected(says))
+    };
     let many: Vec<_> =
         (0..101).map(|n| json!({ "type": "dns", "value": format!("n{n}.test") })).collect();
     let two =
@@ -274,10 +278,26 @@ fn payloads_of_orders() -> Vec<Row<(To, Vec<u8>)>> {
         name("a long label", &format!("{}.test", "a".repeat(64)), "63"),
         name("a long name", &long, "253"),
         name("a very long name", &"a".repeat(60_000), "253"),
-        name("an IPv4 address", "127.0.0.1", "numeric"),
+        name("an IPv4 address", "127.0.0.1", "RFC 8738"),
         name("a hexadecimal address", "0x7f000001", "numeric"),
         name("an IPv6 address", "[::1]", "character"),
         name("a number", "2130706433", "numeric"),
+        address("no address", "a.test", "is not an IP address"),
+        address("an empty address", "", "is not an IP address"),
+        address("three numbers", "192.0.2", "is not an IP address"),
+        address("octal numbers", "192.0.02.010", "is not an IP address"),
+        address("a number beyond all", "192.0.2.256", "is not an IP address"),
+        address("brackets", "[2001:db8::1]", "is not an IP address"),
+        address("a port", "192.0.2.1:443", "is not an IP address"),
+        address("a space", " 192.0.2.1", "is not an IP address"),
+        address("U+0000", "192.0.2.1\0", "is not an IP address"),
+        address("a name for addresses", "1.2.0.192.in-addr.arpa", "is not an IP address"),
+        address("a network", "192.0.2.0/24", "network"),
+        address("a zone", "fe80::1%eth0", "zone"),
+        address("IPv4 in IPv6", "::ffff:192.0.2.1", "order the IPv4 address"),
+        address("no address of a host", "0.0.0.0", "unspecified"),
+        address("an address of many", "ff02::1", "multicast"),
+        address("an address of all", "255.255.255.255", "broadcast"),
     ]
 }
 
