@@ -42,17 +42,17 @@ pub(crate) struct PlannedCertificate {
 
 impl Store {
     /// Accepts a CSR and plans its certificate. `false` where somebody was first, or where the
-    /// account or an authorization was deactivated meanwhile; then nothing is written.
+    /// account or an authorization was deactivated or has expired meanwhile; then nothing is written.
     pub(crate) async fn plan_issuance(&self, plan: Plan) -> Result<bool, StoreError> {
         let accept = "UPDATE orders SET processing_since = $2, csr = $3 WHERE id = $1 \
-             AND processing_since IS NULL AND error IS NULL \
+             AND processing_since IS NULL AND error IS NULL AND expires_at > $2 \
              AND EXISTS (SELECT 1 FROM accounts u WHERE u.id = orders.account_id \
              AND u.deactivated_at IS NULL) \
              AND NOT EXISTS (SELECT 1 FROM order_authorizations p \
              JOIN authorizations a ON a.id = p.authorization_id \
              LEFT JOIN challenges c ON c.id = a.concluded_by \
              WHERE p.order_id = orders.id AND (a.deactivated_at IS NOT NULL \
-             OR c.validated_at IS NULL))";
+             OR a.expires_at <= $2 OR c.validated_at IS NULL))";
         let keep = "INSERT INTO certificates (id, ca, account_id, order_id, issuer_id, serial, \
                     tbs, planned_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let order_id = plan.order_id.as_str();

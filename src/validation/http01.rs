@@ -153,3 +153,24 @@ fn proof(start: &Url, url: &Url, redirects: usize, answer: &Answer) -> String {
 fn refused(detail: String) -> Failure {
     Failure::refused(ProblemType::IncorrectResponse, detail)
 }
+
+/// Judges an answer, and follows it where it leads.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(answer: &[u8]) {
+    let Some(answer) = fetch::fuzz(answer) else { return };
+    assert!(answer.body.len() <= MAX_BODY);
+    let (Ok(tls), Ok(url)) =
+        (super::tls::unverified(&super::tls::provider()), Url::parse("http://a.test/token"))
+    else {
+        return;
+    };
+    let http01 = Http01 { http_port: 80, https_port: 443, tls };
+    if is_redirect(answer.status) {
+        if let Ok(target) = http01.target(&url, &answer) {
+            assert!(matches!(target.port_or_known_default(), Some(80 | 443)), "{target}");
+            assert!(target.username().is_empty() && target.password().is_none(), "{target}");
+        }
+    } else if judge(&url, &answer, "token.thumbprint").is_ok() {
+        assert!(answer.body.starts_with(b"token.thumbprint"));
+    }
+}

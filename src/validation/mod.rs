@@ -25,6 +25,10 @@ mod tls_alpn01;
 mod tests;
 
 pub(crate) use outcome::Outcome;
+#[cfg(fuzzing)]
+pub(crate) use {
+    dns::fuzz as fuzz_dns, http01::fuzz as fuzz_http01, tls_alpn01::fuzz as fuzz_tls_alpn01,
+};
 
 use denied::DeniedNetworks;
 use dial::Dialer;

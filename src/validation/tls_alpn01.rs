@@ -171,3 +171,9 @@ fn only<'a>(
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Reads a certificate that a stranger showed.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(certificate: &[u8]) {
+    let _ = check(certificate, "a.test", &[7; 32]);
+}
