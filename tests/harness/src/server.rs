@@ -67,6 +67,10 @@ pub struct Settings {
     pub ca: String,
     /// Goes into `[validation]`.
     pub validation: String,
+    /// Where http-01 is asked; the responder's port unless set.
+    pub http_port: Option<u16>,
+    /// Where tls-alpn-01 is asked; the responder's port unless set.
+    pub tls_alpn_port: Option<u16>,
 }
 
 impl Settings {
@@ -125,8 +129,8 @@ impl Server {
              [log]\nformat = \"json\"\nlevel = \"info\"\n\n",
             settings.server,
             zone.address,
-            responder.http_port,
-            responder.tls_port,
+            settings.http_port.unwrap_or(responder.http_port),
+            settings.tls_alpn_port.unwrap_or(responder.tls_port),
             settings.validation
         );
         if let Some(url) = &settings.database_url {
