@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod abuse;
 mod accounts;
 mod algorithms;
 mod authorizations;
 mod certificates;
 mod finalize;
+mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
