@@ -239,7 +239,9 @@ async fn authority(store: &Store, now: Timestamp) -> (Arc<Authority>, Arc<Sick>)
         name: "a CA".to_owned(),
         issuer_id: store.keep_issuer(&chain.download_chain()).await.unwrap(),
         chain,
+        alternates: Vec::new(),
         signer: Arc::clone(&signer) as Arc<dyn Signer>,
+        crl_validity: Some(DAY * 7),
         profile: Profile::tls_server(90 * 24 * 3600),
         meta: Meta::default(),
     };

@@ -4,12 +4,15 @@
 
 mod accounts;
 mod algorithms;
+mod alternate_chains;
 mod authorizations;
 mod certificates;
 mod finalize;
 mod issuance;
 mod jws;
 mod orders;
+mod revocation;
+mod revocation_list;
 mod transport;
 
 use harness::{Server, Settings};
