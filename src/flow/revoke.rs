@@ -136,7 +136,7 @@ async fn authorize(
         return Ok(format!("account {}", account.id));
     }
     for name in facts.names() {
-        let held = match Identifier::dns(&name) {
+        let held = match Identifier::from_text(&name) {
             Ok(identifier) => {
                 let identifier = identifier.to_string();
                 context.store.is_authorized(&found.ca, &account.id, &identifier, now).await?

@@ -19,7 +19,7 @@ pub(crate) struct CrlPlan {
     pub(crate) signing_key: String,
     pub(crate) this_update: Timestamp,
     pub(crate) next_update: Timestamp,
-    /// The DER of the TBSCertList.
+    /// The DER of the `TBSCertList`.
     pub(crate) tbs: Vec<u8>,
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct FoundCertificate {
 /// That a certificate was revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Revocation {
-    /// The number of the CRLReason (RFC 5280 §5.3.1).
+    /// The number of the `CRLReason` (RFC 5280 §5.3.1).
     pub(crate) reason: i64,
     pub(crate) revoked_at: Timestamp,
     /// In words, for people.

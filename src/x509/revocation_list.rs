@@ -37,7 +37,7 @@ impl Reason {
         Self::PrivilegeWithdrawn,
     ];
 
-    /// The number of the CRLReason.
+    /// The number of the `CRLReason`.
     pub(crate) const fn code(self) -> i64 {
         self.crl_reason() as i64
     }

@@ -8,6 +8,7 @@ mod alternate_chains;
 mod authorizations;
 mod certificates;
 mod finalize;
+mod identifiers;
 mod issuance;
 mod jws;
 mod orders;

@@ -274,7 +274,9 @@ fn each_rung_is_tried_when_the_one_before_did_not_help() {
         (fails(&[Fail]), 1, 0, 0, false),
         (vec![Act::Panic], 1, 0, 0, false),
     ] {
-        let stage = stage(1, 1, script);
+        // Long enough for a panic to be written down on a busy machine: it must not count as a call that hangs.
+        let deadline = Duration::from_secs(10);
+        let stage = stage_with(1, script, Limits { sessions: 1, deadline, keepalive: None });
         runtime().block_on(async {
             let result = stage.sign().await;
             assert_eq!(result.is_ok(), signed, "{result:?}");
