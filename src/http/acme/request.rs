@@ -103,7 +103,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for SignedRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request, acme).await?;
+        let Received { resource, jws } = receive(request).await?;
         let (signed_by, key) = match jws.key() {
             KeyReference::Kid(kid) => {
                 let account = find_account(acme, &resource, kid).await?;
