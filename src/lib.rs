@@ -11,7 +11,8 @@ mod telemetry; // the log and the metrics
 // rules: values in, values out; no async, no IO, no clock, no randomness
 mod acme; // RFC 8555's objects: facts in, status out
 mod jose; // JWS and JWK, strictly
-mod x509; // CSRs, chains, TBSCertificates and their lint
+mod policy;
+mod x509; // CSRs, chains, TBSCertificates and their lint // what may be issued to whom, and which rule says so
 
 // ports: one kind of IO each
 mod signer; // keys that sign: PKCS#11 tokens, key files

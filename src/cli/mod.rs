@@ -9,6 +9,7 @@ mod environment;
 mod files;
 mod hsm;
 mod pin;
+mod policy;
 mod serve;
 mod token;
 mod transcript;
@@ -48,6 +49,9 @@ enum Command {
     /// The key ceremony: make and show the certificates of CAs whose keys are in tokens
     #[command(subcommand)]
     Ca(ca::Command),
+    /// The rules of what is issued
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// The database's schema
     #[command(subcommand)]
     Db(db::Command),
@@ -96,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Check => check::check(config),
         Command::Hsm(arguments) => hsm::hsm(config, &arguments),
         Command::Ca(command) => ca::ca(config, &command),
+        Command::Policy(command) => policy::policy(config, &command),
         Command::Db(command) => db::db(config, &command),
     };
     match done {

@@ -11,6 +11,7 @@ mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
+mod policy;
 mod transport;
 
 use harness::{Server, Settings};
