@@ -11,8 +11,10 @@ mod telemetry; // the log and the metrics
 // rules: values in, values out; no async, no IO, no clock, no randomness
 mod acme; // RFC 8555's objects: facts in, status out
 mod jose; // JWS and JWK, strictly
-mod policy;
-mod x509; // CSRs, chains, TBSCertificates and their lint // what may be issued to whom, and which rule says so
+mod x509; // CSRs, chains, TBSCertificates and their lint
+
+// rules: the same, over the others
+mod policy; // what may be issued to whom, and which line of kipuka.toml says so
 
 // ports: one kind of IO each
 mod signer; // keys that sign: PKCS#11 tokens, key files
