@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::ca::{Authorities, Authority, Meta};
 use crate::clock::Timestamp;
 use crate::config::{Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
+use crate::policy::Policy;
 use crate::signer::Signer;
 use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
@@ -177,6 +178,7 @@ pub(crate) async fn open_authority(
     };
     let crl_validity = chain.issuer().may_sign_crls().then_some(ca.crl_validity);
     let below = |path: String| http_url.map(|base| format!("{base}{path}"));
+    let policy = Policy::new(&ca.policy, &ca.general_policy);
     Ok(Authority {
         id: ca.id.clone(),
         name: ca.name.clone(),
@@ -193,8 +195,10 @@ pub(crate) async fn open_authority(
                 ca_issuers: below(format!("/ca/{}.cer", ca.id)),
                 ocsp: None,
             },
+            underscores: policy.underscores(),
             ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
         },
+        policy,
         meta: Meta {
             terms_of_service: ca.terms_of_service.clone(),
             website: ca.website.clone(),

@@ -14,6 +14,7 @@ pub(crate) use issue::SignFailure;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::Policy;
 use crate::signer::Signer;
 use crate::x509::chain::Chain;
 use crate::x509::profile::Profile;
@@ -32,6 +33,8 @@ pub(crate) struct Authority {
     pub(crate) profile: Profile,
     /// How long a CRL is valid; `None` where the CA's certificate does not let its key sign any.
     pub(crate) crl_validity: Option<Duration>,
+    /// What it may be asked for.
+    pub(crate) policy: Policy,
     pub(crate) meta: Meta,
 }
 

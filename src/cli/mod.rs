@@ -10,6 +10,7 @@ mod environment;
 mod files;
 mod hsm;
 mod pin;
+mod policy;
 mod serve;
 mod token;
 mod transcript;
@@ -52,6 +53,9 @@ enum Command {
     /// Issued certificates: list, show, revoke
     #[command(subcommand)]
     Cert(cert::Command),
+    /// The rules of what is issued
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// The database's schema
     #[command(subcommand)]
     Db(db::Command),
@@ -101,6 +105,7 @@ pub fn run() -> ExitCode {
         Command::Hsm(arguments) => hsm::hsm(config, &arguments),
         Command::Ca(command) => ca::ca(config, &command),
         Command::Cert(command) => cert::cert(config, &command),
+        Command::Policy(command) => policy::policy(config, &command),
         Command::Db(command) => db::db(config, &command),
     };
     match done {

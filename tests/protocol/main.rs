@@ -13,6 +13,7 @@ mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
+mod policy;
 mod revocation;
 mod revocation_list;
 mod transport;
