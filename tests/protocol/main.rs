@@ -5,6 +5,7 @@
 mod abuse;
 mod accounts;
 mod algorithms;
+mod alternate_chains;
 mod authorizations;
 mod certificates;
 mod finalize;
@@ -12,6 +13,9 @@ mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
+mod policy;
+mod revocation;
+mod revocation_list;
 mod transport;
 
 use harness::{Server, Settings};
