@@ -78,7 +78,8 @@ impl App {
         let store = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
         let tokens = tokens(&config, &[], &metrics).await?;
-        let authorities = open_authorities(&config, &tokens, &store, clock.now()).await?;
+        let http_url = config.server.http_url.as_deref();
+        let authorities = open_authorities(&config, &tokens, &store, http_url, clock.now()).await?;
         demand_a_signer(&authorities)?;
         store
             .lapse_leases(clock.now())
@@ -188,7 +189,10 @@ impl App {
             token.resume();
         }
         let now = self.context.clock.now();
-        let authorities = open_authorities(&config, &tokens, &self.context.store, now).await?;
+        // As all of [server], it stays until a restart.
+        let http_url = self.config.server.http_url.as_deref();
+        let authorities =
+            open_authorities(&config, &tokens, &self.context.store, http_url, now).await?;
         let validator = open_validator(&config.validation)?;
         // The files that it serves with; others need a restart, as every change of [server] does.
         if let Some(files) = &self.config.server.tls {

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod abuse;
 mod accounts;
 mod algorithms;
+mod alternate_chains;
 mod authorizations;
 mod certificates;
 mod finalize;
@@ -11,6 +13,9 @@ mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
+mod policy;
+mod revocation;
+mod revocation_list;
 mod transport;
 
 use harness::{Server, Settings};

@@ -38,13 +38,17 @@ impl Links {
         self.below("new-order")
     }
 
+    pub(super) fn revoke_cert(&self) -> String {
+        self.below("revoke-cert")
+    }
+
     pub(super) fn account(&self, id: &str) -> String {
         self.below(&format!("account/{id}"))
     }
 
     /// The id in an account URL of this CA.
     pub(super) fn account_id<'a>(&self, url: &'a str) -> Option<&'a str> {
-        url.strip_prefix(&self.account("")).filter(|id| !id.is_empty() && !id.contains('/'))
+        url.strip_prefix(&self.account("")).filter(|id| may_be_id(id))
     }
 
     pub(super) fn orders(&self, account_id: &str) -> String {
@@ -71,9 +75,20 @@ impl Links {
         self.below(&format!("cert/{id}"))
     }
 
+    /// The same certificate with another chain (RFC 8555 §7.4.2); they count from 1.
+    pub(super) fn alternate(&self, certificate_id: &str, number: usize) -> String {
+        self.below(&format!("cert/{certificate_id}/{number}"))
+    }
+
     /// A `Link` header's value; written without spaces, as older clients expect it.
     #[expect(clippy::unused_self, reason = "it reads as one of the links")]
     pub(super) fn relation(&self, relation: &str, url: &str) -> String {
         format!("<{url}>;rel=\"{relation}\"")
     }
+}
+
+/// Whether a text may be an id of ours: base64url (`entropy.rs`). What cannot be one is not looked up,
+/// so that no database has to say what it makes of U+0000.
+pub(super) fn may_be_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
