@@ -117,7 +117,7 @@ impl Store {
         let conclude = "UPDATE authorizations SET concluded_by = $1 \
                         WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
                         AND concluded_by IS NULL AND deactivated_at IS NULL \
-                        AND ($2 IS NULL OR expires_at > $2)";
+                        AND (expires_at > $2 OR $2 IS NULL)";
         let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4 \
                      WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let done = self.db.transact(vec![

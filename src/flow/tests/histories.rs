@@ -19,7 +19,7 @@ const NAMES: [&str; 3] = ["a.localhost", "b.localhost", "c.localhost"];
 const CLIENTS: usize = 2;
 /// So few that what is done often meets what was done.
 const MAX_ORDERS: usize = 3;
-/// These cases are long: of proptest's usual 256, or of what PROPTEST_CASES says, so many are one.
+/// These cases are long: of proptest's usual 256, or of what `PROPTEST_CASES` says, so many are one.
 const CASES_PART: u32 = 12;
 /// Longer than any lease and any pause.
 const LONG: Duration = Duration::from_secs(40);
@@ -514,6 +514,7 @@ async fn work(context: &Context, kind: WorkKind, lease: Lease) {
     let done = match kind {
         WorkKind::Validation => validate(context, lease).await,
         WorkKind::Issuance => issue(context, lease).await,
+        WorkKind::Crl => unreachable!("no history claims it"),
     };
     done.unwrap();
 }
