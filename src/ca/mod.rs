@@ -2,12 +2,14 @@
 
 mod ceremony;
 mod issue;
+mod proof;
 
 pub(crate) use ceremony::{
     CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, import, prepare_ca, prepare_request,
     stand_in_key,
 };
 pub(crate) use issue::SignFailure;
+pub(crate) use proof::{CaaMode, Proof};
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ pub(crate) struct Authority {
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) profile: Profile,
     pub(crate) meta: Meta,
+    pub(crate) proof: Proof,
 }
 
 /// What the directory tells of a CA (RFC 8555 §7.1.1).

@@ -2,12 +2,14 @@
 
 mod account;
 mod authorization;
+mod caa;
 mod challenge;
 mod finalize;
 mod issue;
 mod new_account;
 mod new_order;
 mod own_certificate;
+mod recheck;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
-use crate::acme::challenge::{Challenge, ChallengeType};
+use crate::acme::challenge::Challenge;
 use crate::acme::identifier::Identifier;
 use crate::acme::order::Order;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
@@ -22,15 +22,20 @@ pub(crate) async fn new_order(
     asked: &[(String, String)],
 ) -> Result<Order, Error> {
     let identifiers = read_identifiers(asked)?;
+    let authorities = context.authorities.load();
+    let authority = authorities
+        .get(&account.ca)
+        .ok_or_else(|| Error::Failed("the account's CA is not configured".to_owned()))?;
     let now = context.clock.now();
     let entropy = context.entropy;
     let mut authorizations = Vec::with_capacity(identifiers.len());
     for identifier in identifiers {
         let mut challenges = Vec::new();
-        for kind in ChallengeType::ALL {
-            if kind.proves_wildcards() || !identifier.is_wildcard() {
-                challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
-            }
+        for kind in authority.challenges_for(&identifier) {
+            challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
+        }
+        if challenges.is_empty() {
+            return Err(cannot_be_proved(&identifier).into());
         }
         authorizations.push(NewAuthorization { id: entropy.id()?, identifier, challenges });
     }
@@ -51,6 +56,12 @@ pub(crate) async fn new_order(
         "order placed"
     );
     Ok(placed(order))
+}
+
+fn cannot_be_proved(identifier: &Identifier) -> Problem {
+    let detail = format!("this CA offers no challenge that could prove {identifier}");
+    let problem = Problem::new(ProblemType::RejectedIdentifier, detail);
+    Problem { subproblems: vec![problem.about(identifier)], ..problem }
 }
 
 fn read_identifiers(asked: &[(String, String)]) -> Result<BTreeSet<Identifier>, Problem> {
@@ -102,6 +113,8 @@ fn placed(order: NewOrder) -> Order {
                 kind: new.kind,
                 token: new.token,
                 begun_at: None,
+                account_url: None,
+                retry: None,
                 result: None,
             })
             .collect(),

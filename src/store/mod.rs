@@ -2,6 +2,7 @@
 
 mod account;
 mod authorization;
+mod caa;
 mod certificate;
 mod db;
 mod issuance;
@@ -14,6 +15,8 @@ mod tests;
 mod work;
 
 pub(crate) use account::Registered;
+pub(crate) use authorization::ToValidate;
+pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use issuance::{Plan, PlannedCertificate};
 pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor};

@@ -6,11 +6,13 @@ mod accounts;
 mod algorithms;
 mod authorizations;
 mod certificates;
+mod challenges;
 mod finalize;
 mod issuance;
 mod jws;
 mod orders;
 mod transport;
+mod validation;
 
 use harness::{Server, Settings};
 

@@ -13,9 +13,11 @@ use super::{Hsm, Needs};
 
 mod key;
 mod key_usage;
+mod proof;
 
 pub(crate) use key::{CaKey, Sharing};
 pub(crate) use key_usage::KeyUsage;
+pub(crate) use proof::CaaMode;
 
 pub(super) const KEYS: &[&str] = &[
     "id",
@@ -33,6 +35,8 @@ pub(super) const KEYS: &[&str] = &[
     "terms_of_service",
     "website",
     "caa_identities",
+    "caa",
+    "challenges",
 ];
 
 const MAX_ID_BYTES: usize = 64;
@@ -63,6 +67,10 @@ pub(crate) struct Ca {
     pub(crate) website: Option<String>,
     /// The directory's `meta.caaIdentities`: who CAA records must name, in lower case.
     pub(crate) caa_identities: Vec<String>,
+    /// What becomes of a certificate that CAA records do not permit.
+    pub(crate) caa: CaaMode,
+    /// The types of the challenges that are offered, as RFC 8555 §9.7.8 registers them.
+    pub(crate) challenges: Vec<&'static str>,
 }
 
 /// The digest under a CA's signatures.
@@ -112,6 +120,7 @@ pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) ->
 
 fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
     let id = id(section);
+    let caa_identities = caa_identities(section);
     Ca {
         name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
         id,
@@ -127,7 +136,9 @@ fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
         rsa_padding: rsa_padding(section).unwrap_or_default(),
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
-        caa_identities: caa_identities(section),
+        caa: proof::caa(section, &caa_identities),
+        challenges: proof::challenges(section, &caa_identities),
+        caa_identities,
     }
 }
 

@@ -28,6 +28,7 @@ struct Content {
     names: HashMap<String, Entry>,
     /// What was asked, in order.
     asked: Vec<(String, RecordType)>,
+    authentic: bool,
 }
 
 /// What is known of a name.
@@ -87,6 +88,11 @@ impl Zone {
     /// Answers every question for this name with a code such as `ServFail`.
     pub fn set_response_code(&self, name: &str, code: ResponseCode) {
         self.content().names.entry(normal(name)).or_default().response_code = Some(code);
+    }
+
+    /// From here on answers carry the AD bit, as those of a validating resolver about signed zones do.
+    pub fn vouch(&self) {
+        self.content().authentic = true;
     }
 
     /// Forgets what was said of a name.
@@ -150,6 +156,7 @@ impl Zone {
         answer.add_query(question.clone());
         let kind = question.query_type();
         let mut content = self.content();
+        answer.metadata.authentic_data = content.authentic;
         content.asked.push((normal(&question.name().to_ascii()), kind));
         let mut name = question.name().clone();
         for _ in 0..ALIASES {
