@@ -27,12 +27,7 @@ impl Authority {
         &self,
         identifier: &Identifier,
     ) -> impl Iterator<Item = ChallengeType> {
-        let wildcard = identifier.is_wildcard();
-        self.proof
-            .challenges
-            .iter()
-            .copied()
-            .filter(move |kind| !wildcard || kind.proves_wildcards())
+        self.proof.challenges.iter().copied().filter(|kind| kind.proves(identifier))
     }
 
     /// Whether something is looked at again before a certificate is signed.

@@ -23,7 +23,7 @@ pub(super) async fn ask(
     authority: &Authority,
     proved: Proved<'_>,
 ) -> Option<Outcome> {
-    if authority.proof.caa == CaaMode::Off || proved.identifier.kind() != "dns" {
+    if authority.proof.caa == CaaMode::Off || proved.identifier.dns_name().is_none() {
         return None;
     }
     let question = CaaQuestion {

@@ -67,8 +67,8 @@ impl Store {
         let names = rows.iter().map(|row| {
             let id = row.text(0)?;
             let (name, method) = (row.text(1)?, row.text(2)?);
-            let (Ok(identifier), Some(method)) =
-                (Identifier::dns(&name), ChallengeType::from_name(&method))
+            let (Some(identifier), Some(method)) =
+                (Identifier::stored(&name), ChallengeType::from_name(&method))
             else {
                 return Err(StoreError::Corrupt { table: "authorizations", id });
             };

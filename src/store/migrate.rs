@@ -13,6 +13,7 @@ macro_rules! steps {
             (2, "orders", step!($database, "0002_orders.sql")),
             (3, "certificates", step!($database, "0003_certificates.sql")),
             (4, "work", step!($database, "0004_work.sql")),
+            (5, "external_accounts", step!($database, "0005_external_accounts.sql")),
             (8, "validation", step!($database, "0008_validation.sql")),
         ]
     };
@@ -37,7 +38,7 @@ pub(super) fn newest() -> i64 {
     steps!("sqlite").map(|(number, ..)| number).into_iter().max().unwrap_or(0)
 }
 
-fn migrator(steps: [(i64, &'static str, &'static str); 5]) -> Migrator {
+fn migrator<const N: usize>(steps: [(i64, &'static str, &'static str); N]) -> Migrator {
     let migrations = steps.map(|(number, name, sql)| {
         let sql = SqlStr::from_static(sql);
         Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, sql, false)

@@ -9,6 +9,7 @@
 //! A problem goes to the client, which may have sent us where it cannot look itself. So of an answer that
 //! came after a redirect only the status is told, and of a URL that such an answer led to, only the host.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -64,11 +65,16 @@ impl Http01 {
     }
 
     fn challenge_url(&self, attempt: &Attempt<'_>) -> Result<Url, Failure> {
-        let (name, token) = (attempt.identifier.base(), attempt.token);
+        let (identifier, token) = (attempt.identifier, attempt.token);
+        // An address is itself what is asked, and what the Host names (RFC 8738 §4).
+        let name = match identifier.as_ip() {
+            Some(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => identifier.base().to_owned(),
+        };
         let url = format!("http://{name}:{}/.well-known/acme-challenge/{token}", self.http_port);
         match Url::parse(&url) {
-            // no Identifier is a name that a URL reads as an IPv4 address; should one be, DNS was to be asked
-            Ok(parsed) if parsed.host_str() == Some(name) => Ok(parsed),
+            // no Identifier of type dns is a name that a URL reads as an IPv4 address; should one be, DNS was to be asked
+            Ok(parsed) if parsed.host_str() == Some(&*name) => Ok(parsed),
             Ok(parsed) => {
                 Err(refused(format!("GET {url}: a URL takes {name} for {:?}", parsed.host_str())))
             }

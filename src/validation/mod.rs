@@ -176,15 +176,14 @@ impl Validator {
     /// Looks once whether the challenge is fulfilled. Ends within [`Timeouts::attempt`].
     pub(crate) async fn validate(&self, attempt: Attempt<'_>) -> Outcome {
         let deadline = Instant::now() + self.attempt_timeout;
-        if attempt.identifier.is_wildcard() && !attempt.method.proves_wildcards() {
-            return Failure::refused(
-                ProblemType::Unauthorized,
-                format!(
-                    "a wildcard ({}) can only be proved through DNS (dns-01)",
-                    attempt.identifier
-                ),
-            )
-            .into();
+        if !attempt.method.proves(attempt.identifier) {
+            let (method, identifier) = (attempt.method.as_str(), attempt.identifier);
+            let why = if identifier.is_wildcard() {
+                format!("a wildcard ({identifier}) can only be proved through DNS (dns-01)")
+            } else {
+                format!("an address ({identifier}) cannot be proved by {method}")
+            };
+            return Failure::refused(ProblemType::Unauthorized, why).into();
         }
         let resolver = &self.dialer.resolver;
         let proof = match attempt.method {

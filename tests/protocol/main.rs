@@ -8,6 +8,7 @@ mod authorizations;
 mod certificates;
 mod challenges;
 mod finalize;
+mod identifiers;
 mod issuance;
 mod jws;
 mod orders;

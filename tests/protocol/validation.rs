@@ -151,3 +151,18 @@ async fn with_dnssec_required_an_answer_without_the_ad_bit_proves_nothing() {
     let (proved, _) = tried(&mut client, "b.test", "dns-01").await;
     assert_eq!(proved["status"], "valid", "{proved}");
 }
+
+#[tokio::test]
+async fn an_address_is_proved_by_http_01_and_tls_alpn_01_and_certified() {
+    // A CA that enforces CAA: there is no tree to climb from an address.
+    let server = with_ca("caa = \"enforce\"").await;
+    let mut client = server.account("ca").await;
+    for kind in ["http-01", "tls-alpn-01"] {
+        let chain = client.order(&["127.0.0.1"]).await.prove(kind).await.finalize().await;
+        let names = chain[0].subject_alt_names().unwrap();
+        let addresses: Vec<_> = names.iter().filter_map(|name| name.ipaddress()).collect();
+        assert_eq!(addresses, [[127, 0, 0, 1]]);
+        assert_eq!(names.len(), 1);
+    }
+    assert!(server.zone.asked().is_empty(), "DNS has no part in it");
+}

@@ -14,6 +14,7 @@ mod dns01;
 mod dns_persist01;
 mod dnssec;
 mod http01;
+mod ip;
 mod responder;
 mod tls_alpn01;
 mod web;
@@ -30,7 +31,7 @@ const KEY_AUTHORIZATION: &str =
     "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI";
 
 fn identifier(name: &str) -> Identifier {
-    Identifier::dns(name).unwrap()
+    Identifier::from_text(name).unwrap()
 }
 
 /// Short times, so that what never answers is a quick test.

@@ -67,7 +67,10 @@ async fn a_certificate_that_departs_from_the_rfc_is_refused() {
         (Responder { critical: false, ..right() }, "not critical"),
         (Responder { names: vec!["a.test", "b.test"], ..right() }, "2 entries"),
         (Responder { names: vec!["a.test", "a.test"], ..right() }, "2 entries"),
-        (Responder { names: vec!["b.test"], ..right() }, "\"b.test\", not for \"a.test\""),
+        (
+            Responder { names: vec!["b.test"], ..right() },
+            "\"b.test\", not for the dNSName \"a.test\"",
+        ),
         (Responder { names: vec!["*.test"], ..right() }, "not for \"a.test\""),
         (Responder { names: vec![], ..right() }, "no subjectAltName"),
     ] {
