@@ -57,7 +57,9 @@ async fn a_permission_by_caa_is_asked_for_again_after_eight_hours() {
     let site = site(&zone, CaaMode::Enforce).await;
     let hour = Duration::from_secs(3600);
     // Questions for a.test and, since it has no records, for test.
-    for (wait, questions) in [(hour * 0, 2), (hour * 8 - Duration::from_secs(1), 2), (hour, 4)] {
+    for (wait, questions) in
+        [(Duration::ZERO, 2), (hour * 8 - Duration::from_secs(1), 2), (hour, 4)]
+    {
         site.advance(wait);
         let (order, _) = site.planned().await;
         site.issue().await;

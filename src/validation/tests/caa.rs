@@ -4,6 +4,9 @@ use hickory_resolver::proto::op::ResponseCode;
 
 use super::*;
 
+/// Critical, tag and value.
+type Property = (bool, &'static str, &'static str);
+
 /// Asks for dns-01, unless a test says otherwise.
 async fn ask(zone: Zone, name: &str) -> Outcome {
     ask_for(zone, name, ChallengeType::Dns01, Some(ACCOUNT)).await
@@ -32,7 +35,7 @@ async fn a_name_without_records_up_to_the_root_is_permitted() {
 #[tokio::test]
 async fn each_property_decides_as_rfc_8659_says() {
     // Name, records (critical, tag, value), and whether the CA may issue.
-    let table: &[(&str, &[(bool, &str, &str)], bool)] = &[
+    let table: &[(&str, &[Property], bool)] = &[
         ("a.test", &[(false, "issue", "ca.test")], true),
         ("a.test", &[(false, "issue", "second.test")], true),
         ("a.test", &[(false, "issue", "CA.TEST ")], true),
