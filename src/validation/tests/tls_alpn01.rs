@@ -71,7 +71,7 @@ async fn a_certificate_that_departs_from_the_rfc_is_refused() {
             Responder { names: vec!["b.test"], ..right() },
             "\"b.test\", not for the dNSName \"a.test\"",
         ),
-        (Responder { names: vec!["*.test"], ..right() }, "not for \"a.test\""),
+        (Responder { names: vec!["*.test"], ..right() }, "not for the dNSName \"a.test\""),
         (Responder { names: vec![], ..right() }, "no subjectAltName"),
     ] {
         let detail = refused(prove(responder).await, ProblemType::IncorrectResponse);
