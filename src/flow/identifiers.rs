@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
-
-/// Names in one order at most: a certificate with more is a burden to everyone who reads it.
-const MAX_IDENTIFIERS: usize = 100;
+use crate::policy::Policy;
 
 /// An identifier object as the client wrote it (RFC 8555 §7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,24 +16,24 @@ pub(crate) struct AskedIdentifier {
 /// The identifiers in normal form, each once.
 ///
 /// # Errors
-/// What is wrong with each of them, as subproblems (RFC 8555 §6.7.1).
+/// What is wrong with each of them, or which rule refuses it, as subproblems (RFC 8555 §6.7.1).
 pub(super) fn accept_identifiers(
+    policy: &Policy,
     asked: &[AskedIdentifier],
 ) -> Result<BTreeSet<Identifier>, Problem> {
     if asked.is_empty() {
         return Err(Problem::malformed("the order names no identifiers"));
     }
-    if asked.len() > MAX_IDENTIFIERS {
-        let detail = format!(
-            "the order has {} identifiers; at most {MAX_IDENTIFIERS} are taken",
-            asked.len()
-        );
-        return Err(Problem::new(ProblemType::RejectedIdentifier, detail));
-    }
+    policy.check_count(asked.len()).map_err(|refusal| {
+        let detail = format!("the order has {} identifiers: {refusal}", asked.len());
+        Problem::new(ProblemType::RejectedIdentifier, detail)
+    })?;
     let mut identifiers = BTreeSet::new();
     let mut refused = Vec::new();
     for AskedIdentifier { kind, value } in asked {
-        match Identifier::parse(kind, value) {
+        let accepted = Identifier::parse(kind, value)
+            .and_then(|identifier| judge(policy, &identifier).map(|()| identifier));
+        match accepted {
             Ok(identifier) => {
                 identifiers.insert(identifier);
             }
@@ -50,4 +48,19 @@ pub(super) fn accept_identifiers(
         None => Ok(identifiers),
         Some(problem) => Err(problem),
     }
+}
+
+/// Whether the policy has the CA issue it.
+fn judge(policy: &Policy, identifier: &Identifier) -> Result<(), Problem> {
+    policy.judge(identifier).map(drop).map_err(|refusal| {
+        Problem::new(ProblemType::RejectedIdentifier, format!("{identifier}: {refusal}"))
+    })
+}
+
+/// Whether all that was ordered may still be had: the policy may have become stricter since.
+pub(super) fn judge_again(policy: &Policy, ordered: &BTreeSet<Identifier>) -> Result<(), Problem> {
+    let refused = ordered.iter().filter_map(|identifier| {
+        judge(policy, identifier).err().map(|problem| problem.about(identifier))
+    });
+    Problem::from_subproblems(refused.collect()).map_or(Ok(()), Err)
 }

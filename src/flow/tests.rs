@@ -26,6 +26,7 @@ use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Proof, prepare_ca};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
+use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
 use crate::store::{Lease, Store, WorkKind};
@@ -252,8 +253,11 @@ async fn authority(store: &Store, now: Timestamp) -> (Authority, Arc<Sick>) {
         name: "a CA".to_owned(),
         issuer_id: store.keep_issuer(&chain.download_chain()).await.unwrap(),
         chain,
+        alternates: Vec::new(),
         signer: Arc::clone(&signer) as Arc<dyn Signer>,
+        crl_validity: Some(DAY * 7),
         profile: Profile::tls_server(90 * 24 * 3600),
+        policy: Policy::default(),
         meta: Meta::default(),
         proof: Proof::default(),
     };

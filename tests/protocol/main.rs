@@ -5,6 +5,7 @@
 mod abuse;
 mod accounts;
 mod algorithms;
+mod alternate_chains;
 mod authorizations;
 mod certificates;
 mod challenges;
@@ -13,6 +14,9 @@ mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
+mod policy;
+mod revocation;
+mod revocation_list;
 mod transport;
 mod validation;
 
