@@ -5,6 +5,7 @@
 mod abuse;
 mod accounts;
 mod algorithms;
+mod alternate_chains;
 mod authorizations;
 mod certificates;
 mod finalize;
@@ -13,6 +14,8 @@ mod issuance;
 mod jws;
 mod orders;
 mod policy;
+mod revocation;
+mod revocation_list;
 mod transport;
 
 use harness::{Server, Settings};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::de::DeTable;
 use url::Url;
@@ -21,6 +22,7 @@ pub(super) const KEYS: &[&str] = &[
     "id",
     "name",
     "cert",
+    "alternate_chains",
     "hsm_slot",
     "hsm",
     "hsm_sharing",
@@ -30,6 +32,7 @@ pub(super) const KEYS: &[&str] = &[
     "client_auth",
     "digest",
     "rsa_padding",
+    "crl_validity_hours",
     "terms_of_service",
     "website",
     "caa_identities",
@@ -38,6 +41,9 @@ pub(super) const KEYS: &[&str] = &[
 
 const MAX_ID_BYTES: usize = 64;
 const DEFAULT_VALIDITY_DAYS: u32 = 90;
+/// A week, as the CA/Browser Forum's Baseline Requirements (§4.9.7) have it; a CRL is signed anew when
+/// half of it has passed.
+const DEFAULT_CRL_VALIDITY_HOURS: u64 = 168;
 
 /// One `[[ca]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +54,8 @@ pub(crate) struct Ca {
     pub(crate) name: String,
     /// PEM: this CA's certificate, then any intermediates above it.
     pub(crate) cert: PathBuf,
+    /// PEM, each like `cert` with the same name and key, and others above it (RFC 8555 §7.4.2).
+    pub(crate) alternate_chains: Vec<PathBuf>,
     pub(crate) key: CaKey,
     /// How long issued certificates are valid: 1 to 36,500 days.
     pub(crate) validity_days: u32,
@@ -58,6 +66,8 @@ pub(crate) struct Ca {
     /// What signatures are made over; `None`: what suits the key.
     pub(crate) digest: Option<Digest>,
     pub(crate) rsa_padding: RsaPadding,
+    /// From a CRL's thisUpdate to its nextUpdate: 1 hour to a year.
+    pub(crate) crl_validity: Duration,
     /// The directory's `meta.termsOfService` (RFC 8555 §7.1.1).
     pub(crate) terms_of_service: Option<String>,
     /// The directory's `meta.website`.
@@ -126,6 +136,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
         name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
         id,
         cert: cert(section),
+        alternate_chains: alternate_chains(section),
         key: key::read(section, hsms),
         validity_days: section
             .integer("validity_days", 1..=36_500)
@@ -135,6 +146,11 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
         client_auth: section.boolean("client_auth").unwrap_or(false),
         digest: digest(section),
         rsa_padding: rsa_padding(section).unwrap_or_default(),
+        crl_validity: Duration::from_secs(
+            3600 * section
+                .integer("crl_validity_hours", 1..=8784)
+                .unwrap_or(DEFAULT_CRL_VALIDITY_HOURS),
+        ),
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
         caa_identities: caa_identities(section),
@@ -164,6 +180,16 @@ fn cert(section: &Section<'_>) -> PathBuf {
         section.reader.check_readable("CA certificate", &cert);
     }
     cert.value
+}
+
+fn alternate_chains(section: &Section<'_>) -> Vec<PathBuf> {
+    let chains = section.paths("alternate_chains").unwrap_or_default();
+    if section.reader.needs == Needs::Serve {
+        for chain in &chains {
+            section.reader.check_readable("alternate chain", chain);
+        }
+    }
+    chains.into_iter().map(|chain| chain.value).collect()
 }
 
 fn digest(section: &Section<'_>) -> Option<Digest> {

@@ -24,6 +24,7 @@ pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply
         "newNonce": links.new_nonce(),
         "newAccount": links.new_account(),
         "newOrder": links.new_order(),
+        "revokeCert": links.revoke_cert(),
         // Always an object: clients were seen to stumble where it is missing.
         "meta": Value::Object(meta),
     }))
