@@ -147,6 +147,7 @@ impl World {
         let store = Store::open(&database.url(), 4).await.unwrap();
         store.migrate().await.unwrap();
         let (authority, signer) = authority(&store, clock.now()).await;
+        let authority = Arc::new(authority);
         let responder = Responder::start().await;
         let instance = || open(&database, &authority, &responder, &clock);
         let instances = [instance().await, instance().await].map(ArcSwap::from_pointee);
@@ -349,7 +350,7 @@ impl<'w> Play<'w> {
             Answer::Wrong | Answer::Nothing => "wrong".to_owned(),
         };
         self.world.responder.show_http01(&challenge.token, &shown);
-        may_be_refused(begin_challenge(context, found, &challenge.id).await);
+        may_be_refused(begin_challenge(context, found, &challenge.id, "https://ca.test/a").await);
     }
 
     async fn finalize(&self, context: &Context, client: usize, which: Index, right: bool) {
