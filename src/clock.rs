@@ -68,6 +68,10 @@ impl Timestamp {
         Self(self.0.saturating_add(span_ms(span)))
     }
 
+    pub(crate) fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span_ms(span)))
+    }
+
     /// The time from `earlier` to `self`; zero where `earlier` is not earlier.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -185,6 +185,7 @@ pub(crate) async fn open_authority(
             extended_key_usage: ExtendedKeyUsage { server_auth: true, client_auth: ca.client_auth },
             ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
         },
+        subdomain_authorizations: ca.subdomain_authorizations,
         meta: Meta {
             terms_of_service: ca.terms_of_service.clone(),
             website: ca.website.clone(),

@@ -7,7 +7,7 @@ pub(crate) use ceremony::{
     CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, import, prepare_ca, prepare_request,
     stand_in_key,
 };
-pub(crate) use issue::SignFailure;
+pub(crate) use issue::{SignFailure, Wanted};
 
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub(crate) struct Authority {
     pub(crate) issuer_id: String,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) profile: Profile,
+    /// An authorization for a domain may stand for the names below it (RFC 9444).
+    pub(crate) subdomain_authorizations: bool,
     pub(crate) meta: Meta,
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::new_order::requested_dates;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
 use crate::acme::identifier::Identifier;
 use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::Authority;
+use crate::ca::{Authority, Wanted};
 use crate::jose::jwk::Jwk;
 use crate::store::{Plan, WorkKind};
 use crate::x509::csr::CertificateRequest;
@@ -62,8 +63,7 @@ async fn plan(
 ) -> Result<(), Error> {
     let bad_csr = |detail: String| Error::from(Problem::new(ProblemType::BadCsr, detail));
     let request = CertificateRequest::from_der(csr).map_err(|error| bad_csr(error.to_string()))?;
-    let ordered: BTreeSet<Identifier> = order.identifiers().cloned().collect();
-    check_names(&request, &ordered)?;
+    check_names(&request, &order.identifiers.iter().cloned().collect())?;
     // RFC 8555 §11.1 keeps the two keys apart: one that signs requests and one in a certificate.
     let account_spki = Jwk::from_canonical_json(&account.jwk)
         .map_err(|error| Error::Failed(error.to_string()))?
@@ -73,8 +73,15 @@ async fn plan(
         return Err(bad_csr("the CSR's key is the account key; use a key of its own".to_owned()));
     }
     let now = context.clock.now();
+    let profile = &authority.profile;
+    let wanted = Wanted {
+        identifiers: &order.identifiers,
+        public_key: request.public_key(),
+        profile,
+        dates: requested_dates(order.not_before, order.not_after),
+    };
     let prepared = authority
-        .prepare(&ordered, request.public_key(), now, context.entropy)
+        .prepare(&wanted, now, context.entropy)
         .map_err(|error| Error::Failed(error.to_string()))?;
     let planned = context.store.plan_issuance(Plan {
         order_id: order.id.clone(),
@@ -85,6 +92,8 @@ async fn plan(
         issuer_id: authority.issuer_id.clone(),
         serial: prepared.serial,
         tbs: prepared.tbs.der().to_vec(),
+        profile: serde_json::to_string(profile)
+            .map_err(|error| Error::Failed(error.to_string()))?,
         now,
     });
     if !planned.await? && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {

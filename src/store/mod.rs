@@ -16,7 +16,7 @@ mod work;
 pub(crate) use account::Registered;
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use issuance::{Plan, PlannedCertificate};
-pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor};
+pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor};
 pub(crate) use work::{Lease, WorkKind};
 
 use db::Db;

@@ -6,11 +6,14 @@ mod accounts;
 mod algorithms;
 mod authorizations;
 mod certificates;
+mod dates;
 mod finalize;
 mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
+mod reuse;
+mod subdomains;
 mod transport;
 
 use harness::{Server, Settings};

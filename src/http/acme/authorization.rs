@@ -24,7 +24,11 @@ pub(super) struct Changes {
 
 /// An authorization as its account sees it (RFC 8555 §7.1.4): the name without `*.`, which a member
 /// of its own tells.
-fn authorization_object(links: &Links, authorization: &Authorization, now: Timestamp) -> Value {
+pub(super) fn authorization_object(
+    links: &Links,
+    authorization: &Authorization,
+    now: Timestamp,
+) -> Value {
     let identifier = &authorization.identifier;
     let challenges: Vec<_> = authorization
         .visible_challenges()
@@ -39,6 +43,9 @@ fn authorization_object(links: &Links, authorization: &Authorization, now: Times
     });
     if identifier.is_wildcard() {
         object["wildcard"] = json!(true);
+    }
+    if authorization.subdomains {
+        object["subdomainAuthAllowed"] = json!(true);
     }
     object
 }
