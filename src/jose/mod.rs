@@ -5,3 +5,5 @@ pub(crate) mod jwk;
 pub(crate) mod jws;
 mod members;
 pub(crate) mod verify;
+
+pub(crate) use members::check_object;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Acme;
 use super::reply::Reply;
+use super::request::{AcmeRequest, AsGet};
 use super::resource::Resource;
 
 pub(super) async fn directory(
@@ -41,4 +42,9 @@ pub(super) async fn directory(
         directory["newAuthz"] = json!(links.new_authz());
     }
     Reply::ok(directory)
+}
+
+/// The same for who asks by POST-as-GET, which RFC 8555 §6.3 wants to work here too.
+pub(super) async fn directory_as_post(request: AcmeRequest<AsGet>) -> Reply {
+    directory(Extension(request.resource)).await
 }

@@ -7,6 +7,7 @@ pub mod acme;
 pub mod command;
 pub mod csr;
 pub mod database;
+pub mod der;
 pub mod issuer;
 pub mod key;
 pub mod kryoptic;
@@ -14,6 +15,7 @@ pub mod port;
 pub mod responder;
 pub mod server;
 pub mod token;
+pub mod wire;
 pub mod zone;
 
 pub use acme::{Answer, Client, Order};
