@@ -116,6 +116,8 @@ pub(super) fn new_authorization(
             challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
         }
     }
+    // As the store lists them.
+    challenges.sort_by_key(|challenge| challenge.kind.as_str());
     let expires_at = context.clock.now().plus(context.limits.load().order_lifetime);
     Ok(NewAuthorization { id: entropy.id()?, identifier, subdomains, expires_at, challenges })
 }

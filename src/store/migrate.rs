@@ -35,7 +35,11 @@ pub(super) fn postgres() -> Migrator {
 
 /// The number of the newest step.
 pub(super) fn newest() -> i64 {
-    steps!("sqlite").map(|(number, ..)| number).into_iter().max().unwrap_or(0)
+    numbers().into_iter().max().unwrap_or(0)
+}
+
+pub(super) fn numbers() -> Vec<i64> {
+    steps!("sqlite").map(|(number, ..)| number).to_vec()
 }
 
 fn migrator<const N: usize>(steps: [(i64, &'static str, &'static str); N]) -> Migrator {

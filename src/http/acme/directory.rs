@@ -45,6 +45,9 @@ pub(super) async fn directory(
 }
 
 /// The same for who asks by POST-as-GET, which RFC 8555 §6.3 wants to work here too.
-pub(super) async fn directory_as_post(request: AcmeRequest<AsGet>) -> Reply {
-    directory(Extension(request.resource)).await
+pub(super) async fn directory_as_post(
+    acme: State<Arc<Acme>>,
+    request: AcmeRequest<AsGet>,
+) -> Reply {
+    directory(acme, Extension(request.resource)).await
 }
