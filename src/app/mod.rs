@@ -78,8 +78,9 @@ impl App {
         let store = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
         let tokens = tokens(&config, &[], &metrics).await?;
+        let (demand, http_url) = (Demand::OneSigns, config.server.http_url.as_deref());
         let authorities =
-            open_authorities(&config, &tokens, &store, Demand::OneSigns, clock.now()).await?;
+            open_authorities(&config, &tokens, &store, demand, http_url, clock.now()).await?;
         store
             .lapse_leases(clock.now())
             .await
@@ -189,7 +190,9 @@ impl App {
         }
         let now = self.context.clock.now();
         let (store, demand) = (&self.context.store, Demand::NoneIsWrong);
-        let authorities = open_authorities(&config, &tokens, store, demand, now).await?;
+        // As all of [server], it stays until a restart.
+        let http_url = self.config.server.http_url.as_deref();
+        let authorities = open_authorities(&config, &tokens, store, demand, http_url, now).await?;
         let validator = open_validator(&config.validation)?;
         // The files that it serves with; others need a restart, as every change of [server] does.
         if let Some(files) = &self.config.server.tls {

@@ -1,6 +1,7 @@
 //! Opening what the configuration names, each with words for the operator where that fails.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::ca::{Authorities, Authority, Meta};
 use crate::clock::Timestamp;
 use crate::config::{Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
+use crate::policy::Policy;
 use crate::signer::Signer;
 use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
@@ -19,7 +21,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::validation::{self, Validator};
 use crate::x509::algorithm::{Hash, KeyType, SignatureAlgorithm};
 use crate::x509::chain::Chain;
-use crate::x509::profile::{ExtendedKeyUsage, Profile};
+use crate::x509::profile::{AuthorityInformation, ExtendedKeyUsage, Profile};
 
 const DAY_S: i64 = 24 * 3600;
 
@@ -142,20 +144,19 @@ pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
 }
 
 /// Opens one `[[ca]]`: reads its certificate, finds its key, and has them prove that they belong
-/// together.
+/// together. `http_url` is the base of the URLs in the certificates that it issues.
 pub(crate) async fn open_authority(
     ca: &Ca,
     tokens: &Tokens,
     demand: Demand,
+    http_url: Option<&str>,
     now: Timestamp,
 ) -> Result<Authority, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::new(format!("CA {:?}", ca.id), error);
     let path = ca.cert.display();
-    let text = tokio::fs::read_to_string(&ca.cert)
-        .await
-        .map_err(|error| failed(&format!("{path}: {error}")))?;
-    let chain = Chain::from_pem(&text).map_err(|error| failed(&format!("{path}: {error}")))?;
+    let chain = read_chain(&ca.cert).await.map_err(|error| failed(&error))?;
     check_certificate(ca, &chain, now).map_err(|why| failed(&format!("{path}: {why}")))?;
+    let alternates = alternates(ca, &chain, now).await.map_err(|why| failed(&why))?;
     let expected = chain.issuer().public_key().clone();
     let algorithm = algorithm(ca, expected.key_type()).map_err(|why| failed(&why))?;
     let signer: Arc<dyn Signer> = match &ca.key {
@@ -175,23 +176,63 @@ pub(crate) async fn open_authority(
             KeyFile::open(path, algorithm, Some(&expected)).map_err(|error| failed(&error))?,
         ),
     };
+    let crl_validity = chain.issuer().may_sign_crls().then_some(ca.crl_validity);
+    let below = |path: String| http_url.map(|base| format!("{base}{path}"));
+    let policy = Policy::new(&ca.policy, &ca.general_policy);
     Ok(Authority {
         id: ca.id.clone(),
         name: ca.name.clone(),
         issuer_id: store::issuer_id(&chain.download_chain()),
         chain,
+        alternates,
         signer,
+        crl_validity,
         profile: Profile {
             extended_key_usage: ExtendedKeyUsage { server_auth: true, client_auth: ca.client_auth },
+            // None that could be asked for in vain.
+            crl_distribution_point: crl_validity.and_then(|_| below(format!("/crl/{}.crl", ca.id))),
+            authority_information: AuthorityInformation {
+                ca_issuers: below(format!("/ca/{}.cer", ca.id)),
+                ocsp: None,
+            },
+            underscores: policy.underscores(),
             ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
         },
         subdomain_authorizations: ca.subdomain_authorizations,
+        policy,
         meta: Meta {
             terms_of_service: ca.terms_of_service.clone(),
             website: ca.website.clone(),
             caa_identities: ca.caa_identities.clone(),
         },
     })
+}
+
+async fn read_chain(file: &Path) -> Result<Chain, String> {
+    let path = file.display();
+    let text = tokio::fs::read_to_string(file).await.map_err(|error| format!("{path}: {error}"))?;
+    Chain::from_pem(&text).map_err(|error| format!("{path}: {error}"))
+}
+
+/// The other chains that a client may choose from (RFC 8555 §7.4.2): each begins with a certificate
+/// for the same name and key, so that it fits what the CA issues.
+async fn alternates(ca: &Ca, chain: &Chain, now: Timestamp) -> Result<Vec<Chain>, String> {
+    let mut alternates = Vec::with_capacity(ca.alternate_chains.len());
+    for file in &ca.alternate_chains {
+        let path = file.display();
+        let alternate = read_chain(file).await?;
+        if !alternate.issuer().stands_for(chain.issuer()) {
+            return Err(format!(
+                "{path}: its first certificate ({}) is not one for the name and key of the CA's own \
+                 ({}), so no certificate of this CA could be verified with it",
+                alternate.issuer().subject(),
+                chain.issuer().subject()
+            ));
+        }
+        check_certificate(ca, &alternate, now).map_err(|why| format!("{path}: {why}"))?;
+        alternates.push(alternate);
+    }
+    Ok(alternates)
 }
 
 /// What is asked of a CA's tokens.
@@ -323,11 +364,12 @@ pub(super) async fn open_authorities(
     tokens: &Tokens,
     store: &Store,
     demand: Demand,
+    http_url: Option<&str>,
     now: Timestamp,
 ) -> Result<Authorities, StartError> {
     let mut authorities = Vec::with_capacity(config.cas.len());
     for ca in &config.cas {
-        let authority = open_authority(ca, tokens, demand, now).await?;
+        let authority = open_authority(ca, tokens, demand, http_url, now).await?;
         store
             .keep_issuer(&authority.chain.download_chain())
             .await
@@ -338,9 +380,26 @@ pub(super) async fn open_authorities(
             key = authority.signer.describe(),
             "CA opened"
         );
+        warn_of_crl(&authority);
         authorities.push(Arc::new(authority));
     }
     Ok(Authorities::new(authorities))
+}
+
+/// Says where clients will not learn of revocations.
+fn warn_of_crl(authority: &Authority) {
+    let id = &authority.id;
+    if authority.crl_validity.is_none() {
+        tracing::warn!(
+            ca.id = id,
+            "this CA signs no CRL: its certificate's keyUsage lacks cRLSign"
+        );
+    } else if authority.profile.crl_distribution_point.is_none() {
+        tracing::warn!(
+            ca.id = id,
+            "certificates of this CA name no CRL: set [server] http_url, or http_listen and external_url"
+        );
+    }
 }
 
 /// Has a token do something, for a bounded time. On a thread of its own, which the end of the

@@ -75,13 +75,14 @@ async fn look(config: &Config, report: &mut Report) {
         }
     }
     let now = Clock::System.now();
+    let http_url = config.server.http_url.as_deref();
     // Each place of a key by itself: with one of them a CA issues, and all are to be in order.
     for (ca, place) in config.cas.iter().flat_map(places) {
         if place.is_some_and(|place| !tokens.contains_key(place)) {
             report.wrong(format!("CA {:?}: its token is not there (see above)", ca.id));
             continue;
         }
-        match app::open_authority(&ca, &tokens, Demand::OneSigns, now).await {
+        match app::open_authority(&ca, &tokens, Demand::OneSigns, http_url, now).await {
             Ok(authority) => {
                 let message = b"kipuka check".to_vec();
                 match authority.signer.sign(message).await {

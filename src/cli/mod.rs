@@ -1,6 +1,7 @@
 //! The command line: one file for each command.
 
 mod ca;
+mod cert;
 mod check;
 mod circumstances;
 mod db;
@@ -9,6 +10,7 @@ mod environment;
 mod files;
 mod hsm;
 mod pin;
+mod policy;
 mod serve;
 mod token;
 mod transcript;
@@ -48,6 +50,12 @@ enum Command {
     /// The key ceremony: make and show the certificates of CAs whose keys are in tokens
     #[command(subcommand)]
     Ca(ca::Command),
+    /// Issued certificates: list, show, revoke
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// The rules of what is issued
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// The database's schema
     #[command(subcommand)]
     Db(db::Command),
@@ -96,6 +104,8 @@ pub fn run() -> ExitCode {
         Command::Check => check::check(config),
         Command::Hsm(arguments) => hsm::hsm(config, &arguments),
         Command::Ca(command) => ca::ca(config, &command),
+        Command::Cert(command) => cert::cert(config, &command),
+        Command::Policy(command) => policy::policy(config, &command),
         Command::Db(command) => db::db(config, &command),
     };
     match done {

@@ -1,12 +1,10 @@
 //! Which identifiers an account may have, in an order or an authorization (RFC 8555 §7.4, §7.4.1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
-
-/// Names in one order at most: a certificate with more is a burden to everyone who reads it.
-const MAX_IDENTIFIERS: usize = 100;
+use crate::policy::Policy;
 
 /// An identifier object as the client wrote it (RFC 8555 §7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,25 +18,24 @@ pub(crate) struct AskedIdentifier {
 /// The identifiers in normal form, each once, with the domain that the client would prove instead.
 ///
 /// # Errors
-/// What is wrong with each of them, as subproblems (RFC 8555 §6.7.1).
+/// What is wrong with each of them, or which rule refuses it, as subproblems (RFC 8555 §6.7.1).
 pub(super) fn accept_identifiers(
+    policy: &Policy,
     asked: &[AskedIdentifier],
 ) -> Result<BTreeMap<Identifier, Option<Identifier>>, Problem> {
     if asked.is_empty() {
         return Err(Problem::malformed("the order names no identifiers"));
     }
-    if asked.len() > MAX_IDENTIFIERS {
-        let detail = format!(
-            "the order has {} identifiers; at most {MAX_IDENTIFIERS} are taken",
-            asked.len()
-        );
-        return Err(Problem::new(ProblemType::RejectedIdentifier, detail));
-    }
+    policy.check_count(asked.len()).map_err(|refusal| {
+        let detail = format!("the order has {} identifiers: {refusal}", asked.len());
+        Problem::new(ProblemType::RejectedIdentifier, detail)
+    })?;
     let mut identifiers = BTreeMap::new();
     let mut refused = Vec::new();
     for one in asked {
         let AskedIdentifier { kind, value, .. } = one;
-        match read(one) {
+        let accepted = read(one).and_then(|read| judge(policy, &read.0).map(|()| read));
+        match accepted {
             Ok((identifier, ancestor)) => {
                 let kept = identifiers.entry(identifier).or_insert(None);
                 *kept = kept.take().or(ancestor);
@@ -68,4 +65,19 @@ fn read(asked: &AskedIdentifier) -> Result<(Identifier, Option<Identifier>), Pro
             Err(Problem::malformed(detail))
         }
     }
+}
+
+/// Whether the policy has the CA issue it.
+fn judge(policy: &Policy, identifier: &Identifier) -> Result<(), Problem> {
+    policy.judge(identifier).map(drop).map_err(|refusal| {
+        Problem::new(ProblemType::RejectedIdentifier, format!("{identifier}: {refusal}"))
+    })
+}
+
+/// Whether all that was ordered may still be had: the policy may have become stricter since.
+pub(super) fn judge_again(policy: &Policy, ordered: &BTreeSet<Identifier>) -> Result<(), Problem> {
+    let refused = ordered.iter().filter_map(|identifier| {
+        judge(policy, identifier).err().map(|problem| problem.about(identifier))
+    });
+    Problem::from_subproblems(refused.collect()).map_or(Ok(()), Err)
 }

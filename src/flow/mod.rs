@@ -11,6 +11,8 @@ mod new_account;
 mod new_authz;
 mod new_order;
 mod own_certificate;
+mod publish_crl;
+mod revoke;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -25,6 +27,8 @@ pub(crate) use new_account::{NewAccount, new_account};
 pub(crate) use new_authz::new_authz;
 pub(crate) use new_order::{NewOrderRequest, new_order};
 pub(crate) use own_certificate::{OwnCertificate, own_certificate};
+pub(crate) use publish_crl::{publish_crl, schedule_crls};
+pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use validate::validate;
 
 use std::sync::Arc;

@@ -23,10 +23,11 @@ pub(crate) async fn new_authz(
         return Err(Problem::malformed(detail).with_status(404).into());
     }
     // RFC 8555 §7.4.1 wants 403 of what the server is unwilling to issue for.
-    let accepted = accept_identifiers(&[asked]).map_err(|problem| match problem.kind {
-        ProblemType::Malformed => problem,
-        _ => problem.with_status(403),
-    })?;
+    let accepted =
+        accept_identifiers(&authority.policy, &[asked]).map_err(|problem| match problem.kind {
+            ProblemType::Malformed => problem,
+            _ => problem.with_status(403),
+        })?;
     let Some((identifier, _)) = accepted.into_iter().next() else {
         return Err(Error::Failed("one identifier was accepted and is not there".to_owned()));
     };

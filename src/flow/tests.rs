@@ -24,6 +24,7 @@ use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Wanted, prepare_ca};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
+use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
 use crate::store::{Lease, Store, WorkKind};
@@ -249,9 +250,12 @@ async fn authority(store: &Store, now: Timestamp) -> (Arc<Authority>, Arc<Sick>)
         name: "a CA".to_owned(),
         issuer_id: store.keep_issuer(&chain.download_chain()).await.unwrap(),
         chain,
+        alternates: Vec::new(),
         signer: Arc::clone(&signer) as Arc<dyn Signer>,
+        crl_validity: Some(DAY * 7),
         profile: Profile::tls_server(90 * 24 * 3600),
         subdomain_authorizations: false,
+        policy: Policy::default(),
         meta: Meta::default(),
     };
     (Arc::new(authority), signer)
@@ -540,8 +544,11 @@ async fn a_plan_is_signed_as_it_was_made_after_the_profile_has_changed() {
         name: old.name.clone(),
         chain: old.chain.clone(),
         issuer_id: old.issuer_id.clone(),
+        alternates: Vec::new(),
         signer: Arc::clone(&old.signer),
+        crl_validity: None,
         profile: Profile::tls_server(3600),
+        policy: Policy::default(),
         subdomain_authorizations: false,
         meta: Meta::default(),
     };

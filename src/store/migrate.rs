@@ -14,6 +14,7 @@ macro_rules! steps {
             (3, "certificates", step!($database, "0003_certificates.sql")),
             (4, "work", step!($database, "0004_work.sql")),
             (5, "external_accounts", step!($database, "0005_external_accounts.sql")),
+            (6, "revocations", step!($database, "0006_revocations.sql")),
             (7, "orders", step!($database, "0007_orders.sql")),
         ]
     };

@@ -3,11 +3,13 @@
 mod account;
 mod authorization;
 mod certificate;
+mod crl;
 mod db;
 mod issuance;
 mod migrate;
 mod nonce;
 mod order;
+mod revocation;
 mod shared_key;
 #[cfg(test)]
 mod tests;
@@ -15,8 +17,10 @@ mod work;
 
 pub(crate) use account::Registered;
 pub(crate) use certificate::{OwnPlan, issuer_id};
+pub(crate) use crl::{CrlPlan, PublishedCrl};
 pub(crate) use issuance::{Plan, PlannedCertificate};
 pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor};
+pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
 pub(crate) use work::{Lease, WorkKind};
 
 use db::Db;

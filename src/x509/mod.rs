@@ -2,6 +2,7 @@
 
 pub(crate) mod algorithm;
 pub(crate) mod ca_certificate;
+pub(crate) mod certificate;
 pub(crate) mod chain;
 pub(crate) mod csr;
 pub(crate) mod dates;
@@ -13,6 +14,7 @@ pub(crate) mod path;
 pub(crate) mod pem;
 pub(crate) mod profile;
 pub(crate) mod request;
+pub(crate) mod revocation_list;
 pub(crate) mod serial;
 mod signed;
 pub(crate) mod subject;

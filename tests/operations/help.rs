@@ -28,6 +28,7 @@ fn help_is_as_it_was_reviewed() {
         "ca cross-sign",
         "ca show",
         "ca verify",
+        "policy explain",
     ] {
         let name = format!("kipuka {command}").trim().replace(' ', "-");
         insta::assert_snapshot!(name, help(command));

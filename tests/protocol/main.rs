@@ -5,6 +5,7 @@
 mod abuse;
 mod accounts;
 mod algorithms;
+mod alternate_chains;
 mod authorizations;
 mod certificates;
 mod dates;
@@ -13,7 +14,10 @@ mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
+mod policy;
 mod reuse;
+mod revocation;
+mod revocation_list;
 mod subdomains;
 mod transport;
 

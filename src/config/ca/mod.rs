@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::de::DeTable;
 use url::Url;
@@ -9,7 +10,7 @@ use url::Url;
 use super::files::Shared;
 use super::mistake::Place;
 use super::reader::{Reader, Section, shortened};
-use super::{Hsm, Needs};
+use super::{Hsm, Needs, Policy, policy};
 
 mod key;
 mod key_usage;
@@ -21,6 +22,7 @@ pub(super) const KEYS: &[&str] = &[
     "id",
     "name",
     "cert",
+    "alternate_chains",
     "hsm_slot",
     "hsm",
     "hsm_sharing",
@@ -31,13 +33,18 @@ pub(super) const KEYS: &[&str] = &[
     "subdomain_authorizations",
     "digest",
     "rsa_padding",
+    "crl_validity_hours",
     "terms_of_service",
     "website",
     "caa_identities",
+    "policy",
 ];
 
 const MAX_ID_BYTES: usize = 64;
 const DEFAULT_VALIDITY_DAYS: u32 = 90;
+/// A week, as the CA/Browser Forum's Baseline Requirements (§4.9.7) have it; a CRL is signed anew when
+/// half of it has passed.
+const DEFAULT_CRL_VALIDITY_HOURS: u64 = 168;
 
 /// One `[[ca]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +55,8 @@ pub(crate) struct Ca {
     pub(crate) name: String,
     /// PEM: this CA's certificate, then any intermediates above it.
     pub(crate) cert: PathBuf,
+    /// PEM, each like `cert` with the same name and key, and others above it (RFC 8555 §7.4.2).
+    pub(crate) alternate_chains: Vec<PathBuf>,
     pub(crate) key: CaKey,
     /// How long issued certificates are valid: 1 to 36,500 days.
     pub(crate) validity_days: u32,
@@ -60,12 +69,18 @@ pub(crate) struct Ca {
     /// What signatures are made over; `None`: what suits the key.
     pub(crate) digest: Option<Digest>,
     pub(crate) rsa_padding: RsaPadding,
+    /// From a CRL's thisUpdate to its nextUpdate: 1 hour to a year.
+    pub(crate) crl_validity: Duration,
     /// The directory's `meta.termsOfService` (RFC 8555 §7.1.1).
     pub(crate) terms_of_service: Option<String>,
     /// The directory's `meta.website`.
     pub(crate) website: Option<String>,
     /// The directory's `meta.caaIdentities`: who CAA records must name, in lower case.
     pub(crate) caa_identities: Vec<String>,
+    /// `[ca.policy]`, each key of which replaces that of `[policy]`.
+    pub(crate) policy: Policy,
+    /// `[policy]`
+    pub(crate) general_policy: Policy,
 }
 
 /// The digest under a CA's signatures.
@@ -84,7 +99,12 @@ pub(crate) enum RsaPadding {
     Pss,
 }
 
-pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) -> Vec<Ca> {
+pub(super) fn read_all(
+    reader: &Reader<'_>,
+    root: &DeTable<'_>,
+    hsms: &[Hsm],
+    general_policy: &Policy,
+) -> Vec<Ca> {
     let sections = reader.sections(root, "ca", KEYS);
     if sections.is_empty() && !root.contains_key("ca") && reader.needs == Needs::Serve {
         reader.mistake(
@@ -97,7 +117,7 @@ pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) ->
     let mut lines: HashMap<String, usize> = HashMap::new();
     let mut cas: Vec<Ca> = Vec::new();
     for section in &sections {
-        let ca = read(section, hsms);
+        let ca = read(section, hsms, general_policy);
         let line = section.line.unwrap_or_default();
         if let Some(first) = lines.get(&ca.id).filter(|_| !ca.id.is_empty()) {
             section.wrong(
@@ -113,12 +133,13 @@ pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) ->
     cas
 }
 
-fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
+fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
     let id = id(section);
     Ca {
         name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
         id,
         cert: cert(section),
+        alternate_chains: alternate_chains(section),
         key: key::read(section, hsms),
         validity_days: section
             .integer("validity_days", 1..=36_500)
@@ -129,9 +150,16 @@ fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
         subdomain_authorizations: section.boolean("subdomain_authorizations").unwrap_or(false),
         digest: digest(section),
         rsa_padding: rsa_padding(section).unwrap_or_default(),
+        crl_validity: Duration::from_secs(
+            3600 * section
+                .integer("crl_validity_hours", 1..=8784)
+                .unwrap_or(DEFAULT_CRL_VALIDITY_HOURS),
+        ),
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
         caa_identities: caa_identities(section),
+        policy: policy::read(&section.section_or_empty("policy", "ca.policy", policy::KEYS)),
+        general_policy: general_policy.clone(),
     }
 }
 
@@ -156,6 +184,16 @@ fn cert(section: &Section<'_>) -> PathBuf {
         section.reader.check_readable("CA certificate", &cert);
     }
     cert.value
+}
+
+fn alternate_chains(section: &Section<'_>) -> Vec<PathBuf> {
+    let chains = section.paths("alternate_chains").unwrap_or_default();
+    if section.reader.needs == Needs::Serve {
+        for chain in &chains {
+            section.reader.check_readable("alternate chain", chain);
+        }
+    }
+    chains.into_iter().map(|chain| chain.value).collect()
 }
 
 fn digest(section: &Section<'_>) -> Option<Digest> {

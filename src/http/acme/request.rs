@@ -85,6 +85,39 @@ pub(super) struct KeyRequest<P> {
     _private: (),
 }
 
+/// As [`AcmeRequest`], but signed by an account or by a key (RFC 8555 §7.6).
+pub(super) struct SignedRequest<P> {
+    pub(super) resource: Resource,
+    pub(super) signed_by: SignedBy,
+    pub(super) payload: P,
+    _private: (),
+}
+
+/// What a request was signed with.
+pub(super) enum SignedBy {
+    Account(Account),
+    Key(Jwk),
+}
+
+impl<P: Payload> FromRequest<Arc<Acme>> for SignedRequest<P> {
+    type Rejection = AcmeError;
+
+    async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
+        let Received { resource, jws } = receive(request).await?;
+        let (signed_by, key) = match jws.key() {
+            KeyReference::Kid(kid) => {
+                let account = find_account(acme, &resource, kid).await?;
+                let key = account_key(&account)?;
+                (SignedBy::Account(account), key)
+            }
+            KeyReference::Jwk(key) => (SignedBy::Key(key.clone()), key.clone()),
+        };
+        let jws = authenticate(acme, &resource, &key, jws).await?;
+        let payload = P::read(jws.payload())?;
+        Ok(Self { resource, signed_by, payload, _private: () })
+    }
+}
+
 impl<P: Payload> FromRequest<Arc<Acme>> for AcmeRequest<P> {
     type Rejection = AcmeError;
 
@@ -96,8 +129,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for AcmeRequest<P> {
             );
         };
         let account = find_account(acme, &resource, kid).await?;
-        let key = Jwk::from_canonical_json(&account.jwk)
-            .map_err(|error| Error::Failed(format!("account {}: {error}", account.id)))?;
+        let key = account_key(&account)?;
         let jws = authenticate(acme, &resource, &key, jws).await?;
         let payload = P::read(jws.payload())?;
         Ok(Self { resource, account, payload, _private: () })
@@ -119,6 +151,11 @@ impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
         let payload = P::read(jws.payload())?;
         Ok(Self { resource, key, payload, _private: () })
     }
+}
+
+fn account_key(account: &Account) -> Result<Jwk, Error> {
+    Jwk::from_canonical_json(&account.jwk)
+        .map_err(|error| Error::Failed(format!("account {}: {error}", account.id)))
 }
 
 /// A well-formed request, of which nothing is proved yet.

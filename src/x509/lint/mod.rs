@@ -6,8 +6,10 @@
 mod checklist;
 mod host_name;
 mod request;
+mod revocation_list;
 
 pub(crate) use request::{LintedRequest, lint_request};
+pub(crate) use revocation_list::{LintedRevocationList, RevocationListError, lint_revocation_list};
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -290,6 +292,7 @@ fn check_names(expected: &Leaf<'_>, has_subject: bool, list: &mut Checklist<'_>)
         LintError::Extension("subjectAltName"),
     );
     for name in &dns_names {
-        list.require(host_name::is_certifiable(name), LintError::Name(name.clone()));
+        let certifiable = host_name::is_certifiable(name, expected.profile.underscores);
+        list.require(certifiable, LintError::Name(name.clone()));
     }
 }

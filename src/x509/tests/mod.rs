@@ -8,6 +8,7 @@ mod issuance;
 mod lint;
 mod path;
 mod request;
+mod revocation_list;
 
 use std::sync::Arc;
 
@@ -27,8 +28,9 @@ use super::ca_certificate::CaCertificate;
 use super::chain::Chain;
 use super::dates::RequestedDates;
 use super::issuer::IssuerCertificate;
-use super::lint::{LintedTbs, lint, lint_ca};
+use super::lint::{LintedTbs, lint, lint_ca, lint_revocation_list};
 use super::profile::{AuthorityInformation, Profile};
+use super::revocation_list::RevocationList;
 use super::serial::Serial;
 use super::subject::Subject;
 use super::tbs::Leaf;
@@ -209,6 +211,13 @@ impl Ca {
             dns_names,
             ip_addresses: &[],
         }
+    }
+
+    /// A CRL as the CA signs it.
+    pub(super) fn sign_list(&self, list: &RevocationList<'_>) -> Vec<u8> {
+        let linted = lint_revocation_list(list.tbs().unwrap(), list).unwrap();
+        let signature = self.key.sign_as(linted.algorithm(), linted.der());
+        linted.assemble(&signature).unwrap()
     }
 
     pub(super) fn issue(&self, leaf: &Leaf<'_>) -> Vec<u8> {
