@@ -9,6 +9,7 @@ use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
+use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::clock::Timestamp;
 use crate::store::{NewAuthorization, NewChallenge, OrderedIdentifier};
@@ -58,10 +59,10 @@ impl Authorizations {
                 let same = |new: &&NewAuthorization| new.subdomains && new.identifier == ancestor;
                 match chosen.new.iter().find(same) {
                     Some(new) => new.id.clone(),
-                    None => chosen.add(new_authorization(context, ancestor, true)?),
+                    None => chosen.add(new_authorization(context, authority, ancestor, true)?),
                 }
             } else {
-                chosen.add(new_authorization(context, identifier.clone(), false)?)
+                chosen.add(new_authorization(context, authority, identifier.clone(), false)?)
             };
             chosen.identifiers.push(OrderedIdentifier { identifier, authorization_id });
         }
@@ -106,15 +107,21 @@ async fn known(
 /// proved by the DNS alone: whoever answers on a host need not speak for the domain (RFC 9444 §6).
 pub(super) fn new_authorization(
     context: &Context,
+    authority: &Authority,
     identifier: Identifier,
     subdomains: bool,
 ) -> Result<NewAuthorization, Error> {
     let entropy = context.entropy;
     let mut challenges = Vec::new();
-    for kind in ChallengeType::ALL {
-        if kind.proves(&identifier) && (!subdomains || kind == ChallengeType::Dns01) {
+    for kind in authority.challenges_for(&identifier) {
+        if !subdomains || kind == ChallengeType::Dns01 {
             challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
         }
+    }
+    if challenges.is_empty() {
+        let detail = format!("this CA offers no challenge that could prove {identifier}");
+        let problem = Problem::new(ProblemType::RejectedIdentifier, detail);
+        return Err(Problem { subproblems: vec![problem.about(&identifier)], ..problem }.into());
     }
     // As the store lists them.
     challenges.sort_by_key(|challenge| challenge.kind.as_str());

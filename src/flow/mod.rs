@@ -3,6 +3,7 @@
 mod account;
 mod authorization;
 mod authorize;
+mod caa;
 mod challenge;
 mod finalize;
 mod identifiers;
@@ -12,6 +13,7 @@ mod new_authz;
 mod new_order;
 mod own_certificate;
 mod publish_crl;
+mod recheck;
 mod revoke;
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ pub(crate) async fn new_authz(
     }
     let subdomains =
         subdomains && authority.subdomain_authorizations && identifier.dns_name().is_some();
-    let new = new_authorization(context, identifier, subdomains)?;
+    let new = new_authorization(context, authority, identifier, subdomains)?;
     let now = context.clock.now();
     context.store.create_authorization(&authority.id, &account.id, &new, now).await?;
     tracing::info!(

@@ -16,6 +16,7 @@ macro_rules! steps {
             (5, "external_accounts", step!($database, "0005_external_accounts.sql")),
             (6, "revocations", step!($database, "0006_revocations.sql")),
             (7, "orders", step!($database, "0007_orders.sql")),
+            (8, "validation", step!($database, "0008_validation.sql")),
         ]
     };
 }

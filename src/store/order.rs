@@ -54,7 +54,15 @@ pub(crate) struct NewChallenge {
 impl NewChallenge {
     /// The challenge as it stands when it was just kept.
     pub(crate) fn pending(self) -> Challenge {
-        Challenge { id: self.id, kind: self.kind, token: self.token, begun_at: None, result: None }
+        Challenge {
+            id: self.id,
+            kind: self.kind,
+            token: self.token,
+            begun_at: None,
+            account_url: None,
+            retry: None,
+            result: None,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod algorithms;
 mod alternate_chains;
 mod authorizations;
 mod certificates;
+mod challenges;
 mod dates;
 mod finalize;
 mod identifiers;
@@ -20,6 +21,7 @@ mod revocation;
 mod revocation_list;
 mod subdomains;
 mod transport;
+mod validation;
 
 use harness::{Server, Settings};
 

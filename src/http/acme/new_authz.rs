@@ -39,6 +39,6 @@ pub(super) async fn new_authz(
     let account = &request.account;
     let authorization =
         flow::new_authz(&acme.context, authority, account, asked, subdomain_auth_allowed).await?;
-    let body = authorization_object(links, &authorization, acme.context.clock.now());
+    let body = authorization_object(&request.resource, &authorization, acme.context.clock.now());
     Ok(Reply::created(body).location(links.authorization(&authorization.id)))
 }
