@@ -318,7 +318,11 @@ impl<'w> Play<'w> {
         }
         let chosen = NAMES.iter().enumerate().filter(|(bit, _)| names & (1 << bit) != 0);
         let identifiers = chosen
-            .map(|(_, name)| AskedIdentifier { kind: "dns".to_owned(), value: (*name).into() })
+            .map(|(_, name)| AskedIdentifier {
+                kind: "dns".to_owned(),
+                value: (*name).into(),
+                ancestor_domain: None,
+            })
             .collect();
         let request = NewOrderRequest { identifiers, ..NewOrderRequest::default() };
         let placed = new_order(context, &self.world.authority, &account, request).await;
@@ -358,7 +362,7 @@ impl<'w> Play<'w> {
         let id = one_of(&self.clients[client].lock().unwrap().orders, which);
         let Some(id) = id.filter(|_| account.status() == AccountStatus::Valid) else { return };
         let order = context.store.order("web", &id).await.unwrap().unwrap();
-        let names: Vec<String> = order.identifiers().map(ToString::to_string).collect();
+        let names: Vec<String> = order.identifiers.iter().map(ToString::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let csr = if right { Csr::new(&names) } else { Csr::new(&["d.localhost"]) };
         may_be_refused(finalize(context, &self.world.authority, &account, &id, &csr.der()).await);
@@ -447,7 +451,7 @@ impl<'w> Play<'w> {
         let certificate = openssl::x509::X509::from_der(&issued.certificate).unwrap();
         let names = certificate.subject_alt_names().unwrap();
         let names: Vec<_> = names.iter().filter_map(|name| name.dnsname()).collect();
-        let ordered: Vec<_> = order.identifiers().map(ToString::to_string).collect();
+        let ordered: Vec<_> = order.identifiers.iter().map(ToString::to_string).collect();
         prop_assert_eq!(names, ordered);
         let mut seen = self.seen.lock().unwrap();
         let first = seen.certificates.entry(order.id.clone());
