@@ -213,6 +213,18 @@ impl Server {
 
     /// Starts the program, and waits until `/readyz` says that it is ready.
     pub fn spawn(&mut self) {
+        self.launch();
+        let begin = Instant::now();
+        while self.admin_get("/readyz").is_none_or(|(status, _)| status != 200) {
+            let ended = self.process.as_mut().unwrap().child.try_wait().unwrap();
+            assert!(ended.is_none(), "kipuka ended with {ended:?}: {}", self.log());
+            assert!(begin.elapsed() < START, "kipuka is not ready: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts the program again, and waits for nothing.
+    pub fn launch(&mut self) {
         let mut child =
             self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
@@ -224,13 +236,6 @@ impl Server {
             }
         });
         self.process = Some(Running { child, stderr });
-        let begin = Instant::now();
-        while self.admin_get("/readyz").is_none_or(|(status, _)| status != 200) {
-            let ended = self.process.as_mut().unwrap().child.try_wait().unwrap();
-            assert!(ended.is_none(), "kipuka ended with {ended:?}: {}", self.log());
-            assert!(begin.elapsed() < START, "kipuka is not ready: {}", self.log());
-            thread::sleep(Duration::from_millis(10));
-        }
     }
 
     /// A GET to the admin listener: status and body; `None` where nobody listens.
