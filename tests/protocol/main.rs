@@ -17,6 +17,7 @@ mod policy;
 mod revocation;
 mod revocation_list;
 mod transport;
+mod transport_rules;
 
 use harness::{Server, Settings};
 
