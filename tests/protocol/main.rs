@@ -8,6 +8,7 @@ mod algorithms;
 mod alternate_chains;
 mod authorizations;
 mod certificates;
+mod challenges;
 mod finalize;
 mod identifiers;
 mod issuance;
@@ -18,6 +19,7 @@ mod revocation;
 mod revocation_list;
 mod transport;
 mod transport_rules;
+mod validation;
 
 use harness::{Server, Settings};
 
