@@ -33,7 +33,7 @@ fn policy(server: &Server, external: &Credentials, name: &str, challenge: &str) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn caddy_binds_its_account_issues_and_renews_with_tls_alpn_01_and_with_http_01() {
+async fn caddy_binds_its_account_issues_and_renews_for_names_and_an_address() {
     let [http, https] = [Port::reserve(), Port::reserve()];
     let settings = Settings {
         ca: "validity_days = 1".to_owned(),
@@ -42,10 +42,11 @@ async fn caddy_binds_its_account_issues_and_renews_with_tls_alpn_01_and_with_htt
         ..Settings::default()
     };
     let (server, external) = server_with_external_accounts(settings).await;
-    let names = ["alpn.example.test", "http.example.test"];
+    let names = ["alpn.example.test", "http.example.test", "127.0.0.1"];
     let policies = [
         policy(&server, &external, names[0], "tls-alpn-01"),
         policy(&server, &external, names[1], "http-01"),
+        policy(&server, &external, names[2], "http-01"),
     ];
     let config = json!({
         "admin": { "disabled": true },
@@ -59,7 +60,7 @@ async fn caddy_binds_its_account_issues_and_renews_with_tls_alpn_01_and_with_htt
                     "routes": [{ "match": [{ "host": names }] }],
                 } },
             },
-            "tls": { "automation": { "renew_interval": "1s", "policies": policies } },
+            "tls": { "automation": { "renew_interval": "2s", "policies": policies } },
         },
     });
     let file = server.folder.path().join("caddy.json");

@@ -28,7 +28,11 @@ async fn uacme_issues_renews_and_revokes_for_a_name_and_an_address_with_http_01(
     let certificate = || leaf(&server, "uacme/www.example.test/cert.pem", &names);
     uacme(&server, "http-01", &["new admin@example.test", "issue www.example.test 127.0.0.1"]);
     let first = certificate();
-    uacme(&server, "http-01", &["update other@example.test", "-f issue www.example.test 127.0.0.1"]);
+    uacme(
+        &server,
+        "http-01",
+        &["update other@example.test", "-f issue www.example.test 127.0.0.1"],
+    );
     let renewed = certificate();
     assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
     let name = "www.example.test";

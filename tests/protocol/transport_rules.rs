@@ -60,7 +60,7 @@ async fn every_answer_to_a_post_has_a_fresh_nonce_whatever_went_wrong() {
         (&*account, "application/json", b"{}".to_vec(), 415),
         (&account, jose, huge, 413),
         (&account, jose, b"{".to_vec(), 400),
-        (&account, jose, unsigned, 400),
+        (&account, jose, unsigned, 403),
         (&order, jose, elsewhere, 403),
         ("/acme/ca/order/nothing", jose, b"{}".to_vec(), 400),
     ];
