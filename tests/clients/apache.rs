@@ -7,11 +7,10 @@ use std::process::Command;
 use harness::{Port, Server, Settings};
 
 use crate::site::Site;
-use crate::{script, server_with_external_accounts, shown};
+use crate::{script, server_with, shown};
 
 /// Writes `httpd.conf` for the domains, each behind what is said of it.
-fn configure(server: &Server, ports: [&Port; 2], global: &str, domains: &[(&str, &str)]) {
-    let [http, https] = ports;
+fn configure(server: &Server, http: &Port, https: &Port, domains: &[(&str, &str)]) {
     let folder = server.folder.path();
     // Where root starts it, the workers are another user's, and what they read and run is in here.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
@@ -31,13 +30,12 @@ fn configure(server: &Server, ports: [&Port; 2], global: &str, domains: &[(&str,
          MDStoreDir {0}/md\nMDPortMap http:{1} https:{2}\nMDCertificateAgreement accepted\n\
          MDContactEmail admin@example.test\nMDCertificateAuthority {3}\nMDCACertificateFile {4}\n\
          MDBaseServer off\nMDStapling off\nMDCheckInterval 1s\nMDRetryDelay 1s\nMDActivationDelay 0\n\
-         MDRenewWindow 100d\n{5}\n",
+         MDRenewWindow 100d\n",
         folder.display(),
         http.number,
         https.number,
         server.directory("ca"),
-        server.root().display(),
-        global
+        server.root().display()
     );
     for (domain, settings) in domains {
         text += &format!(
@@ -71,15 +69,14 @@ fn activate(server: &Server, domains: usize, site: &Site) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mod_md_binds_its_account_issues_and_renews_with_every_type_of_challenge() {
+async fn mod_md_issues_and_renews_with_every_type_of_challenge() {
     let [http, https] = [Port::reserve(), Port::reserve()];
     let settings = Settings {
         http_port: Some(http.number),
         tls_alpn_port: Some(https.number),
         ..Settings::default()
     };
-    let (server, external) = server_with_external_accounts(settings).await;
-    let bound = format!("MDExternalAccountBinding {} {}", external.kid, external.hmac_key);
+    let server = server_with(settings).await;
     let hook = server.folder.path().join("hook");
     let dns = format!(
         "MDMember *.dns.example.test\nMDCAChallenges dns-01\nMDChallengeDns01 {}",
@@ -90,7 +87,7 @@ async fn mod_md_binds_its_account_issues_and_renews_with_every_type_of_challenge
         ("alpn.example.test", "MDCAChallenges tls-alpn-01"),
         ("dns.example.test", &dns),
     ];
-    configure(&server, [&http, &https], &bound, &domains);
+    configure(&server, &http, &https, &domains);
     let mut site = start(&server, &https);
     for (name, _) in domains {
         let first = site.certificate(name, None, |site| activate(&server, domains.len(), site));
