@@ -1,5 +1,5 @@
 //! Real ACME clients against a real kipuka whose key is in a token. One file for each client;
-//! docs/clients.md says what of it operators need.
+//! hooks in `hooks`, programs of ours that use libraries in folders of their own.
 
 mod acme_tiny;
 mod acmetool;
