@@ -3,6 +3,7 @@
 mod ceremony;
 mod crl;
 mod issue;
+mod proof;
 
 pub(crate) use ceremony::{
     CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, import, prepare_ca, prepare_request,
@@ -10,6 +11,7 @@ pub(crate) use ceremony::{
 };
 pub(crate) use crl::{CrlTerms, crl_issuer};
 pub(crate) use issue::SignFailure;
+pub(crate) use proof::{CaaMode, Proof};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,7 @@ pub(crate) struct Authority {
     /// What it may be asked for.
     pub(crate) policy: Policy,
     pub(crate) meta: Meta,
+    pub(crate) proof: Proof,
 }
 
 /// What the directory tells of a CA (RFC 8555 §7.1.1).

@@ -2,6 +2,7 @@
 
 mod account;
 mod authorization;
+mod caa;
 mod challenge;
 mod finalize;
 mod identifiers;
@@ -10,6 +11,7 @@ mod new_account;
 mod new_order;
 mod own_certificate;
 mod publish_crl;
+mod recheck;
 mod revoke;
 #[cfg(test)]
 mod tests;

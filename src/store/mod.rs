@@ -2,6 +2,7 @@
 
 mod account;
 mod authorization;
+mod caa;
 mod certificate;
 mod crl;
 mod db;
@@ -16,6 +17,8 @@ mod tests;
 mod work;
 
 pub(crate) use account::Registered;
+pub(crate) use authorization::ToValidate;
+pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use crl::{CrlPlan, PublishedCrl};
 pub(crate) use issuance::{Plan, PlannedCertificate};

@@ -8,6 +8,7 @@ mod algorithms;
 mod alternate_chains;
 mod authorizations;
 mod certificates;
+mod challenges;
 mod finalize;
 mod identifiers;
 mod issuance;
@@ -17,6 +18,7 @@ mod policy;
 mod revocation;
 mod revocation_list;
 mod transport;
+mod validation;
 
 use harness::{Server, Settings};
 

@@ -14,9 +14,11 @@ use super::{Hsm, Needs, Policy, policy};
 
 mod key;
 mod key_usage;
+mod proof;
 
 pub(crate) use key::{CaKey, Sharing};
 pub(crate) use key_usage::KeyUsage;
+pub(crate) use proof::CaaMode;
 
 pub(super) const KEYS: &[&str] = &[
     "id",
@@ -36,6 +38,8 @@ pub(super) const KEYS: &[&str] = &[
     "terms_of_service",
     "website",
     "caa_identities",
+    "caa",
+    "challenges",
     "policy",
 ];
 
@@ -74,6 +78,10 @@ pub(crate) struct Ca {
     pub(crate) website: Option<String>,
     /// The directory's `meta.caaIdentities`: who CAA records must name, in lower case.
     pub(crate) caa_identities: Vec<String>,
+    /// What becomes of a certificate that CAA records do not permit.
+    pub(crate) caa: CaaMode,
+    /// The types of the challenges that are offered, as RFC 8555 §9.7.8 registers them.
+    pub(crate) challenges: Vec<&'static str>,
     /// `[ca.policy]`, each key of which replaces that of `[policy]`.
     pub(crate) policy: Policy,
     /// `[policy]`
@@ -132,6 +140,7 @@ pub(super) fn read_all(
 
 fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
     let id = id(section);
+    let caa_identities = caa_identities(section);
     Ca {
         name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
         id,
@@ -153,7 +162,9 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
         ),
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
-        caa_identities: caa_identities(section),
+        caa: proof::caa(section, &caa_identities),
+        challenges: proof::challenges(section, &caa_identities),
+        caa_identities,
         policy: policy::read(&section.section_or_empty("policy", "ca.policy", policy::KEYS)),
         general_policy: general_policy.clone(),
     }

@@ -2,6 +2,7 @@
 //! and on Postgres.
 
 mod accounts;
+mod caa;
 mod certificates;
 mod challenges;
 mod corrupt;
@@ -60,7 +61,12 @@ suite! {
         of_two_challenges_that_end_together_exactly_one_decides,
         a_lost_lease_concludes_nothing,
         a_deactivated_authorization_is_not_concluded,
-        an_authorization_is_deactivated_once;
+        an_authorization_is_deactivated_once,
+        a_retry_is_noted_and_due_in_one_step,
+        a_lost_lease_notes_no_retry;
+    caa:
+        the_newest_permission_counts_unless_a_refusal_came_after,
+        a_permission_is_of_one_account_one_name_and_one_method;
     work:
         only_what_is_due_is_claimed,
         at_most_the_limit_is_claimed,
