@@ -40,6 +40,7 @@ const WORKERS_DRAIN: Duration = Duration::from_secs(15);
 fn limits(config: &Config) -> Limits {
     Limits {
         hold: config.server.hold,
+        reuse: config.validation.reuse,
         validation_attempts: config.validation.attempts,
         issuance_lease: issuance_lease(config),
         // As with issuance: an attempt must end before another may begin, or none ever counts.
