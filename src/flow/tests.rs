@@ -1,5 +1,7 @@
 //! Flows against a real SQLite file, a clock turned by hand, and a signing key that may be sick.
 
+mod crl;
+
 use std::collections::VecDeque;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
