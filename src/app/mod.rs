@@ -4,7 +4,8 @@ mod open;
 mod server_certificate;
 
 pub(crate) use open::{
-    Demand, StartError, Tokens, needs_token, open_authority, open_store, open_token, open_validator,
+    Demand, StartError, Tokens, needs_token, open_authority, open_signer, open_store, open_token,
+    open_validator,
 };
 pub(crate) use server_certificate::open_certificate;
 
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::open::{open_authorities, tokens};
+use self::open::{demand_a_signer, open_authorities, tokens};
 use self::server_certificate::{own_names, renew_own, server_certificate, tls_files};
 use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
@@ -77,9 +78,9 @@ impl App {
         let store = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
         let tokens = tokens(&config, &[], &metrics).await?;
-        let (demand, http_url) = (Demand::OneSigns, config.server.http_url.as_deref());
-        let authorities =
-            open_authorities(&config, &tokens, &store, demand, http_url, clock.now()).await?;
+        let http_url = config.server.http_url.as_deref();
+        let authorities = open_authorities(&config, &tokens, &store, http_url, clock.now()).await?;
+        demand_a_signer(&authorities)?;
         store
             .lapse_leases(clock.now())
             .await
@@ -188,10 +189,10 @@ impl App {
             token.resume();
         }
         let now = self.context.clock.now();
-        let (store, demand) = (&self.context.store, Demand::NoneIsWrong);
         // As all of [server], it stays until a restart.
         let http_url = self.config.server.http_url.as_deref();
-        let authorities = open_authorities(&config, &tokens, store, demand, http_url, now).await?;
+        let authorities =
+            open_authorities(&config, &tokens, &self.context.store, http_url, now).await?;
         let validator = open_validator(&config.validation)?;
         // The files that it serves with; others need a restart, as every change of [server] does.
         if let Some(files) = &self.config.server.tls {

@@ -12,14 +12,14 @@ use crate::ca::{Authorities, Authority, Meta};
 use crate::clock::Timestamp;
 use crate::config::{Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
 use crate::policy::Policy;
-use crate::signer::Signer;
 use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
 use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token, TokenOptions};
+use crate::signer::{Health, Signer};
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::validation::{self, Validator};
-use crate::x509::algorithm::{Hash, KeyType, SignatureAlgorithm};
+use crate::x509::algorithm::{Hash, KeyType, PublicKey, SignatureAlgorithm};
 use crate::x509::chain::Chain;
 use crate::x509::profile::{AuthorityInformation, ExtendedKeyUsage, Profile};
 
@@ -128,7 +128,10 @@ pub(crate) fn needs_token(config: &Config) -> bool {
 
 /// Whether two `[hsm]` sections have the same name and lead to the same login, so that the open token serves both.
 pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
-    let pin = |hsm: &Hsm| hsm.pin.as_ref().map(|pin| pin.expose_secret().to_owned());
+    // No copy of it is made, which nobody would wipe.
+    fn pin(hsm: &Hsm) -> Option<&str> {
+        hsm.pin.as_ref().map(|pin| pin.expose_secret())
+    }
     let rest = |hsm: &Hsm| {
         (
             hsm.name.clone(),
@@ -237,9 +240,9 @@ async fn alternates(ca: &Ca, chain: &Chain, now: Timestamp) -> Result<Vec<Chain>
 /// What is asked of a CA's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// One must sign: at the start somebody is there to see to it.
+    /// One must sign: somebody asks whether it does.
     OneSigns,
-    /// While serving, a token that is away for now does not keep a new configuration out.
+    /// A token that is away for now keeps neither kipuka nor a new configuration from serving.
     NoneIsWrong,
 }
 
@@ -357,18 +360,46 @@ pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartErro
     .map_err(|error| StartError::new("[validation]", error))
 }
 
+/// A token that is away keeps only its own CAs down, and is probed until it is back. But where no
+/// CA can sign, there is nothing to serve: most likely the configuration is wrong, and somebody is
+/// there to see to it.
+pub(super) fn demand_a_signer(authorities: &Authorities) -> Result<(), StartError> {
+    let mut down = Vec::new();
+    for authority in authorities.iter() {
+        match authority.signer.health() {
+            Health::Up => return Ok(()),
+            Health::Down(why) => down.push(format!("CA {:?}: {why}", authority.id)),
+        }
+    }
+    Err(StartError::Failed(down.join("; ")))
+}
+
+/// A signer for a key that makes a test signature first; the token is waited for no longer than when
+/// kipuka starts.
+pub(crate) async fn open_signer(
+    token: &Arc<Token>,
+    cka_id: &[u8],
+    public_key: &PublicKey,
+) -> Result<Pkcs11Signer, StartError> {
+    let (token, cka_id, public_key) = (Arc::clone(token), cka_id.to_vec(), public_key.clone());
+    match ask(move || Pkcs11Signer::open(&token, &cka_id, None, &public_key)).await? {
+        Ok(signer) => Ok(signer),
+        Err(error @ OpenError::PinRefused { .. }) => Err(StartError::PinRefused(error.to_string())),
+        Err(error) => Err(StartError::Failed(error.to_string())),
+    }
+}
+
 /// Opens every `[[ca]]`, and has the store know their chains.
 pub(super) async fn open_authorities(
     config: &Config,
     tokens: &Tokens,
     store: &Store,
-    demand: Demand,
     http_url: Option<&str>,
     now: Timestamp,
 ) -> Result<Authorities, StartError> {
     let mut authorities = Vec::with_capacity(config.cas.len());
     for ca in &config.cas {
-        let authority = open_authority(ca, tokens, demand, http_url, now).await?;
+        let authority = open_authority(ca, tokens, Demand::NoneIsWrong, http_url, now).await?;
         store
             .keep_issuer(&authority.chain.download_chain())
             .await

@@ -97,6 +97,9 @@ async fn look(config: &Config, report: &mut Report) {
                     ),
                     Err(error) => report.wrong(format!("CA {:?}: {error}", ca.id)),
                 }
+                if authority.chain.issuer().key_usage().is_none() {
+                    warn_of_key_usage(&ca);
+                }
             }
             Err(error) => report.wrong(error),
         }
@@ -116,6 +119,20 @@ async fn look(config: &Config, report: &mut Report) {
             Err(error) => report.wrong(error),
         },
     }
+}
+
+/// RFC 5280 §4.2.1.3 has every CA certificate say what its key is for, though clients take it for a
+/// CA's without.
+fn warn_of_key_usage(ca: &Ca) {
+    let demanded = match ca.key_usage.is_empty() {
+        true => "",
+        false => ", so what key_usage demands is not compared with anything",
+    };
+    println!(
+        "warning  CA {:?}: its certificate has no key usage extension{demanded}; RFC 5280 wants \
+         keyCertSign and cRLSign there: `kipuka ca create-root` and `create-intermediate` write them",
+        ca.id
+    );
 }
 
 /// A CA for each token that holds its key, with that token alone.

@@ -1,6 +1,8 @@
 //! What a client sets up to prove control: a web server for http-01, a TLS server for tls-alpn-01.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
@@ -19,7 +21,14 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::csr;
 
-type Tokens = Arc<Mutex<HashMap<String, String>>>;
+type Tokens = Arc<Mutex<Shown>>;
+
+#[derive(Default)]
+struct Shown {
+    tokens: HashMap<String, String>,
+    /// Where other programs leave key authorizations.
+    folder: Option<PathBuf>,
+}
 
 /// Answers for every name on this machine.
 #[derive(Clone)]
@@ -47,13 +56,19 @@ impl Responder {
 
     /// Shows a key authorization for http-01 (RFC 8555 §8.3).
     pub fn show_http01(&self, token: &str, key_authorization: &str) {
-        let mut tokens = self.tokens.lock().unwrap();
-        tokens.insert(token.to_owned(), key_authorization.to_owned());
+        let mut shown = self.tokens.lock().unwrap();
+        shown.tokens.insert(token.to_owned(), key_authorization.to_owned());
     }
 
     /// Takes it away again.
     pub fn hide_http01(&self, token: &str) {
-        self.tokens.lock().unwrap().remove(token);
+        self.tokens.lock().unwrap().tokens.remove(token);
+    }
+
+    /// Also shows for http-01 what other programs, such as a client, leave in a folder: what others
+    /// know as the folder `.well-known/acme-challenge` of a web server.
+    pub fn read_http01_from(&self, folder: PathBuf) {
+        self.tokens.lock().unwrap().folder = Some(folder);
     }
 
     /// Shows a key authorization for tls-alpn-01 (RFC 8737 §3).
@@ -114,7 +129,7 @@ async fn answer_http(mut stream: TcpStream, tokens: &Tokens) {
         .nth(1)
         .and_then(|path| path.strip_prefix("/.well-known/acme-challenge/"))
         .unwrap_or_default();
-    let body = tokens.lock().unwrap().get(token).cloned();
+    let body = tokens.lock().unwrap().get(token);
     let (status, body) = match body {
         Some(body) => ("200 OK", body),
         None => ("404 Not Found", String::new()),
@@ -123,6 +138,13 @@ async fn answer_http(mut stream: TcpStream, tokens: &Tokens) {
     let answer =
         format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
     let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+impl Shown {
+    fn get(&self, token: &str) -> Option<String> {
+        let left = || fs::read_to_string(self.folder.as_ref()?.join(token)).ok();
+        self.tokens.get(token).cloned().or_else(left)
+    }
 }
 
 #[derive(Debug, Default)]

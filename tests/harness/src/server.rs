@@ -70,6 +70,10 @@ pub struct Settings {
     pub ca: String,
     /// Goes into `[validation]`.
     pub validation: String,
+    /// Where http-01 is asked; the responder's port unless set.
+    pub http_port: Option<u16>,
+    /// Where tls-alpn-01 is asked; the responder's port unless set.
+    pub tls_alpn_port: Option<u16>,
     /// Goes into `[policy]`.
     pub policy: String,
 }
@@ -130,8 +134,8 @@ impl Server {
              [log]\nformat = \"json\"\nlevel = \"info\"\n\n",
             settings.server,
             zone.address,
-            responder.http_port,
-            responder.tls_port,
+            settings.http_port.unwrap_or(responder.http_port),
+            settings.tls_alpn_port.unwrap_or(responder.tls_port),
             settings.validation
         );
         text += &format!("[policy]\n{}\n\n", settings.policy);
@@ -220,6 +224,18 @@ impl Server {
 
     /// Starts the program, and waits until `/readyz` says that it is ready.
     pub fn spawn(&mut self) {
+        self.launch();
+        let begin = Instant::now();
+        while self.admin_get("/readyz").is_none_or(|(status, _)| status != 200) {
+            let ended = self.process.as_mut().unwrap().child.try_wait().unwrap();
+            assert!(ended.is_none(), "kipuka ended with {ended:?}: {}", self.log());
+            assert!(begin.elapsed() < START, "kipuka is not ready: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts the program again, and waits for nothing.
+    pub fn launch(&mut self) {
         let mut child =
             self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
@@ -231,13 +247,6 @@ impl Server {
             }
         });
         self.process = Some(Running { child, stderr });
-        let begin = Instant::now();
-        while self.admin_get("/readyz").is_none_or(|(status, _)| status != 200) {
-            let ended = self.process.as_mut().unwrap().child.try_wait().unwrap();
-            assert!(ended.is_none(), "kipuka ended with {ended:?}: {}", self.log());
-            assert!(begin.elapsed() < START, "kipuka is not ready: {}", self.log());
-            thread::sleep(Duration::from_millis(10));
-        }
     }
 
     /// A GET to the admin listener: status and body; `None` where nobody listens.

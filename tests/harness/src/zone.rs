@@ -1,7 +1,9 @@
 //! A DNS server on loopback, over UDP and TCP, whose answers a test sets while it runs.
 
 use std::collections::HashMap;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hickory_resolver::proto::op::{Message, MessageType};
@@ -28,6 +30,8 @@ struct Content {
     names: HashMap<String, Entry>,
     /// What was asked, in order.
     asked: Vec<(String, RecordType)>,
+    /// Where other programs leave TXT records.
+    folder: Option<PathBuf>,
 }
 
 /// What is known of a name.
@@ -57,6 +61,12 @@ impl Zone {
         let strings = value.as_bytes().chunks(255);
         let strings = strings.map(|string| String::from_utf8_lossy(string).into_owned()).collect();
         self.add(name, RData::TXT(TXT::new(strings)));
+    }
+
+    /// Also answers with what other programs, such as a client's hooks, leave in a folder: a file
+    /// has a name and holds the TXT records of that name, one a line.
+    pub fn read_txt_from(&self, folder: PathBuf) {
+        self.content().folder = Some(folder);
     }
 
     /// Adds an A or AAAA record. From the first on, the name no longer has 127.0.0.1 by itself.
@@ -153,7 +163,7 @@ impl Zone {
         content.asked.push((normal(&question.name().to_ascii()), kind));
         let mut name = question.name().clone();
         for _ in 0..ALIASES {
-            let entry = content.names.get(&normal(&name.to_ascii())).cloned().unwrap_or_default();
+            let entry = content.entry(&normal(&name.to_ascii()));
             if let Some(code) = entry.response_code {
                 answer.metadata.response_code = code;
                 break;
@@ -168,6 +178,18 @@ impl Zone {
             }
         }
         answer
+    }
+}
+
+impl Content {
+    fn entry(&self, name: &str) -> Entry {
+        let mut entry = self.names.get(name).cloned().unwrap_or_default();
+        let left =
+            self.folder.as_ref().and_then(|folder| fs::read_to_string(folder.join(name)).ok());
+        for value in left.unwrap_or_default().lines() {
+            entry.records.push(RData::TXT(TXT::new(vec![value.to_owned()])));
+        }
+        entry
     }
 }
 
