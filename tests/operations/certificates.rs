@@ -52,18 +52,18 @@ async fn certificates_are_listed_by_ca_serial_name_and_end() {
     let third = serial(&issue(&mut server.account("other").await, &["a.test"]).await);
     // The server's own is the oldest, and the first CA's.
     let all = serials(&run(&server, &["list", "--json"]));
-    assert_eq!(all[..3], [third.clone(), second.clone(), first.clone()]);
+    assert_eq!(all[..3], [third.as_str(), second.as_str(), first.as_str()]);
     assert_eq!(all.len(), 4);
     let listed =
         |options: &[&str]| serials(&run(&server, &[&["list", "--json"], options].concat()));
-    assert_eq!(listed(&["--ca", "other"]), [third.clone()]);
+    assert_eq!(listed(&["--ca", "other"]), [third.as_str()]);
     assert!(listed(&["--ca", "nobody"]).is_empty());
-    assert_eq!(listed(&["--name", "a.test"]), [third.clone(), first.clone()]);
-    assert_eq!(listed(&["--name", "A.TEST", "--ca", "ca"]), [first.clone()]);
-    assert_eq!(listed(&["--name", "*.b.test"]), [first.clone()]);
-    assert_eq!(listed(&["--name", ".b.test"]), [first.clone()]);
-    assert_eq!(listed(&["--name", "127.0.0.1"]), [all[3].clone()]);
-    assert_eq!(listed(&["--serial", &second.to_uppercase()]), [second.clone()]);
+    assert_eq!(listed(&["--name", "a.test"]), [third.as_str(), first.as_str()]);
+    assert_eq!(listed(&["--name", "A.TEST", "--ca", "ca"]), [first.as_str()]);
+    assert_eq!(listed(&["--name", "*.b.test"]), [first.as_str()]);
+    assert_eq!(listed(&["--name", ".b.test"]), [first.as_str()]);
+    assert_eq!(listed(&["--name", "127.0.0.1"]), [all[3].as_str()]);
+    assert_eq!(listed(&["--serial", &second.to_uppercase()]), [second.as_str()]);
     let end = |days: u32| {
         let time = openssl::asn1::Asn1Time::days_from_now(days).unwrap();
         let shown = time.to_string();

@@ -306,7 +306,7 @@ async fn cas_of_one_name_share_numbers_and_entries_each_with_its_key() {
         (number(site.crl(&site.authority).await), number(site.crl(&second).await));
     let (first, second) = (first.unwrap(), second.unwrap());
     assert_ne!(first.0, second.0);
-    assert_eq!(first.1, [serial.clone()]);
+    assert_eq!(first.1, [serial.as_str()]);
     assert_eq!(second.1, [serial]);
 }
 
