@@ -1,6 +1,6 @@
 //! Authorizations (RFC 8555 §7.1.4).
 
-use super::challenge::{Challenge, ChallengeResult};
+use super::challenge::{Challenge, ChallengeResult, ChallengeStatus};
 use super::identifier::Identifier;
 use super::problem::Problem;
 use crate::clock::Timestamp;
@@ -13,6 +13,8 @@ pub(crate) struct Authorization {
     pub(crate) account_id: String,
     /// With its wildcard, where the order asked for one.
     pub(crate) identifier: Identifier,
+    /// Whether it stands for every name below the identifier, too (RFC 9444 §4.1).
+    pub(crate) subdomains: bool,
     pub(crate) expires_at: Timestamp,
     pub(crate) deactivated_at: Option<Timestamp>,
     /// The challenge whose result decided it; written once, together with that result, so that
@@ -54,6 +56,12 @@ impl Authorization {
         self.challenges.iter().find(|challenge| challenge.id == id)
     }
 
+    /// Whether it stands for this identifier: for its own, or where it covers subdomains, for a name
+    /// below. Of a wildcard only the wildcard's own authorization tells (RFC 8555 §7.1.3).
+    pub(crate) fn covers(&self, identifier: &Identifier) -> bool {
+        self.identifier == *identifier || (self.subdomains && identifier.is_below(&self.identifier))
+    }
+
     pub(crate) fn status(&self, now: Timestamp) -> AuthorizationStatus<'_> {
         let result = self.concluding_challenge().and_then(|challenge| challenge.result.as_ref());
         let expired = self.expires_at <= now;
@@ -66,6 +74,20 @@ impl Authorization {
             Some(ChallengeResult::Proved { .. }) => AuthorizationStatus::Valid,
             None if expired => AuthorizationStatus::Invalid { problem: None },
             None => AuthorizationStatus::Pending,
+        }
+    }
+
+    /// The status of one of the challenges, with regard to what became of the authorization.
+    pub(crate) fn challenge_status<'a>(
+        &self,
+        challenge: &'a Challenge,
+        now: Timestamp,
+    ) -> ChallengeStatus<'a> {
+        match challenge.status() {
+            ChallengeStatus::Processing if self.status(now) != AuthorizationStatus::Pending => {
+                ChallengeStatus::Overtaken
+            }
+            status => status,
         }
     }
 
@@ -98,6 +120,7 @@ mod tests {
             ca: "ca".to_owned(),
             account_id: "account".to_owned(),
             identifier: Identifier::dns("a.test").unwrap(),
+            subdomains: false,
             expires_at,
             deactivated_at: deactivated.then_some(PAST),
             concluded_by: result.is_some().then(|| "challenge".to_owned()),
@@ -106,11 +129,51 @@ mod tests {
                 kind: ChallengeType::Http01,
                 token: "token".to_owned(),
                 begun_at: Some(PAST),
+                account_url: None,
+                retry: None,
                 result,
             }],
         }
         .status(NOW)
         .as_str()
+    }
+
+    #[test]
+    fn a_challenge_that_was_begun_is_processing_only_while_its_authorization_is_pending() {
+        let challenge = |id: &str, begun: bool, result| Challenge {
+            id: id.to_owned(),
+            kind: ChallengeType::Http01,
+            token: "token".to_owned(),
+            begun_at: begun.then_some(PAST),
+            account_url: None,
+            retry: None,
+            result,
+        };
+        let proved = challenge("first", true, Some(ChallengeResult::Proved { at: PAST }));
+        let begun = challenge("second", true, None);
+        let fresh = challenge("third", false, None);
+        let authorization = |concluded: bool, expires_at, deactivated: bool| Authorization {
+            id: "authz".to_owned(),
+            ca: "ca".to_owned(),
+            account_id: "account".to_owned(),
+            identifier: Identifier::dns("a.test").unwrap(),
+            subdomains: false,
+            expires_at,
+            deactivated_at: deactivated.then_some(PAST),
+            concluded_by: concluded.then(|| "first".to_owned()),
+            challenges: vec![proved.clone(), begun.clone(), fresh.clone()],
+        };
+        for (concluded, expires_at, deactivated, expected) in [
+            (false, FUTURE, false, ["valid", "processing", "pending"]),
+            (true, FUTURE, false, ["valid", "invalid", "pending"]),
+            (false, FUTURE, true, ["valid", "invalid", "pending"]),
+            (false, PAST, false, ["valid", "invalid", "pending"]),
+        ] {
+            let authorization = authorization(concluded, expires_at, deactivated);
+            let shown = [&proved, &begun, &fresh]
+                .map(|challenge| authorization.challenge_status(challenge, NOW).as_str());
+            assert_eq!(shown, expected);
+        }
     }
 
     #[test]

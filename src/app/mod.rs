@@ -23,7 +23,7 @@ use self::open::{demand_a_signer, open_authorities, tokens};
 use self::server_certificate::{own_names, renew_own, server_certificate, tls_files};
 use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
-use crate::config::{Config, Hsm};
+use crate::config::{CaaMode, Config, Hsm};
 use crate::entropy::Entropy;
 use crate::flow::{Context, Limits, SharedContext};
 use crate::http::acme::{self, Acme, Verifiers};
@@ -40,6 +40,7 @@ const WORKERS_DRAIN: Duration = Duration::from_secs(15);
 fn limits(config: &Config) -> Limits {
     Limits {
         hold: config.server.hold,
+        reuse: config.validation.reuse,
         validation_attempts: config.validation.attempts,
         issuance_lease: issuance_lease(config),
         // As with issuance: an attempt must end before another may begin, or none ever counts.
@@ -53,7 +54,13 @@ fn limits(config: &Config) -> Limits {
 fn issuance_lease(config: &Config) -> Duration {
     let deadline = |hsm: &Hsm| hsm.sign_deadline.unwrap_or(DEFAULT_SIGN_DEADLINE);
     let longest = config.hsms.iter().map(deadline).max().unwrap_or(DEFAULT_SIGN_DEADLINE);
-    longest + Duration::from_secs(10 + config.hsms.len() as u64)
+    let signing = longest + Duration::from_secs(10 + config.hsms.len() as u64);
+    let rechecks = config
+        .cas
+        .iter()
+        .any(|ca| ca.caa != CaaMode::Off || ca.challenges.contains(&"dns-persist-01"));
+    // What is looked at before it takes twice as long as an attempt at most.
+    if rechecks { signing + 2 * config.validation.timeout } else { signing }
 }
 
 /// A running server.

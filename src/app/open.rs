@@ -8,7 +8,8 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tokio::sync::oneshot;
 
-use crate::ca::{Authorities, Authority, Meta};
+use crate::acme::challenge::ChallengeType;
+use crate::ca::{Authorities, Authority, Meta, Proof};
 use crate::clock::Timestamp;
 use crate::config::{Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
 use crate::policy::Policy;
@@ -201,12 +202,14 @@ pub(crate) async fn open_authority(
             underscores: policy.underscores(),
             ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
         },
+        subdomain_authorizations: ca.subdomain_authorizations,
         policy,
         meta: Meta {
             terms_of_service: ca.terms_of_service.clone(),
             website: ca.website.clone(),
             caa_identities: ca.caa_identities.clone(),
         },
+        proof: proof(ca).map_err(|why| failed(&why))?,
     })
 }
 
@@ -347,6 +350,14 @@ fn algorithm(ca: &Ca, key_type: KeyType) -> Result<Option<SignatureAlgorithm>, S
     }
 }
 
+fn proof(ca: &Ca) -> Result<Proof, String> {
+    let known = |name: &&str| {
+        ChallengeType::from_name(name).ok_or_else(|| format!("{name} is no type of challenge"))
+    };
+    let challenges = ca.challenges.iter().map(known).collect::<Result<_, _>>()?;
+    Ok(Proof { challenges, caa: ca.caa })
+}
+
 pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartError> {
     Validator::new(validation::Options {
         resolvers: config.resolvers.clone(),
@@ -355,6 +366,7 @@ pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartErro
         tls_alpn_port: config.tls_alpn_port,
         denied_networks: config.denied_networks.clone(),
         localhost_is_this_machine: config.resolve_localhost,
+        require_dnssec: config.require_dnssec,
         timeouts: validation::Timeouts { attempt: config.timeout, ..Default::default() },
     })
     .map_err(|error| StartError::new("[validation]", error))

@@ -3,13 +3,15 @@
 mod ceremony;
 mod crl;
 mod issue;
+mod proof;
 
 pub(crate) use ceremony::{
     CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, import, prepare_ca, prepare_request,
     stand_in_key,
 };
 pub(crate) use crl::{CrlTerms, crl_issuer};
-pub(crate) use issue::SignFailure;
+pub(crate) use issue::{SignFailure, Wanted};
+pub(crate) use proof::{CaaMode, Proof};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +33,14 @@ pub(crate) struct Authority {
     pub(crate) issuer_id: String,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) profile: Profile,
+    /// An authorization for a domain may stand for the names below it (RFC 9444).
+    pub(crate) subdomain_authorizations: bool,
     /// How long a CRL is valid; `None` where the CA's certificate does not let its key sign any.
     pub(crate) crl_validity: Option<Duration>,
     /// What it may be asked for.
     pub(crate) policy: Policy,
     pub(crate) meta: Meta,
+    pub(crate) proof: Proof,
 }
 
 /// What the directory tells of a CA (RFC 8555 §7.1.1).

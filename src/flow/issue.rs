@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use super::new_order::requested_dates;
+use super::recheck::{Objection, recheck};
 use super::{Context, Error};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::SignFailure;
+use crate::ca::{SignFailure, Wanted};
 use crate::store::{Lease, PlannedCertificate};
 use crate::x509::csr;
 
@@ -38,13 +40,40 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         Ok(public_key) => public_key,
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
-    let (serial, names) = (&plan.serial, &plan.identifiers);
-    let linted = match authority.lint(&plan.tbs, serial, plan.planned_at, names, &public_key) {
-        Ok(linted) => linted,
-        // What was planned no longer fits the CA, whose certificate or profile changed in
-        // between, or is not what was planned.
+    // What it was planned by; by older releases, that was not kept.
+    let profile = match plan.profile.as_deref().map(serde_json::from_str).transpose() {
+        Ok(profile) => profile.unwrap_or_else(|| authority.profile.clone()),
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
+    let wanted = Wanted {
+        identifiers: &plan.identifiers,
+        public_key: &public_key,
+        profile: &profile,
+        dates: requested_dates(plan.not_before, plan.not_after),
+    };
+    let now = context.clock.now();
+    let linted = match authority.lint(&plan.tbs, &plan.serial, &wanted, plan.planned_at, now) {
+        Ok(linted) => linted,
+        // What was planned no longer fits the CA, whose certificate changed in between, or is not
+        // what was planned.
+        Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
+    };
+    if authority.rechecks() {
+        match recheck(context, authority, &order_id, &plan).await? {
+            None => {}
+            Some(Objection::Refused(problem)) => {
+                return refuse(context, lease, &plan, problem).await;
+            }
+            Some(Objection::Unreachable(problem))
+                if lease.attempt() < context.limits.load().validation_attempts =>
+            {
+                return put_off(context, lease, &plan, &problem.detail, LONGEST_PAUSE).await;
+            }
+            Some(Objection::Unreachable(problem)) => {
+                return refuse(context, lease, &plan, problem).await;
+            }
+        }
+    }
     let certificate = match authority.sign(linted).await {
         Ok(certificate) => certificate,
         Err(SignFailure::Unavailable(error)) => {
@@ -86,6 +115,23 @@ async fn put_off(
         "issuance put off"
     );
     Ok(context.store.postpone(lease, context.clock.now().plus(pause)).await?)
+}
+
+/// The names of the order must not be certified any more.
+async fn refuse(
+    context: &Context,
+    lease: Lease,
+    plan: &PlannedCertificate,
+    problem: Problem,
+) -> Result<(), Error> {
+    tracing::warn!(
+        ca.id = plan.ca,
+        order.id = lease.subject(),
+        problem = problem.detail,
+        "issuance refused"
+    );
+    context.store.fail_issuance(lease, &problem).await?;
+    Ok(())
 }
 
 async fn give_up(

@@ -2,10 +2,11 @@
 
 use super::db::{Done, Row, Statement, values};
 use super::work::{self, Lease, WorkKind};
-use super::{Store, StoreError};
+use super::{NewAuthorization, Store, StoreError};
 use crate::acme::authorization::Authorization;
-use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
+use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
+use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
 
 /// SELECT of authorizations, a row for each challenge, from this on.
@@ -13,7 +14,8 @@ macro_rules! select_authorizations {
     ($rest:literal) => {
         concat!(
             "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, a.deactivated_at, ",
-            "a.concluded_by, c.id, c.type, c.token, c.begun_at, c.validated_at, c.error",
+            "a.concluded_by, c.id, c.type, c.token, c.begun_at, c.validated_at, c.error, ",
+            "c.account_url, c.retry_error, c.retry_at, a.subdomains",
             $rest
         )
     };
@@ -21,7 +23,7 @@ macro_rules! select_authorizations {
 pub(super) use select_authorizations;
 
 /// The number of columns that [`select_authorizations`] names.
-pub(super) const COLUMNS: usize = 13;
+pub(super) const COLUMNS: usize = 17;
 
 /// What a worker needs to validate a challenge.
 #[derive(Debug)]
@@ -44,6 +46,50 @@ impl Store {
              WHERE a.ca = $1 AND a.id = $2 ORDER BY c.type"
         );
         one(&self.db.read(select, values![ca, id]).await?)
+    }
+
+    /// An account's authorizations for any of `identifiers` that were proved after `proved_after` and
+    /// are valid until `until` or longer: the one that was proved last comes first.
+    pub(crate) async fn valid_authorizations(
+        &self,
+        ca: &str,
+        account_id: &str,
+        identifiers: &[String],
+        proved_after: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Authorization>, StoreError> {
+        // A list in one value: neither database takes one otherwise.
+        let select = self.db.pick(
+            select_authorizations!(
+                " FROM authorizations a JOIN challenges c ON c.id = a.concluded_by \
+                 WHERE a.ca = $1 AND a.account_id = $2 \
+                 AND a.identifier IN (SELECT value FROM json_each($3)) \
+                 AND a.deactivated_at IS NULL AND c.validated_at > $4 AND a.expires_at >= $5 \
+                 ORDER BY c.validated_at DESC, a.id"
+            ),
+            select_authorizations!(
+                " FROM authorizations a JOIN challenges c ON c.id = a.concluded_by \
+                 WHERE a.ca = $1 AND a.account_id = $2 \
+                 AND a.identifier IN (SELECT json_array_elements_text($3::json)) \
+                 AND a.deactivated_at IS NULL AND c.validated_at > $4 AND a.expires_at >= $5 \
+                 ORDER BY c.validated_at DESC, a.id"
+            ),
+        );
+        let identifiers = serde_json::json!(identifiers).to_string();
+        let values = values![ca, account_id, identifiers, proved_after, until];
+        self.db.read(select, values).await?.iter().map(authorization_of).collect()
+    }
+
+    /// Keeps an authorization that no order asked for (RFC 8555 §7.4.1).
+    pub(crate) async fn create_authorization(
+        &self,
+        ca: &str,
+        account_id: &str,
+        authorization: &NewAuthorization,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let statements = insert_authorizations(ca, account_id, [authorization], now);
+        self.db.transact(statements).await.map(drop)
     }
 
     /// The authorization that the challenge with this id belongs to.
@@ -80,17 +126,20 @@ impl Store {
     }
 
     /// Notes that the client is ready, and that the challenge is to be validated. `false` where it
-    /// was noted before or the authorization is decided.
+    /// was noted before or the authorization is decided. `account_url` is the account's as the client
+    /// writes it.
     pub(crate) async fn begin_challenge(
         &self,
         challenge_id: &str,
+        account_url: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let update = "UPDATE challenges SET begun_at = $2 WHERE id = $1 AND begun_at IS NULL \
+        let update = "UPDATE challenges SET begun_at = $2, account_url = $3 \
+                      WHERE id = $1 AND begun_at IS NULL \
                       AND EXISTS (SELECT 1 FROM authorizations a WHERE a.id = authorization_id \
                       AND a.concluded_by IS NULL AND a.deactivated_at IS NULL)";
         let done = self.db.transact(vec![
-            Statement::required(update, values![challenge_id, now]),
+            Statement::required(update, values![challenge_id, now, account_url]),
             work::enqueue(WorkKind::Validation, challenge_id, now),
         ]);
         let begun = done.await? == Done::Committed;
@@ -98,6 +147,23 @@ impl Store {
             self.wakeups.work_is_due(WorkKind::Validation);
         }
         Ok(begun)
+    }
+
+    /// Gives a validation back that got no answer, to be claimed again from `due_at` on, and notes
+    /// what went wrong until now (RFC 8555 §8.2). Nothing is written where the lease was lost.
+    pub(crate) async fn retry_validation(
+        &self,
+        lease: Lease,
+        problem: &Problem,
+        due_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let note = "UPDATE challenges SET retry_error = $2, retry_at = $3 \
+                    WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
+        let values = values![lease.subject.as_str(), super::json(problem), due_at];
+        self.db
+            .transact(vec![lease.give_back(due_at), Statement::required(note, values)])
+            .await
+            .map(drop)
     }
 
     /// Writes how the validation ended: the challenge's result and, in the same instant, that it
@@ -142,6 +208,48 @@ impl Store {
     }
 }
 
+/// Statements that keep new authorizations with their challenges.
+pub(super) fn insert_authorizations<'a>(
+    ca: &str,
+    account_id: &str,
+    new: impl IntoIterator<Item = &'a NewAuthorization>,
+    now: Timestamp,
+) -> Vec<Statement> {
+    let (mut authorizations, mut challenges) = (Vec::new(), Vec::new());
+    for authorization in new {
+        authorizations.push(values![
+            authorization.id.as_str(),
+            ca,
+            account_id,
+            authorization.identifier.to_string(),
+            i64::from(authorization.subdomains),
+            now,
+            authorization.expires_at,
+        ]);
+        challenges.extend(authorization.challenges.iter().map(|challenge| {
+            values![
+                challenge.id.as_str(),
+                authorization.id.as_str(),
+                challenge.kind.as_str(),
+                challenge.token.as_str(),
+            ]
+        }));
+    }
+    let mut statements = Vec::new();
+    if !authorizations.is_empty() {
+        statements.push(Statement::insert_rows(
+            "INSERT INTO authorizations (id, ca, account_id, identifier, subdomains, created_at, \
+             expires_at) VALUES",
+            authorizations,
+        ));
+        statements.push(Statement::insert_rows(
+            "INSERT INTO challenges (id, authorization_id, type, token) VALUES",
+            challenges,
+        ));
+    }
+    statements
+}
+
 fn one(rows: &[Row]) -> Result<Option<Authorization>, StoreError> {
     let Some(first) = rows.first() else { return Ok(None) };
     let mut authorization = authorization_of(first)?;
@@ -162,6 +270,7 @@ pub(super) fn authorization_of(row: &Row) -> Result<Authorization, StoreError> {
         ca: row.text(1)?,
         account_id: row.text(2)?,
         identifier,
+        subdomains: row.int(16)? != 0,
         expires_at: row.time(4)?,
         deactivated_at: row.optional_time(5)?,
         concluded_by: row.optional_text(6)?,
@@ -183,5 +292,20 @@ fn challenge_of(row: &Row) -> Result<Option<Challenge>, StoreError> {
         }
         (Some(_), Some(_)) => return Err(corrupt(&id)),
     };
-    Ok(Some(Challenge { kind, token: row.text(9)?, begun_at: row.optional_time(10)?, result, id }))
+    let retry = match (row.optional_text(14)?, row.optional_time(15)?) {
+        (Some(error), Some(at)) => {
+            let problem = serde_json::from_str(&error).map_err(|_| corrupt(&id))?;
+            Some(Retry { problem, at })
+        }
+        _ => None,
+    };
+    Ok(Some(Challenge {
+        kind,
+        token: row.text(9)?,
+        begun_at: row.optional_time(10)?,
+        account_url: row.optional_text(13)?,
+        retry,
+        result,
+        id,
+    }))
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod authorization;
+mod caa;
 mod certificate;
 mod crl;
 mod db;
@@ -16,10 +17,12 @@ mod tests;
 mod work;
 
 pub(crate) use account::Registered;
+pub(crate) use authorization::ToValidate;
+pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use crl::{CrlPlan, PublishedCrl};
 pub(crate) use issuance::{Plan, PlannedCertificate};
-pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor};
+pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor};
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
 pub(crate) use work::{Lease, WorkKind};
 

@@ -74,6 +74,15 @@ impl Lease {
         )
     }
 
+    /// Has the work claimed again from `due_at` on; undoes the transaction where the lease was lost.
+    pub(super) fn give_back(&self, due_at: Timestamp) -> Statement {
+        let update = "UPDATE work SET due_at = $4, lease = NULL \
+                      WHERE kind = $1 AND subject = $2 AND lease = $3";
+        Statement::required(
+            update,
+            values![self.kind.as_str(), self.subject.as_str(), self.token.as_str(), due_at],
+        )
+    }
     /// Undoes the transaction where the lease was lost; else whoever asks for the work anew waits for
     /// the transaction's end.
     pub(super) fn hold(&self) -> Statement {
@@ -263,12 +272,7 @@ impl Store {
 
     /// Gives the work back, to be claimed again from `due_at` on.
     pub(crate) async fn postpone(&self, lease: Lease, due_at: Timestamp) -> Result<(), StoreError> {
-        let update = "UPDATE work SET due_at = $4, lease = NULL \
-                      WHERE kind = $1 AND subject = $2 AND lease = $3";
-        let values =
-            values![lease.kind.as_str(), lease.subject.as_str(), lease.token.as_str(), due_at];
-        self.db.transact(vec![Statement::new(update, values)]).await?;
-        Ok(())
+        self.db.transact(vec![lease.give_back(due_at)]).await.map(drop)
     }
 
     /// Drops work that has become pointless.

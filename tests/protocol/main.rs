@@ -8,15 +8,20 @@ mod algorithms;
 mod alternate_chains;
 mod authorizations;
 mod certificates;
+mod challenges;
+mod dates;
 mod finalize;
 mod identifiers;
 mod issuance;
 mod jws;
 mod orders;
 mod policy;
+mod reuse;
 mod revocation;
 mod revocation_list;
+mod subdomains;
 mod transport;
+mod validation;
 
 use harness::{Server, Settings};
 

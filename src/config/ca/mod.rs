@@ -14,9 +14,11 @@ use super::{Hsm, Needs, Policy, policy};
 
 mod key;
 mod key_usage;
+mod proof;
 
 pub(crate) use key::{CaKey, Sharing};
 pub(crate) use key_usage::KeyUsage;
+pub(crate) use proof::CaaMode;
 
 pub(super) const KEYS: &[&str] = &[
     "id",
@@ -30,12 +32,15 @@ pub(super) const KEYS: &[&str] = &[
     "validity_days",
     "key_usage",
     "client_auth",
+    "subdomain_authorizations",
     "digest",
     "rsa_padding",
     "crl_validity_hours",
     "terms_of_service",
     "website",
     "caa_identities",
+    "caa",
+    "challenges",
     "policy",
 ];
 
@@ -63,6 +68,8 @@ pub(crate) struct Ca {
     pub(crate) key_usage: Vec<KeyUsage>,
     /// Issued certificates are good for TLS clients too (extKeyUsage clientAuth).
     pub(crate) client_auth: bool,
+    /// An authorization for a domain may stand for the names below it (RFC 9444).
+    pub(crate) subdomain_authorizations: bool,
     /// What signatures are made over; `None`: what suits the key.
     pub(crate) digest: Option<Digest>,
     pub(crate) rsa_padding: RsaPadding,
@@ -74,6 +81,10 @@ pub(crate) struct Ca {
     pub(crate) website: Option<String>,
     /// The directory's `meta.caaIdentities`: who CAA records must name, in lower case.
     pub(crate) caa_identities: Vec<String>,
+    /// What becomes of a certificate that CAA records do not permit.
+    pub(crate) caa: CaaMode,
+    /// The types of the challenges that are offered, as RFC 8555 §9.7.8 registers them.
+    pub(crate) challenges: Vec<&'static str>,
     /// `[ca.policy]`, each key of which replaces that of `[policy]`.
     pub(crate) policy: Policy,
     /// `[policy]`
@@ -132,6 +143,7 @@ pub(super) fn read_all(
 
 fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
     let id = id(section);
+    let caa_identities = caa_identities(section);
     Ca {
         name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
         id,
@@ -144,6 +156,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
             .unwrap_or(DEFAULT_VALIDITY_DAYS),
         key_usage: key_usage::read(section),
         client_auth: section.boolean("client_auth").unwrap_or(false),
+        subdomain_authorizations: section.boolean("subdomain_authorizations").unwrap_or(false),
         digest: digest(section),
         rsa_padding: rsa_padding(section).unwrap_or_default(),
         crl_validity: Duration::from_secs(
@@ -153,7 +166,9 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
         ),
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
-        caa_identities: caa_identities(section),
+        caa: proof::caa(section, &caa_identities),
+        challenges: proof::challenges(section, &caa_identities),
+        caa_identities,
         policy: policy::read(&section.section_or_empty("policy", "ca.policy", policy::KEYS)),
         general_policy: general_policy.clone(),
     }

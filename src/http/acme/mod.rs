@@ -8,6 +8,7 @@ mod directory;
 mod finalize;
 mod links;
 mod new_account;
+mod new_authz;
 mod new_nonce;
 mod new_order;
 mod order;
@@ -54,6 +55,7 @@ pub(crate) fn router(acme: Arc<Acme>) -> Router {
         .route("/new-account", post(new_account::new_account))
         .route("/account/{id}", post(account::account))
         .route("/account/{id}/orders", post(account::orders))
+        .route("/new-authz", post(new_authz::new_authz))
         .route("/new-order", post(new_order::new_order))
         .route("/order/{id}", post(order::order))
         .route("/order/{id}/finalize", post(finalize::finalize))

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -79,12 +80,30 @@ impl Responder {
         let key = PrivateKeyDer::try_from(key.private_key_to_pkcs8().unwrap()).unwrap();
         let key = rustls_openssl::default_provider().key_provider.load_private_key(key).unwrap();
         let key = Arc::new(CertifiedKey::new(chain, key));
-        self.certificates.0.lock().unwrap().insert(name.to_owned(), key);
+        self.certificates.0.lock().unwrap().insert(server_name(name), key);
     }
 
     /// Takes it away again.
     pub fn hide_tls_alpn01(&self, name: &str) {
-        self.certificates.0.lock().unwrap().remove(name);
+        self.certificates.0.lock().unwrap().remove(&server_name(name));
+    }
+}
+
+/// What a client of ACME is called in the handshake: a name by itself, an address by its reverse name
+/// (RFC 8738 §6).
+fn server_name(name: &str) -> String {
+    match name.parse() {
+        Err(_) => name.to_owned(),
+        Ok(IpAddr::V4(address)) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        Ok(IpAddr::V6(address)) => {
+            let digits: String =
+                address.octets().iter().map(|byte| format!("{byte:02x}")).collect();
+            let labels: String = digits.chars().rev().map(|digit| format!("{digit}.")).collect();
+            format!("{labels}ip6.arpa")
+        }
     }
 }
 
@@ -99,8 +118,12 @@ fn challenge_certificate(name: &str, key_authorization: &str, key: &PKey<Private
     builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
     builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
     builder.set_pubkey(key).unwrap();
-    let names =
-        SubjectAlternativeName::new().dns(name).build(&builder.x509v3_context(None, None)).unwrap();
+    let mut names = SubjectAlternativeName::new();
+    match name.parse::<IpAddr>() {
+        Ok(_) => names.ip(name),
+        Err(_) => names.dns(name),
+    };
+    let names = names.build(&builder.x509v3_context(None, None)).unwrap();
     builder.append_extension(names).unwrap();
     builder.append_extension(X509Extension::new_from_der(&oid, true, &value).unwrap()).unwrap();
     builder.sign(key, MessageDigest::sha256()).unwrap();

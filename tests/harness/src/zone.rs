@@ -30,6 +30,7 @@ struct Content {
     names: HashMap<String, Entry>,
     /// What was asked, in order.
     asked: Vec<(String, RecordType)>,
+    authentic: bool,
     /// Where other programs leave TXT records.
     folder: Option<PathBuf>,
 }
@@ -99,6 +100,11 @@ impl Zone {
         self.content().names.entry(normal(name)).or_default().response_code = Some(code);
     }
 
+    /// From here on answers carry the AD bit, as those of a validating resolver about signed zones do.
+    pub fn vouch(&self) {
+        self.content().authentic = true;
+    }
+
     /// Forgets what was said of a name.
     pub fn clear(&self, name: &str) {
         self.content().names.remove(&normal(name));
@@ -160,6 +166,7 @@ impl Zone {
         answer.add_query(question.clone());
         let kind = question.query_type();
         let mut content = self.content();
+        answer.metadata.authentic_data = content.authentic;
         content.asked.push((normal(&question.name().to_ascii()), kind));
         let mut name = question.name().clone();
         for _ in 0..ALIASES {
