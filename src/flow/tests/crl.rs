@@ -117,21 +117,18 @@ async fn another_validity_brings_another_crl_and_cas_of_one_certificate_have_the
     site.schedule().await;
     site.publish().await;
     let (longer, first) = (DAY * 14, Arc::clone(&site.authority));
-    let with = |id: &str, crl_validity| {
-        Arc::new(Authority {
+    let mut cas = Vec::new();
+    for (id, crl_validity) in [("web", Some(longer)), ("other", Some(DAY))] {
+        let (other, _) = authority(site.store(), START).await;
+        cas.push(Arc::new(Authority {
             id: id.to_owned(),
-            name: id.to_owned(),
             chain: first.chain.clone(),
-            alternates: Vec::new(),
             issuer_id: first.issuer_id.clone(),
             signer: Arc::clone(&first.signer),
-            profile: first.profile.clone(),
             crl_validity,
-            policy: Policy::default(),
-            meta: Meta::default(),
-        })
-    };
-    let cas = vec![with("web", Some(longer)), with("other", Some(DAY))];
+            ..other
+        }));
+    }
     site.context.authorities.store(Arc::new(Authorities::new(cas)));
     for _ in 0..3 {
         site.advance(Duration::from_secs(2));
@@ -287,6 +284,7 @@ async fn one_that_is_revoked_after_its_end_is_told_of_once_all_the_same() {
 async fn cas_of_one_name_share_numbers_and_entries_each_with_its_key() {
     let site = Site::new().await;
     let (second, sick) = authority(site.store(), START).await;
+    let second = Arc::new(second);
     assert_eq!(second.crl_issuer(), site.authority.crl_issuer());
     assert_ne!(second.signing_key(), site.authority.signing_key());
     let both = Authorities::new(vec![Arc::clone(&site.authority), Arc::clone(&second)]);
@@ -314,7 +312,7 @@ async fn cas_of_one_name_share_numbers_and_entries_each_with_its_key() {
 async fn a_ca_that_may_not_sign_crls_signs_none() {
     let site = Site::new().await;
     let (authority, _) = authority(site.store(), START).await;
-    let without = Authority { crl_validity: None, ..Arc::into_inner(authority).unwrap() };
+    let without = Authority { crl_validity: None, ..authority };
     site.context.authorities.store(Arc::new(Authorities::new(vec![Arc::new(without)])));
     site.schedule().await;
     assert_eq!(site.pause(WorkKind::Crl).await, None);
