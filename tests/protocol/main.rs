@@ -23,6 +23,7 @@ mod revocation;
 mod revocation_list;
 mod subdomains;
 mod transport;
+mod transport_rules;
 mod validation;
 
 use harness::{Server, Settings};
