@@ -308,7 +308,7 @@ fn list(tried: &[(SocketAddr, Cause)]) -> String {
 
 /// Reads an answer as [`Resolver::txt`] and [`Resolver::addresses`] do.
 #[cfg(fuzzing)]
-pub(super) fn fuzz(answer: &[u8]) {
+pub(crate) fn fuzz(answer: &[u8]) {
     use hickory_resolver::proto::serialize::binary::BinDecodable as _;
     let Ok(message) = Message::from_bytes(answer) else { return };
     let Some(query) = message.queries.first() else { return };

@@ -192,7 +192,7 @@ fn refused(detail: String) -> Failure {
 
 /// Judges an answer, and follows it where it leads.
 #[cfg(fuzzing)]
-pub(super) fn fuzz(answer: &[u8]) {
+pub(crate) fn fuzz(answer: &[u8]) {
     let Some(answer) = fetch::fuzz(answer) else { return };
     assert!(answer.body.len() <= MAX_BODY);
     let (Ok(tls), Ok(url)) =
@@ -201,12 +201,13 @@ pub(super) fn fuzz(answer: &[u8]) {
         return;
     };
     let http01 = Http01 { http_port: 80, https_port: 443, tls };
+    let hop = Hop { shown: url.as_str(), redirected: false };
     if is_redirect(answer.status) {
-        if let Ok(target) = http01.target(&url, &answer) {
+        if let Ok(target) = http01.target(&url, &hop, &answer) {
             assert!(matches!(target.port_or_known_default(), Some(80 | 443)), "{target}");
             assert!(target.username().is_empty() && target.password().is_none(), "{target}");
         }
-    } else if judge(&url, &answer, "token.thumbprint").is_ok() {
+    } else if judge(&hop, &answer, "token.thumbprint").is_ok() {
         assert!(answer.body.starts_with(b"token.thumbprint"));
     }
 }

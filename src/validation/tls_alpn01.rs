@@ -213,6 +213,9 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Reads a certificate that a stranger showed.
 #[cfg(fuzzing)]
-pub(super) fn fuzz(certificate: &[u8]) {
-    let _ = check(certificate, "a.test", &[7; 32]);
+pub(crate) fn fuzz(certificate: &[u8]) {
+    for (kind, value) in [("dns", "a.test"), ("ip", "192.0.2.1"), ("ip", "2001:db8::1")] {
+        let identifier = Identifier::parse(kind, value).expect("it is one");
+        let _ = check(certificate, &identifier, &[7; 32]);
+    }
 }

@@ -16,6 +16,8 @@ mod issuance;
 mod jws;
 mod orders;
 mod policy;
+mod profiles;
+mod renewal;
 mod reuse;
 mod revocation;
 mod revocation_list;
