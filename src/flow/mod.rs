@@ -3,8 +3,10 @@
 mod account;
 mod authorization;
 mod challenge;
+mod external_account;
 mod finalize;
 mod issue;
+mod key_change;
 mod new_account;
 mod new_order;
 mod own_certificate;
@@ -12,11 +14,12 @@ mod own_certificate;
 mod tests;
 mod validate;
 
-pub(crate) use account::{deactivate_account, update_account};
+pub(crate) use account::{check_terms, deactivate_account, update_account};
 pub(crate) use authorization::deactivate_authorization;
 pub(crate) use challenge::begin_challenge;
 pub(crate) use finalize::finalize;
 pub(crate) use issue::issue;
+pub(crate) use key_change::{NewKey, change_key};
 pub(crate) use new_account::{NewAccount, new_account};
 pub(crate) use new_order::new_order;
 pub(crate) use own_certificate::{OwnCertificate, own_certificate};

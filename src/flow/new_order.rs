@@ -112,6 +112,7 @@ fn placed(order: NewOrder) -> Order {
         processing_since: None,
         certificate_id: None,
         error: None,
+        account_deactivated_at: None,
         authorizations: authorizations.collect(),
         ca,
         account_id,

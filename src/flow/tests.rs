@@ -24,6 +24,7 @@ use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, prepare_ca};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
+use crate::jose::jwk::Jwk;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
 use crate::store::{Lease, Store, WorkKind};
@@ -209,11 +210,12 @@ impl Site {
 
 fn asked(key: &Key) -> NewAccount {
     NewAccount {
-        jwk: key.jwk().to_string(),
-        thumbprint: key.thumbprint(),
+        key: Jwk::from_json(&key.jwk().to_string()).unwrap(),
         contact: Vec::new(),
         terms_agreed: true,
         only_return_existing: false,
+        external_account_binding: None,
+        url: "https://ca.test/acme/web/new-account".to_owned(),
     }
 }
 
@@ -592,12 +594,13 @@ async fn an_account_is_found_by_its_key_and_changes_as_asked() {
         new_account(&site.context, &site.authority, asked(&site.key)).await.unwrap();
     assert_eq!((&found, created), (&site.account, false));
     let contact = Some(vec!["mailto:a@a.test".to_owned()]);
-    let changed = update_account(&site.context, found, contact, false).await.unwrap();
+    let changed =
+        update_account(&site.context, &site.authority, found, contact, false).await.unwrap();
     let kept = site.store().account("web", &site.account.id).await.unwrap().unwrap();
     assert_eq!(kept, changed);
     assert_eq!(kept.contact, ["mailto:a@a.test"]);
     let nonsense = Some(vec!["tel:1".to_owned()]);
-    refusal(update_account(&site.context, changed, nonsense, false).await);
+    refusal(update_account(&site.context, &site.authority, changed, nonsense, false).await);
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@ use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
 use crate::acme::identifier::Identifier;
 use crate::clock::Timestamp;
 
-/// SELECT of authorizations, a row for each challenge, from this on.
+/// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
+/// account, an authorization is deactivated too.
 macro_rules! select_authorizations {
     ($rest:literal) => {
         concat!(
-            "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, a.deactivated_at, ",
-            "a.concluded_by, c.id, c.type, c.token, c.begun_at, c.validated_at, c.error",
+            "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, ",
+            "COALESCE(a.deactivated_at, u.deactivated_at), a.concluded_by, c.id, c.type, c.token, c.begun_at, c.validated_at, c.error",
             $rest
         )
     };
@@ -27,9 +28,8 @@ pub(super) const COLUMNS: usize = 13;
 #[derive(Debug)]
 pub(crate) struct ToValidate {
     pub(crate) authorization: Authorization,
-    /// Of the account key (RFC 8555 §8.1).
+    /// Of the account key (RFC 8555 §8.1) that the account had when the client said that it is ready.
     pub(crate) account_thumbprint: String,
-    pub(crate) account_deactivated: bool,
 }
 
 impl Store {
@@ -40,8 +40,8 @@ impl Store {
         id: &str,
     ) -> Result<Option<Authorization>, StoreError> {
         let select = select_authorizations!(
-            " FROM authorizations a JOIN challenges c ON c.authorization_id = a.id \
-             WHERE a.ca = $1 AND a.id = $2 ORDER BY c.type"
+            " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
+             JOIN challenges c ON c.authorization_id = a.id WHERE a.ca = $1 AND a.id = $2 ORDER BY c.type"
         );
         one(&self.db.read(select, values![ca, id]).await?)
     }
@@ -53,8 +53,8 @@ impl Store {
         challenge_id: &str,
     ) -> Result<Option<Authorization>, StoreError> {
         let select = select_authorizations!(
-            " FROM authorizations a JOIN challenges c ON c.authorization_id = a.id \
-             WHERE a.ca = $1 AND a.id = (SELECT authorization_id FROM challenges WHERE id = $2) \
+            " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
+             JOIN challenges c ON c.authorization_id = a.id WHERE a.ca = $1 AND a.id = (SELECT authorization_id FROM challenges WHERE id = $2) \
              ORDER BY c.type"
         );
         one(&self.db.read(select, values![ca, challenge_id]).await?)
@@ -66,29 +66,30 @@ impl Store {
         challenge_id: &str,
     ) -> Result<Option<ToValidate>, StoreError> {
         let select = select_authorizations!(
-            ", u.thumbprint, u.deactivated_at FROM challenges c \
+            ", COALESCE(c.key_thumbprint, u.thumbprint) FROM challenges c \
              JOIN authorizations a ON a.id = c.authorization_id \
              JOIN accounts u ON u.id = a.account_id WHERE c.id = $1"
         );
         let rows = self.db.read(select, values![challenge_id]).await?;
         let (Some(authorization), Some(row)) = (one(&rows)?, rows.first()) else { return Ok(None) };
-        Ok(Some(ToValidate {
-            authorization,
-            account_thumbprint: row.text(COLUMNS)?,
-            account_deactivated: row.optional_time(COLUMNS + 1)?.is_some(),
-        }))
+        Ok(Some(ToValidate { authorization, account_thumbprint: row.text(COLUMNS)? }))
     }
 
     /// Notes that the client is ready, and that the challenge is to be validated. `false` where it
-    /// was noted before or the authorization is decided.
+    /// was noted before, the authorization is decided, or it or its account was deactivated.
     pub(crate) async fn begin_challenge(
         &self,
         challenge_id: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let update = "UPDATE challenges SET begun_at = $2 WHERE id = $1 AND begun_at IS NULL \
-                      AND EXISTS (SELECT 1 FROM authorizations a WHERE a.id = authorization_id \
-                      AND a.concluded_by IS NULL AND a.deactivated_at IS NULL)";
+        let update = "UPDATE challenges SET begun_at = $2, key_thumbprint = (\
+                      SELECT u.thumbprint FROM authorizations a \
+                      JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id) \
+                      WHERE id = $1 AND begun_at IS NULL \
+                      AND EXISTS (SELECT 1 FROM authorizations a \
+                      JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id \
+                      AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
+                      AND u.deactivated_at IS NULL)";
         let done = self.db.transact(vec![
             Statement::required(update, values![challenge_id, now]),
             work::enqueue(WorkKind::Validation, challenge_id, now),
@@ -116,7 +117,9 @@ impl Store {
         };
         let conclude = "UPDATE authorizations SET concluded_by = $1 \
                         WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
-                        AND concluded_by IS NULL AND deactivated_at IS NULL";
+                        AND concluded_by IS NULL AND deactivated_at IS NULL \
+                        AND EXISTS (SELECT 1 FROM accounts u \
+                        WHERE u.id = account_id AND u.deactivated_at IS NULL)";
         let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4 \
                      WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let done = self.db.transact(vec![

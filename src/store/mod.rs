@@ -4,6 +4,7 @@ mod account;
 mod authorization;
 mod certificate;
 mod db;
+mod external_account;
 mod issuance;
 mod migrate;
 mod nonce;
@@ -13,7 +14,7 @@ mod shared_key;
 mod tests;
 mod work;
 
-pub(crate) use account::Registered;
+pub(crate) use account::{KeyChanged, Registered};
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use issuance::{Plan, PlannedCertificate};
 pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor};

@@ -33,6 +33,7 @@ pub(super) const KEYS: &[&str] = &[
     "terms_of_service",
     "website",
     "caa_identities",
+    "external_account_required",
 ];
 
 const MAX_ID_BYTES: usize = 64;
@@ -63,6 +64,8 @@ pub(crate) struct Ca {
     pub(crate) website: Option<String>,
     /// The directory's `meta.caaIdentities`: who CAA records must name, in lower case.
     pub(crate) caa_identities: Vec<String>,
+    /// New accounts must be bound by a key of `kipuka eab create` (RFC 8555 §7.3.4).
+    pub(crate) external_account_required: bool,
 }
 
 /// The digest under a CA's signatures.
@@ -128,6 +131,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
         caa_identities: caa_identities(section),
+        external_account_required: section.boolean("external_account_required").unwrap_or(false),
     }
 }
 

@@ -19,10 +19,14 @@ pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply
     if !configured.caa_identities.is_empty() {
         meta.insert("caaIdentities".to_owned(), json!(configured.caa_identities));
     }
+    if configured.external_account_required {
+        meta.insert("externalAccountRequired".to_owned(), json!(true));
+    }
     Reply::ok(json!({
         "newNonce": links.new_nonce(),
         "newAccount": links.new_account(),
         "newOrder": links.new_order(),
+        "keyChange": links.key_change(),
         // Always an object: clients were seen to stumble where it is missing.
         "meta": Value::Object(meta),
     }))

@@ -38,6 +38,10 @@ impl Links {
         self.below("new-order")
     }
 
+    pub(super) fn key_change(&self) -> String {
+        self.below("key-change")
+    }
+
     pub(super) fn account(&self, id: &str) -> String {
         self.below(&format!("account/{id}"))
     }

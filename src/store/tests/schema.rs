@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{execute, migrated, open, with_account};
-use crate::store::{SchemaStatus, migrate};
 use crate::store::db::{Row, values};
+use crate::store::{SchemaStatus, migrate};
 
 pub(super) async fn the_schema_is_known_before_and_after_migration(database: &Database) {
     let store = open(database).await;
