@@ -25,6 +25,40 @@ impl Timestamp {
         self.0
     }
 
+    /// Reads the `date-time` of RFC 3339 §5.6, fractions rounded towards the past; `None` for
+    /// anything else: ISO 8601 has many forms more, and no certificate can hold a leap second.
+    pub(crate) fn from_rfc3339(text: &str) -> Option<Self> {
+        const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+        let text = text.to_ascii_uppercase();
+        let (date_time, rest) = text.as_bytes().split_at_checked(SHAPE.len())?;
+        let fits = |shape: &[u8], part: &[u8]| {
+            shape.len() == part.len()
+                && shape.iter().zip(part).all(|(shape, byte)| match shape {
+                    b'0' => byte.is_ascii_digit(),
+                    literal => literal == byte,
+                })
+        };
+        let offset = match rest.strip_prefix(b".") {
+            None => rest,
+            Some(fraction) => {
+                let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                fraction.get(digits..).filter(|_| (1..=9).contains(&digits))?
+            }
+        };
+        let offset_fits =
+            offset == b"Z" || [&b"+00:00"[..], b"-00:00"].iter().any(|shape| fits(shape, offset));
+        let below = |part: Option<&[u8]>, limit: &[u8]| part.is_none_or(|part| part < limit);
+        let in_range = below(date_time.get(11..13), b"24")
+            && below(date_time.get(17..), b"60")
+            && below(offset.get(1..3), b"24")
+            && below(offset.get(4..), b"60");
+        if !fits(SHAPE, date_time) || !offset_fits || !in_range {
+            return None;
+        }
+        let time: jiff::Timestamp = text.parse().ok()?;
+        Some(Self::from_unix_s(Self::from_unix_ms(time.as_millisecond()).unix_s()))
+    }
+
     /// Whole seconds, rounded towards the past.
     pub(crate) const fn unix_s(self) -> i64 {
         self.0.div_euclid(1000)
@@ -103,5 +137,48 @@ mod tests {
     #[test]
     fn a_timestamp_prints_as_rfc_3339_with_whole_seconds() {
         assert_eq!(Timestamp::from_unix_ms(1_700_000_000_999).to_string(), "2023-11-14T22:13:20Z");
+    }
+
+    #[test]
+    fn a_date_of_rfc_3339_is_read_and_no_other_form() {
+        let second = Timestamp::from_unix_s(1_700_000_000);
+        for good in [
+            "2023-11-14T22:13:20Z",
+            "2023-11-14t22:13:20z",
+            "2023-11-14T22:13:20.999Z",
+            "2023-11-14T22:13:20.123456789Z",
+            "2023-11-14T23:13:20+01:00",
+            "2023-11-14T16:43:20-05:30",
+            "2023-11-14T22:13:20+00:00",
+            "2023-11-14T22:13:20-00:00",
+        ] {
+            assert_eq!(Timestamp::from_rfc3339(good), Some(second), "{good}");
+        }
+        for bad in [
+            "",
+            "Z",
+            "2023-11-14",
+            "2023-11-14T22:13Z",
+            "2023-11-14T22:13:20",
+            "2023-11-14 22:13:20Z",
+            "20231114T221320Z",
+            "2023-11-14T22:13:20.Z",
+            "2023-11-14T22:13:20,5Z",
+            "2023-11-14T22:13:20.1234567890Z",
+            "2023-11-14T22:13:20+01",
+            "2023-11-14T22:13:20+0100",
+            "2023-11-14T22:13:20+25:00",
+            "2023-11-14T22:13:20+01:00[Europe/Berlin]",
+            "2023-11-14T22:13:20Z ",
+            " 2023-11-14T22:13:20Z",
+            "2023-02-29T00:00:00Z",
+            "2023-13-01T00:00:00Z",
+            "2023-11-14T24:00:00Z",
+            "2023-11-14T23:59:60Z",
+            "+02023-11-14T22:13:20Z",
+            "2023-11-14T22:13:2éZ",
+        ] {
+            assert_eq!(Timestamp::from_rfc3339(bad), None, "{bad}");
+        }
     }
 }

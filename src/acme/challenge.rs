@@ -1,5 +1,6 @@
 //! Challenges (RFC 8555 §7.1.5, §8).
 
+use super::identifier::Identifier;
 use super::problem::Problem;
 use crate::clock::Timestamp;
 
@@ -29,9 +30,13 @@ impl ChallengeType {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// Whether this way proves control of every name below a domain, as a wildcard asks.
-    pub(crate) const fn proves_wildcards(self) -> bool {
-        matches!(self, Self::Dns01)
+    /// Whether this way can prove control of the identifier: of every name below a domain, as a
+    /// wildcard asks, only DNS does (RFC 8555 §8.3, §8.4), and of an address DNS does not (RFC 8738 §7).
+    pub(crate) fn proves(self, identifier: &Identifier) -> bool {
+        match self {
+            Self::Http01 | Self::TlsAlpn01 => !identifier.is_wildcard(),
+            Self::Dns01 => identifier.dns_name().is_some(),
+        }
     }
 }
 

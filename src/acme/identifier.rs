@@ -1,20 +1,30 @@
-//! Identifiers in normal form (RFC 8555 §7.1.3, §9.7.7).
+//! Identifiers in normal form (RFC 8555 §7.1.3, §9.7.7; RFC 8738).
+
+mod dns;
+mod ip;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::problem::{Problem, ProblemType};
 
-/// The longest DNS name in presentation form without its final dot (RFC 1035 §2.3.4).
-const MAX_NAME: usize = 253;
-const MAX_LABEL: usize = 63;
-
-/// A name that may be ordered, in normal form: lower case, A-labels, no final dot. Two are equal
-/// exactly where they mean the same name. The only ways to make one check the whole form.
+/// What may be ordered, in normal form: a DNS name in lower case, as A-labels, without a final dot;
+/// or an IP address as RFC 5952 §4 writes it. Two are equal exactly where they mean the same. The
+/// only ways to make one check the whole form.
+///
+/// Text alone tells the two types apart: no DNS name ends in a number or holds a colon.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Identifier {
     /// Without the `*.` of a wildcard.
     base: String,
-    wildcard: bool,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Form {
+    Name,
+    Wildcard,
+    Address(IpAddr),
 }
 
 impl Identifier {
@@ -22,10 +32,11 @@ impl Identifier {
     pub(crate) fn parse(kind: &str, value: &str) -> Result<Self, Problem> {
         match kind {
             "dns" => Self::dns(value),
+            "ip" => Self::ip(value),
             other => Err(Problem::new(
                 ProblemType::UnsupportedIdentifier,
                 format!(
-                    "identifiers of type {:?} are not supported here; use \"dns\"",
+                    "identifiers of type {:?} are not supported here; use \"dns\" or \"ip\"",
                     shorten(other)
                 ),
             )),
@@ -34,88 +45,73 @@ impl Identifier {
 
     /// Reads a DNS name, possibly with a `*.` in front.
     pub(crate) fn dns(value: &str) -> Result<Self, Problem> {
-        let refused = |why: &str| {
-            Problem::new(ProblemType::RejectedIdentifier, format!("{:?} {why}", shorten(value)))
-        };
-        if !value.is_ascii() {
-            return Err(refused(
-                "is not ASCII; write an internationalised name as A-labels (xn--…)",
-            ));
-        }
-        let folded = value.to_ascii_lowercase();
-        let folded = folded.strip_suffix('.').unwrap_or(&folded);
-        let (base, wildcard) = match folded.strip_prefix("*.") {
-            Some(base) => (base, true),
-            None => (folded, false),
-        };
-        if base.is_empty() {
-            return Err(refused("is empty"));
-        }
-        if folded.len() > MAX_NAME {
-            return Err(refused("is longer than 253 characters"));
-        }
-        for label in base.split('.') {
-            check_label(label).map_err(&refused)?;
-        }
-        let last = base.rsplit('.').next().unwrap_or(base);
-        let hex =
-            last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
-        // A URL with such a host would be read as one with an IPv4 address.
-        if hex || last.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(refused("ends in a numeric label, so it is not a DNS name"));
-        }
-        if idna::domain_to_ascii_strict(base).ok().as_deref() != Some(base) {
-            return Err(refused("has a label that is not a valid A-label (RFC 5891)"));
-        }
-        Ok(Self { base: base.to_owned(), wildcard })
+        let (base, wildcard) = dns::read(value).map_err(|why| refused(value, why))?;
+        Ok(Self { base, form: if wildcard { Form::Wildcard } else { Form::Name } })
+    }
+
+    /// Reads an IP address.
+    pub(crate) fn ip(value: &str) -> Result<Self, Problem> {
+        let address = ip::read(value).map_err(|why| refused(value, why))?;
+        Ok(Self { base: address.to_string(), form: Form::Address(address) })
+    }
+
+    /// Reads what a person or a certificate request calls by its text alone: an IP address where it
+    /// is one, else a DNS name.
+    pub(crate) fn from_text(text: &str) -> Result<Self, Problem> {
+        if text.parse::<IpAddr>().is_ok() { Self::ip(text) } else { Self::dns(text) }
+    }
+
+    /// Reads what [`fmt::Display`] wrote, and nothing else.
+    pub(crate) fn stored(text: &str) -> Option<Self> {
+        Self::from_text(text).ok().filter(|identifier| identifier.to_string() == text)
     }
 
     /// The identifier's `type`.
     pub(crate) fn kind(&self) -> &'static str {
-        "dns"
+        match self.form {
+            Form::Name | Form::Wildcard => "dns",
+            Form::Address(_) => "ip",
+        }
     }
 
     pub(crate) fn is_wildcard(&self) -> bool {
-        self.wildcard
+        self.form == Form::Wildcard
     }
 
-    /// The name to prove control of: without the `*.` (RFC 8555 §7.1.4).
+    /// The address, where it is one.
+    pub(crate) fn as_ip(&self) -> Option<IpAddr> {
+        match self.form {
+            Form::Address(address) => Some(address),
+            Form::Name | Form::Wildcard => None,
+        }
+    }
+
+    /// The DNS name, where it is one, without the `*.` of a wildcard.
+    pub(crate) fn dns_name(&self) -> Option<&str> {
+        match self.form {
+            Form::Name | Form::Wildcard => Some(&self.base),
+            Form::Address(_) => None,
+        }
+    }
+
+    /// What to prove control of: a DNS name without the `*.` (RFC 8555 §7.1.4), or an address.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
 }
 
-/// The name as a certificate carries it: with the `*.` of a wildcard.
+/// As the `value` of an identifier object: a DNS name with the `*.` of a wildcard.
 impl fmt::Display for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.wildcard {
+        if self.is_wildcard() {
             f.write_str("*.")?;
         }
         f.write_str(&self.base)
     }
 }
 
-/// Letters, digits and hyphens, hyphens not at the ends (RFC 5890 §2.3.1).
-fn check_label(label: &str) -> Result<(), &'static str> {
-    if label.is_empty() {
-        return Err("has an empty label");
-    }
-    if label.len() > MAX_LABEL {
-        return Err("has a label of more than 63 characters");
-    }
-    if label.contains('*') {
-        return Err("has a * where none may be: a wildcard is *. followed by a name");
-    }
-    if !label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        return Err("has a character other than letters, digits, hyphens and dots");
-    }
-    if label.starts_with('-') || label.ends_with('-') {
-        return Err("has a label that begins or ends with a hyphen");
-    }
-    if label.as_bytes().get(2..4) == Some(b"--") && !label.starts_with("xn--") {
-        return Err("has a label with hyphens in its third and fourth place");
-    }
-    Ok(())
+fn refused(value: &str, why: &str) -> Problem {
+    Problem::new(ProblemType::RejectedIdentifier, format!("{:?} {why}", shorten(value)))
 }
 
 /// Enough of a refused value for a person to know it again.
@@ -128,6 +124,8 @@ fn shorten(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -182,6 +180,97 @@ mod tests {
         for good in ["printer", "xn--bcher-kva.test", "a.b.c.internal", "1.test", "test.localhost"]
         {
             assert_eq!(Identifier::dns(good).unwrap().to_string(), good);
+        }
+    }
+
+    #[test]
+    fn addresses_that_mean_the_same_are_equal_and_written_as_rfc_5952_says() {
+        for (given, canonical) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
+            ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"),
+            ("2001:db8::0001:0:0:1", "2001:db8::1:0:0:1"),
+            ("::1", "::1"),
+            ("fd00::192.0.2.1", "fd00::c000:201"),
+        ] {
+            let address = Identifier::ip(given).unwrap();
+            assert_eq!(address.to_string(), canonical);
+            assert_eq!(address, Identifier::parse("ip", canonical).unwrap());
+            assert_eq!((address.kind(), address.is_wildcard()), ("ip", false));
+            assert_eq!(address.as_ip().map(|ip| ip.to_string()).as_deref(), Some(canonical));
+            assert_eq!((address.base(), address.dns_name()), (canonical, None));
+        }
+    }
+
+    #[test]
+    fn addresses_that_no_one_host_has_are_refused() {
+        for bad in [
+            "",
+            "a.test",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "::",
+            "ff02::1",
+            "::ffff:192.0.2.1",
+            "::ffff:c000:201",
+            "fe80::1%eth0",
+            "fe80::1%1",
+            "[::1]",
+            "192.0.2.0/24",
+            "192.0.2",
+            "192.0.2.01",
+            "0xc0.0.2.1",
+            "3221225985",
+            "192.0.2.1.",
+            " 192.0.2.1",
+            "*.192.0.2.1",
+            "1::2::3",
+            "12345::",
+        ] {
+            let problem = Identifier::ip(bad).expect_err(bad);
+            assert_eq!(problem.kind, ProblemType::RejectedIdentifier, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_was_stored_is_read_back_with_its_type_and_nothing_else_is() {
+        for (text, kind) in [
+            ("a.test", "dns"),
+            ("*.a.test", "dns"),
+            ("printer", "dns"),
+            ("dead.beef", "dns"),
+            ("192.0.2.1", "ip"),
+            ("2001:db8::1", "ip"),
+            ("::1", "ip"),
+        ] {
+            let stored = Identifier::stored(text).unwrap();
+            assert_eq!((stored.kind(), &*stored.to_string()), (kind, text));
+        }
+        for bad in ["A.test", "a.test.", "::0", "::ffff:1.2.3.4", "0.0.0.0", "1.2.3", "a..b", ""] {
+            assert_eq!(Identifier::stored(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        /// No text is both, and each way of writing an address has one normal form.
+        #[test]
+        fn every_address_is_read_back_and_is_no_dns_name(address in any::<IpAddr>()) {
+            let text = address.to_string();
+            prop_assert!(Identifier::dns(&text).is_err());
+            if let Ok(identifier) = Identifier::ip(&text) {
+                prop_assert_eq!(Identifier::stored(&identifier.to_string()), Some(identifier));
+            }
+        }
+
+        #[test]
+        fn every_dns_name_is_read_back_as_one(text in "(\\*\\.)?[a-zA-Z0-9-]{1,6}(\\.[a-f0-9:.]{1,4}){0,4}") {
+            if let Ok(identifier) = Identifier::dns(&text) {
+                prop_assert_eq!(identifier.kind(), "dns");
+                prop_assert!(Identifier::ip(&identifier.to_string()).is_err());
+                prop_assert_eq!(Identifier::stored(&identifier.to_string()), Some(identifier));
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identifier::Identifier;
 
-/// The error types of RFC 8555 §6.7, in its order.
+/// The error types of RFC 8555 §6.7, in its order, then those of other documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ProblemType {
     #[serde(rename = "urn:ietf:params:acme:error:accountDoesNotExist")]
@@ -55,6 +55,9 @@ pub(crate) enum ProblemType {
     UnsupportedIdentifier,
     #[serde(rename = "urn:ietf:params:acme:error:userActionRequired")]
     UserActionRequired,
+    /// draft-ietf-acme-profiles §6.3.
+    #[serde(rename = "urn:ietf:params:acme:error:invalidProfile")]
+    InvalidProfile,
 }
 
 impl ProblemType {

@@ -52,6 +52,20 @@ pub(super) fn list(errors: &[LintError]) -> String {
     errors.iter().map(LintError::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// The dNSNames and the iPAddresses of a certificate for these identifiers (RFC 8738 §3).
+fn names_of<'a>(
+    identifiers: impl IntoIterator<Item = &'a Identifier>,
+) -> (Vec<String>, Vec<IpAddr>) {
+    let (mut dns_names, mut ip_addresses) = (Vec::new(), Vec::new());
+    for identifier in identifiers {
+        match identifier.as_ip() {
+            Some(address) => ip_addresses.push(address),
+            None => dns_names.push(identifier.to_string()),
+        }
+    }
+    (dns_names, ip_addresses)
+}
+
 impl Authority {
     /// A certificate for identifiers of an order.
     pub(crate) fn prepare(
@@ -61,8 +75,8 @@ impl Authority {
         now: Timestamp,
         entropy: Entropy,
     ) -> Result<Prepared, IssueError> {
-        let names: Vec<_> = identifiers.iter().map(Identifier::to_string).collect();
-        self.prepare_names(&names, &[], public_key, now, entropy)
+        let (dns_names, ip_addresses) = names_of(identifiers);
+        self.prepare_names(&dns_names, &ip_addresses, public_key, now, entropy)
     }
 
     /// A certificate for names that need no proof: kipuka's own.
@@ -94,8 +108,8 @@ impl Authority {
         public_key: &PublicKey,
     ) -> Result<LintedTbs, IssueError> {
         let serial = Serial::from_hex(serial).ok_or(IssueError::Serial)?;
-        let names: Vec<_> = identifiers.iter().map(Identifier::to_string).collect();
-        let leaf = self.leaf(serial, &names, &[], public_key);
+        let (dns_names, ip_addresses) = names_of(identifiers);
+        let leaf = self.leaf(serial, &dns_names, &ip_addresses, public_key);
         if leaf.tbs(planned_at.unix_s())?.der != tbs {
             return Err(IssueError::NotAsPlanned);
         }

@@ -1,6 +1,7 @@
 //! A CSR is accepted and its certificate planned (RFC 8555 §7.4).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
@@ -94,15 +95,18 @@ async fn plan(
 }
 
 /// The CSR's names must be the order's, each and no other (RFC 8555 §7.4), in any case; a common
-/// name is not needed, but must be one of them.
+/// name is not needed, but must be one of them. Clients write an address as a common name or, which
+/// no certificate may, as a dNSName, too: it counts as the address that it is.
 fn check_names(
     request: &CertificateRequest,
     ordered: &BTreeSet<Identifier>,
 ) -> Result<(), Problem> {
     let bad_csr = |detail: String| Problem::new(ProblemType::BadCsr, detail);
     let mut asked = BTreeSet::new();
-    for name in request.dns_names().iter().chain(request.common_names()) {
-        let identifier = Identifier::dns(name).map_err(|problem| {
+    let addresses: Vec<_> = request.ip_addresses().iter().map(IpAddr::to_string).collect();
+    let names = request.dns_names().iter().chain(request.common_names());
+    for name in names.chain(&addresses) {
+        let identifier = Identifier::from_text(name).map_err(|problem| {
             bad_csr(format!("the CSR asks for a name no order can have: {}", problem.detail))
         })?;
         asked.insert(identifier);

@@ -1,34 +1,46 @@
 //! An order is placed (RFC 8555 §7.4).
 
-use std::collections::BTreeSet;
-
+use super::identifiers::{AskedIdentifier, accept_identifiers};
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
 use crate::acme::challenge::{Challenge, ChallengeType};
-use crate::acme::identifier::Identifier;
 use crate::acme::order::Order;
-use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
+use crate::acme::problem::{Problem, ProblemType};
+use crate::ca::Authority;
+use crate::clock::Timestamp;
 use crate::store::{NewAuthorization, NewChallenge, NewOrder};
 
-/// Names in one order at most: a certificate with more is a burden to everyone who reads it.
-const MAX_IDENTIFIERS: usize = 100;
+/// What a client orders.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NewOrderRequest {
+    /// In any form: what cannot be had is refused one by one, with the client's own words.
+    pub(crate) identifiers: Vec<AskedIdentifier>,
+    /// Whole seconds.
+    pub(crate) not_before: Option<Timestamp>,
+    /// Whole seconds; the last one of the validity.
+    pub(crate) not_after: Option<Timestamp>,
+    /// The name of a profile (draft-ietf-acme-profiles §4).
+    pub(crate) profile: Option<String>,
+}
 
-/// Places an order for the identifiers (`type`, `value`), in any form; the same name twice counts
-/// once.
+/// Places an order; the same name twice counts once.
 pub(crate) async fn new_order(
     context: &Context,
+    authority: &Authority,
     account: &Account,
-    asked: &[(String, String)],
+    request: NewOrderRequest,
 ) -> Result<Order, Error> {
-    let identifiers = read_identifiers(asked)?;
+    check_dates(&request)?;
+    check_profile(&request)?;
+    let identifiers = accept_identifiers(&request.identifiers)?;
     let now = context.clock.now();
     let entropy = context.entropy;
     let mut authorizations = Vec::with_capacity(identifiers.len());
     for identifier in identifiers {
         let mut challenges = Vec::new();
         for kind in ChallengeType::ALL {
-            if kind.proves_wildcards() || !identifier.is_wildcard() {
+            if kind.proves(&identifier) {
                 challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
             }
         }
@@ -36,7 +48,7 @@ pub(crate) async fn new_order(
     }
     let order = NewOrder {
         id: entropy.id()?,
-        ca: account.ca.clone(),
+        ca: authority.id.clone(),
         account_id: account.id.clone(),
         created_at: now,
         expires_at: now.plus(context.limits.load().order_lifetime),
@@ -53,35 +65,17 @@ pub(crate) async fn new_order(
     Ok(placed(order))
 }
 
-fn read_identifiers(asked: &[(String, String)]) -> Result<BTreeSet<Identifier>, Problem> {
-    if asked.is_empty() {
-        return Err(Problem::malformed("the order names no identifiers"));
+fn check_dates(request: &NewOrderRequest) -> Result<(), Problem> {
+    if request.not_before.is_none() && request.not_after.is_none() {
+        return Ok(());
     }
-    if asked.len() > MAX_IDENTIFIERS {
-        let detail = format!(
-            "the order has {} identifiers; at most {MAX_IDENTIFIERS} are taken",
-            asked.len()
-        );
-        return Err(Problem::new(ProblemType::RejectedIdentifier, detail));
-    }
-    let mut identifiers = BTreeSet::new();
-    let mut refused = Vec::new();
-    for (kind, value) in asked {
-        match Identifier::parse(kind, value) {
-            Ok(identifier) => {
-                identifiers.insert(identifier);
-            }
-            Err(problem) => refused.push(Subproblem {
-                kind: problem.kind,
-                detail: problem.detail,
-                identifier: SubproblemIdentifier { kind: kind.clone(), value: value.clone() },
-            }),
-        }
-    }
-    match Problem::from_subproblems(refused) {
-        None => Ok(identifiers),
-        Some(problem) => Err(problem),
-    }
+    Err(Problem::malformed("this CA sets the dates itself; leave out notBefore and notAfter"))
+}
+
+fn check_profile(request: &NewOrderRequest) -> Result<(), Problem> {
+    let Some(profile) = &request.profile else { return Ok(()) };
+    let detail = format!("this CA has no profile {profile:?}; leave out \"profile\"");
+    Err(Problem::new(ProblemType::InvalidProfile, detail))
 }
 
 fn placed(order: NewOrder) -> Order {

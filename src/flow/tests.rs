@@ -12,9 +12,9 @@ use harness::{Algorithm, Database, Key};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use super::{
-    Context, Error, Limits, NewAccount, begin_challenge, deactivate_account,
-    deactivate_authorization, finalize, issue, new_account, new_order, own_certificate,
-    update_account, validate,
+    AskedIdentifier, Context, Error, Limits, NewAccount, NewOrderRequest, begin_challenge,
+    deactivate_account, deactivate_authorization, finalize, issue, new_account, new_order,
+    own_certificate, update_account, validate,
 };
 use crate::acme::account::Account;
 use crate::acme::authorization::AuthorizationStatus;
@@ -136,9 +136,10 @@ impl Site {
     }
 
     async fn place(&self, names: &[&str]) -> Order {
-        let asked: Vec<_> =
-            names.iter().map(|name| ("dns".to_owned(), (*name).to_owned())).collect();
-        new_order(&self.context, &self.account, &asked).await.unwrap()
+        let asked = |name: &&str| AskedIdentifier { kind: "dns".to_owned(), value: (*name).into() };
+        let identifiers = names.iter().map(asked).collect();
+        let request = NewOrderRequest { identifiers, ..NewOrderRequest::default() };
+        new_order(&self.context, &self.authority, &self.account, request).await.unwrap()
     }
 
     async fn order(&self, id: &str) -> Order {

@@ -157,7 +157,7 @@ fn one(rows: &[Row]) -> Result<Option<Authorization>, StoreError> {
 /// Reads what [`select_authorizations`] names, with the row's challenge.
 pub(super) fn authorization_of(row: &Row) -> Result<Authorization, StoreError> {
     let id = row.text(0)?;
-    let Ok(identifier) = Identifier::dns(&row.text(3)?) else {
+    let Some(identifier) = Identifier::stored(&row.text(3)?) else {
         return Err(StoreError::Corrupt { table: "authorizations", id });
     };
     Ok(Authorization {

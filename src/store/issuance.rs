@@ -95,10 +95,10 @@ impl Store {
                       WHERE c.order_id = $1 ORDER BY p.position";
         let rows = self.db.read(select, values![order_id]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let corrupt = |_| StoreError::Corrupt { table: "orders", id: order_id.to_owned() };
+        let corrupt = || StoreError::Corrupt { table: "orders", id: order_id.to_owned() };
         let mut identifiers = Vec::with_capacity(rows.len());
         for row in &rows {
-            identifiers.push(Identifier::dns(&row.text(6)?).map_err(corrupt)?);
+            identifiers.push(Identifier::stored(&row.text(6)?).ok_or_else(corrupt)?);
         }
         Ok(Some(PlannedCertificate {
             ca: row.text(0)?,

@@ -170,6 +170,13 @@ impl Validator {
             )
             .into();
         }
+        if attempt.identifier.as_ip().is_some() && attempt.method == Method::Dns01 {
+            return Failure::refused(
+                ProblemType::Unauthorized,
+                format!("an address ({}) cannot be proved by dns-01", attempt.identifier),
+            )
+            .into();
+        }
         let proof = match attempt.method {
             Method::Http01 => self.http01.prove(&self.dialer, &attempt, deadline).await,
             Method::Dns01 => dns01::prove(&self.dialer.resolver, &attempt, deadline).await,

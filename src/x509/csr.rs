@@ -43,8 +43,15 @@ const SIGNATURE_ALGORITHMS: [ObjectIdentifier; 11] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CertificateRequest {
     public_key: PublicKey,
-    dns_names: Vec<String>,
+    names: AltNames,
     common_names: Vec<String>,
+}
+
+/// What a subjectAltName holds that can be certified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct AltNames {
+    dns: Vec<String>,
+    ip: Vec<IpAddr>,
 }
 
 /// Why a CSR is refused, in words for the client.
@@ -73,9 +80,10 @@ pub(crate) enum CsrError {
     SecondExtension(String),
     #[error("the CSR's {0} cannot be read")]
     Extension(&'static str),
-    #[error("the CSR asks for the IP address {0}; only DNS names are certified here")]
-    IpAddress(IpAddr),
-    #[error("the CSR's subjectAltName holds a name of type {0}; only DNS names are certified here")]
+    #[error(
+        "the CSR's subjectAltName holds a name of type {0}; only DNS names and IP addresses are \
+         certified here"
+    )]
     NameType(&'static str),
     #[error("the CSR's common name is not a string that can be read")]
     CommonName,
@@ -92,12 +100,12 @@ impl CertificateRequest {
                 return Err(CsrError::CertificateAuthority);
             }
         }
-        let dns_names = match value_of(&extensions, rfc5280::ID_CE_SUBJECT_ALT_NAME) {
-            Some(names) => dns_names(names)?,
-            None => Vec::new(),
+        let names = match value_of(&extensions, rfc5280::ID_CE_SUBJECT_ALT_NAME) {
+            Some(names) => alt_names(names)?,
+            None => AltNames::default(),
         };
         let common_names = common_names(&request.info.subject)?;
-        Ok(Self { public_key, dns_names, common_names })
+        Ok(Self { public_key, names, common_names })
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {
@@ -107,7 +115,12 @@ impl CertificateRequest {
     /// The dNSNames of the subjectAltName (RFC 5280 §4.2.1.6) as they are written: ASCII, neither
     /// checked nor folded.
     pub(crate) fn dns_names(&self) -> &[String] {
-        &self.dns_names
+        &self.names.dns
+    }
+
+    /// The iPAddresses of the subjectAltName, not checked.
+    pub(crate) fn ip_addresses(&self) -> &[IpAddr] {
+        &self.names.ip
     }
 
     /// The common names of the subject that are not empty, as they are written. RFC 8555 §7.4 lets
@@ -201,34 +214,34 @@ pub(super) fn value_of(extensions: &[Extension], oid: ObjectIdentifier) -> Optio
 
 /// The `GeneralNames` of a subjectAltName (RFC 5280 §4.2.1.6). They are told apart by tag alone, so
 /// that a refusal can say what the client asked for, whatever it holds.
-fn dns_names(value: &[u8]) -> Result<Vec<String>, CsrError> {
+fn alt_names(value: &[u8]) -> Result<AltNames, CsrError> {
     const UNREADABLE: CsrError = CsrError::Extension("subjectAltName");
     let names = Vec::<Any>::from_der(value).map_err(|_| UNREADABLE)?;
     if names.is_empty() {
         return Err(UNREADABLE);
     }
-    names
-        .iter()
-        .map(|name| {
-            let Tag::ContextSpecific { number: TagNumber(number), constructed } = name.tag() else {
-                return Err(UNREADABLE);
-            };
-            match (number, constructed) {
-                (2, false) if name.value().is_ascii() => {
-                    String::from_utf8(name.value().to_vec()).map_err(|_| UNREADABLE)
-                }
-                (7, false) => Err(ip_address(name.value()).map_or(UNREADABLE, CsrError::IpAddress)),
-                (0, _) => Err(CsrError::NameType("otherName")),
-                (1, _) => Err(CsrError::NameType("rfc822Name (e-mail)")),
-                (3, _) => Err(CsrError::NameType("x400Address")),
-                (4, _) => Err(CsrError::NameType("directoryName")),
-                (5, _) => Err(CsrError::NameType("ediPartyName")),
-                (6, _) => Err(CsrError::NameType("uniformResourceIdentifier")),
-                (8, _) => Err(CsrError::NameType("registeredID")),
-                _ => Err(UNREADABLE),
+    let mut found = AltNames::default();
+    for name in &names {
+        let Tag::ContextSpecific { number: TagNumber(number), constructed } = name.tag() else {
+            return Err(UNREADABLE);
+        };
+        match (number, constructed) {
+            (2, false) if name.value().is_ascii() => {
+                let text = String::from_utf8(name.value().to_vec()).map_err(|_| UNREADABLE)?;
+                found.dns.push(text);
             }
-        })
-        .collect()
+            (7, false) => found.ip.push(ip_address(name.value()).ok_or(UNREADABLE)?),
+            (0, _) => return Err(CsrError::NameType("otherName")),
+            (1, _) => return Err(CsrError::NameType("rfc822Name (e-mail)")),
+            (3, _) => return Err(CsrError::NameType("x400Address")),
+            (4, _) => return Err(CsrError::NameType("directoryName")),
+            (5, _) => return Err(CsrError::NameType("ediPartyName")),
+            (6, _) => return Err(CsrError::NameType("uniformResourceIdentifier")),
+            (8, _) => return Err(CsrError::NameType("registeredID")),
+            _ => return Err(UNREADABLE),
+        }
+    }
+    Ok(found)
 }
 
 fn ip_address(octets: &[u8]) -> Option<IpAddr> {

@@ -31,7 +31,7 @@ pub(crate) struct Leaf<'a> {
     pub(crate) public_key: &'a PublicKey,
     /// In normal form.
     pub(crate) dns_names: &'a [String],
-    /// Of kipuka's own server; nobody can order them.
+    /// Never in the common name, nor as a dNSName (RFC 8738 §3).
     pub(crate) ip_addresses: &'a [IpAddr],
 }
 

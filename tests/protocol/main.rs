@@ -7,6 +7,7 @@ mod algorithms;
 mod authorizations;
 mod certificates;
 mod finalize;
+mod identifiers;
 mod issuance;
 mod jws;
 mod orders;

@@ -74,6 +74,8 @@ async fn an_order_that_cannot_be_read_is_malformed() {
         client.post(&url, &payload).await.expect_problem(400, "malformed");
     }
     client.post_as_get(&url).await.expect_problem(400, "malformed");
+    let profile = json!({ "identifiers": [{ "type": "dns", "value": "a.test" }], "profile": "no" });
+    client.post(&url, &profile).await.expect_problem(400, "invalidProfile");
     let many: Vec<_> = (0..101).map(|index| format!("n{index}.test")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     client.new_order(&many).await.expect_problem(400, "rejectedIdentifier");

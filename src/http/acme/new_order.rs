@@ -10,15 +10,18 @@ use super::order::order_object;
 use super::problem::AcmeError;
 use super::reply::Reply;
 use super::request::{AcmeRequest, Object};
+use super::resource::Resource;
 use crate::acme::problem::Problem;
-use crate::flow;
+use crate::clock::Timestamp;
+use crate::flow::{self, AskedIdentifier, NewOrderRequest};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Fields {
     identifiers: Vec<IdentifierFields>,
-    not_before: Option<serde_json::Value>,
-    not_after: Option<serde_json::Value>,
+    not_before: Option<String>,
+    not_after: Option<String>,
+    profile: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -28,22 +31,33 @@ struct IdentifierFields {
     value: String,
 }
 
+impl Fields {
+    fn read(self) -> Result<NewOrderRequest, Problem> {
+        let asked = |IdentifierFields { kind, value }| AskedIdentifier { kind, value };
+        Ok(NewOrderRequest {
+            identifiers: self.identifiers.into_iter().map(asked).collect(),
+            not_before: self.not_before.map(|text| read_date("notBefore", &text)).transpose()?,
+            not_after: self.not_after.map(|text| read_date("notAfter", &text)).transpose()?,
+            profile: self.profile,
+        })
+    }
+}
+
+fn read_date(name: &str, text: &str) -> Result<Timestamp, Problem> {
+    Timestamp::from_rfc3339(text).ok_or_else(|| {
+        Problem::malformed(format!(
+            "{name} is not a date of RFC 3339, such as \"2030-01-31T00:00:00Z\""
+        ))
+    })
+}
+
 pub(super) async fn new_order(
     State(acme): State<Arc<Acme>>,
     request: AcmeRequest<Object<Fields>>,
 ) -> Result<Reply, AcmeError> {
-    let fields = request.payload.0;
-    if fields.not_before.is_some() || fields.not_after.is_some() {
-        let detail = "this CA sets the dates itself; leave out notBefore and notAfter";
-        return Err(Problem::malformed(detail).into());
-    }
-    let asked: Vec<_> = fields
-        .identifiers
-        .into_iter()
-        .map(|identifier| (identifier.kind, identifier.value))
-        .collect();
-    let order = flow::new_order(&acme.context, &request.account, &asked).await?;
-    let links = &request.resource.links;
+    let Resource { authority, links } = &request.resource;
+    let asked = request.payload.0.read()?;
+    let order = flow::new_order(&acme.context, authority, &request.account, asked).await?;
     let body = order_object(links, &order, acme.context.clock.now());
     Ok(Reply::created(body).location(links.order(&order.id)))
 }

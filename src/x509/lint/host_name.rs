@@ -3,10 +3,14 @@
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// Lower case, letters, digits and hyphens, no final dot, `*` as the whole first label at most.
+/// Lower case, letters, digits and hyphens, no final dot, `*` as the whole first label at most; and
+/// no IPv4 address: those end in a number.
 pub(super) fn is_certifiable(name: &str) -> bool {
     let base = name.strip_prefix("*.").unwrap_or(name);
-    name.len() <= MAX_NAME && base.split('.').all(is_label)
+    let last = base.rsplit('.').next().unwrap_or(base);
+    name.len() <= MAX_NAME
+        && base.split('.').all(is_label)
+        && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_label(label: &str) -> bool {
@@ -44,6 +48,9 @@ mod tests {
             "a_b.test",
             "a b",
             "a\0.test",
+            "192.0.2.1",
+            "*.2.1",
+            "2001:db8::1",
             "ü.test",
             &long_label,
             &long_name,

@@ -216,9 +216,9 @@ fn names_of_other_types_are_refused_by_their_type() {
         (general_name(0xa5, b""), CsrError::NameType("ediPartyName")),
         (general_name(0x86, b"http://a.test"), CsrError::NameType("uniformResourceIdentifier")),
         (general_name(0x88, &[42]), CsrError::NameType("registeredID")),
-        (general_name(0x87, &[127, 0, 0, 1]), CsrError::IpAddress([127, 0, 0, 1].into())),
-        (general_name(0x87, &[0; 16]), CsrError::IpAddress([0u16; 8].into())),
+        (general_name(0x87, &[]), unreadable.clone()),
         (general_name(0x87, &[0; 5]), unreadable.clone()),
+        (general_name(0x87, &[192, 0, 2, 0, 255, 255, 255, 0]), unreadable.clone()),
         (general_name(0x89, b"a.test"), unreadable.clone()),
         (general_name(0x0c, b"a.test"), unreadable.clone()),
         (general_name(0x82, "ü.test".as_bytes()), unreadable.clone()),
@@ -229,9 +229,19 @@ fn names_of_other_types_are_refused_by_their_type() {
         let refused = Maker::new(&key).extensions(vec![(SAN, san.clone())]).read();
         assert_eq!(refused, Err(error), "{san:02x?}");
     }
-    let mixed = [&[0x30, 14, 0x82, 6][..], b"a.test", &[0x87, 4, 1, 2, 3, 4]].concat();
+    let mixed = [&[0x30, 11, 0x82, 6][..], b"a.test", &[0x88, 1, 42]].concat();
     let refused = Maker::new(&key).extensions(vec![(SAN, mixed)]).read();
-    assert_eq!(refused, Err(CsrError::IpAddress([1, 2, 3, 4].into())), "beside a good name");
+    assert_eq!(refused, Err(CsrError::NameType("registeredID")), "beside a good name");
+}
+
+#[test]
+fn ip_addresses_are_read_beside_dns_names() {
+    let key = Key::p256();
+    let mixed = [&[0x30, 32, 0x82, 6][..], b"a.test", &[0x87, 4, 1, 2, 3, 4, 0x87, 16], &[1; 16]];
+    let request = Maker::new(&key).extensions(vec![(SAN, mixed.concat())]).read().unwrap();
+    assert_eq!(request.dns_names(), ["a.test"]);
+    let addresses: [std::net::IpAddr; 2] = [[1, 2, 3, 4].into(), [1_u8; 16].into()];
+    assert_eq!(request.ip_addresses(), addresses);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! An ACME client of which every request can be bent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,9 +243,11 @@ impl Client {
         self.kid = Some(answer.header("location").to_owned());
     }
 
+    /// newOrder for DNS names and IP addresses.
     pub async fn new_order(&mut self, names: &[&str]) -> Answer {
+        let kind = |name: &str| if name.parse::<IpAddr>().is_ok() { "ip" } else { "dns" };
         let identifiers: Vec<_> =
-            names.iter().map(|name| json!({ "type": "dns", "value": name })).collect();
+            names.iter().map(|name| json!({ "type": kind(name), "value": name })).collect();
         let url = self.url("newOrder");
         self.post(&url, &json!({ "identifiers": identifiers })).await
     }
@@ -373,7 +375,10 @@ pub fn verify_chain(chain: &[X509], roots: &[X509], name: &str) {
     }
     let mut parameters = X509VerifyParam::new().unwrap();
     parameters.set_flags(X509VerifyFlags::X509_STRICT).unwrap();
-    parameters.set_host(name).unwrap();
+    match name.parse::<IpAddr>() {
+        Ok(address) => parameters.set_ip(address).unwrap(),
+        Err(_) => parameters.set_host(name).unwrap(),
+    }
     store.set_param(&parameters).unwrap();
     let mut untrusted = Stack::new().unwrap();
     for certificate in &chain[1..] {

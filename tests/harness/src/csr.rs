@@ -1,7 +1,9 @@
 //! Certificate requests.
 
+use std::net::IpAddr;
 use std::process::Command;
 
+use openssl::asn1::Asn1Type;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -27,6 +29,7 @@ pub fn rsa(bits: u32) -> PKey<Private> {
 pub struct Csr {
     pub key: PKey<Private>,
     pub dns_names: Vec<String>,
+    pub ip_addresses: Vec<String>,
     pub mail_address: Option<&'static str>,
     pub common_name: Option<String>,
     pub is_ca: bool,
@@ -34,11 +37,16 @@ pub struct Csr {
 }
 
 impl Csr {
-    /// What a client sends for these names: a new P-256 key and a subjectAltName.
+    /// What a client sends for these names and addresses: a new P-256 key and a subjectAltName.
     pub fn new(names: &[&str]) -> Self {
+        let (ip_addresses, dns_names) = names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .partition(|name: &String| name.parse::<IpAddr>().is_ok());
         Self {
             key: p256(),
-            dns_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            dns_names,
+            ip_addresses,
             mail_address: None,
             common_name: None,
             is_ca: false,
@@ -52,14 +60,20 @@ impl Csr {
         builder.set_pubkey(&self.key).unwrap();
         let mut name = X509NameBuilder::new().unwrap();
         if let Some(common_name) = &self.common_name {
-            name.append_entry_by_nid(Nid::COMMONNAME, common_name).unwrap();
+            // With its type, so that OpenSSL takes an empty one.
+            let utf8 = Asn1Type::UTF8STRING;
+            name.append_entry_by_nid_with_type(Nid::COMMONNAME, common_name, utf8).unwrap();
         }
         builder.set_subject_name(&name.build()).unwrap();
         let mut extensions = Stack::new().unwrap();
-        if !self.dns_names.is_empty() || self.mail_address.is_some() {
+        let nameless = self.dns_names.is_empty() && self.ip_addresses.is_empty();
+        if !nameless || self.mail_address.is_some() {
             let mut names = SubjectAlternativeName::new();
             for name in &self.dns_names {
                 names.dns(name);
+            }
+            for address in &self.ip_addresses {
+                names.ip(address);
             }
             if let Some(address) = self.mail_address {
                 names.email(address);
