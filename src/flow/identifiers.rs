@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::acme::account::{Account, Binding};
 use crate::acme::identifier::Identifier;
+use crate::acme::name_rule::NameRule;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
 
 /// Names in one order at most: a certificate with more is a burden to everyone who reads it.
@@ -20,6 +22,7 @@ pub(crate) struct AskedIdentifier {
 /// # Errors
 /// What is wrong with each of them, as subproblems (RFC 8555 §6.7.1).
 pub(super) fn accept_identifiers(
+    account: &Account,
     asked: &[AskedIdentifier],
 ) -> Result<BTreeSet<Identifier>, Problem> {
     if asked.is_empty() {
@@ -34,8 +37,10 @@ pub(super) fn accept_identifiers(
     }
     let mut identifiers = BTreeSet::new();
     let mut refused = Vec::new();
+    let bound = account.binding.as_ref().filter(|binding| !binding.allowed.is_empty());
     for AskedIdentifier { kind, value } in asked {
-        match Identifier::parse(kind, value) {
+        let identifier = Identifier::parse(kind, value);
+        match identifier.and_then(|identifier| check_binding(bound, identifier)) {
             Ok(identifier) => {
                 identifiers.insert(identifier);
             }
@@ -50,4 +55,21 @@ pub(super) fn accept_identifiers(
         None => Ok(identifiers),
         Some(problem) => Err(problem),
     }
+}
+
+/// Refuses what the key that bound the account does not allow. A rule that cannot be read allows
+/// nothing.
+fn check_binding(bound: Option<&Binding>, identifier: Identifier) -> Result<Identifier, Problem> {
+    let Some(Binding { kid, allowed, .. }) = bound else { return Ok(identifier) };
+    let permits =
+        |rule: &String| rule.parse::<NameRule>().is_ok_and(|rule| rule.permits(&identifier));
+    if allowed.iter().any(permits) {
+        return Ok(identifier);
+    }
+    let detail = format!(
+        "{identifier} is not among the names that accounts of the external account key {kid} may \
+         have: {}",
+        allowed.join(", ")
+    );
+    Err(Problem::new(ProblemType::RejectedIdentifier, detail))
 }

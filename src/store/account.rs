@@ -120,6 +120,30 @@ impl Store {
         one(&self.db.read(select, values![ca, id]).await?)
     }
 
+    /// The account with this id, of whichever CA: for the operator, who is above all of them.
+    pub(crate) async fn account_of_any_ca(&self, id: &str) -> Result<Option<Account>, StoreError> {
+        one(&self.db.read(select_accounts!("WHERE u.id = $1"), values![id]).await?)
+    }
+
+    /// Accounts in the order in which they were made, after that one; of one CA where one is named.
+    pub(crate) async fn accounts(
+        &self,
+        ca: Option<&str>,
+        after: Option<&Account>,
+        limit: i64,
+    ) -> Result<Vec<Account>, StoreError> {
+        let select = select_accounts!(
+            "WHERE ($1 = '' OR u.ca = $1) \
+             AND (u.created_at > $2 OR (u.created_at = $2 AND u.id > $3)) \
+             ORDER BY u.created_at, u.id LIMIT $4"
+        );
+        let (since, id) = after.map_or((Timestamp::from_unix_ms(i64::MIN), ""), |last| {
+            (last.created_at, last.id.as_str())
+        });
+        let rows = self.db.read(select, values![ca.unwrap_or(""), since, id, limit]).await?;
+        rows.iter().map(account_of).collect()
+    }
+
     /// Replaces an account's contacts and its agreement to terms, each where given.
     pub(crate) async fn update_account(
         &self,

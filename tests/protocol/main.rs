@@ -2,15 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod account_rules;
 mod accounts;
 mod algorithms;
 mod authorizations;
 mod certificates;
+mod deactivation;
+mod external_accounts;
 mod finalize;
 mod identifiers;
 mod issuance;
 mod jws;
+mod key_change;
 mod orders;
+mod terms;
 mod transport;
 
 use harness::{Server, Settings};

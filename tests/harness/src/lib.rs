@@ -7,6 +7,7 @@ pub mod acme;
 pub mod command;
 pub mod csr;
 pub mod database;
+pub mod external_account;
 pub mod issuer;
 pub mod key;
 pub mod kryoptic;
