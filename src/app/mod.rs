@@ -215,6 +215,7 @@ impl App {
             ..limits(&config)
         }));
         self.tokens = tokens;
+        self.tokens.values().for_each(|token| token.show());
         self.config = Config { server: self.config.server.clone(), ..config };
         Ok(())
     }

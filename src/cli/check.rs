@@ -141,7 +141,9 @@ pub(super) async fn database(config: &Config) -> Result<String, String> {
             Some(folder) if !folder.is_dir() => {
                 Err(format!("the folder {} is not there; make it", folder.display()))
             }
-            _ => Ok("not there yet, serve makes it".to_owned()),
+            _ => {
+                Ok("no schema yet, nor a file; serve or `kipuka db migrate` makes them".to_owned())
+            }
         };
     }
     let store = Store::open(url, 1).await.map_err(|error| error.to_string())?;

@@ -7,7 +7,6 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::error::ErrorKind;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{
     PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres,
@@ -314,11 +313,15 @@ async fn open_sqlite(options: &SqliteConnectOptions) -> Result<SqliteConnection,
     }
 }
 
-/// Whether SQLite said `SQLITE_BUSY`, whose extended codes hold it in their lowest byte.
+/// Whether SQLite said that another process has the file (`SQLITE_BUSY`).
 fn is_busy(error: &sqlx::Error) -> bool {
-    const SQLITE_BUSY: u32 = 5;
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == SQLITE_BUSY)
+    primary_code(error) == Some(5)
+}
+
+/// SQLite's result code: the lowest byte of its extended codes.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<u32>().ok().map(|code| code & 0xff)
 }
 
 /// A connection to Postgres that goes back to the pool only where what it was used for has ended:
@@ -437,12 +440,12 @@ async fn commit_group(
     Ok(results)
 }
 
-/// Whether a statement failed by what it says, which touches no other statement.
+/// Whether a statement failed by what it says, which touches no other statement: it cannot be read
+/// (`SQLITE_ERROR`), is too large (`SQLITE_TOOBIG`), breaks a constraint (`SQLITE_CONSTRAINT`) or has a value
+/// of a wrong kind (`SQLITE_MISMATCH`, `SQLITE_RANGE`).
 fn is_its_own_fault(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => !matches!(error.kind(), ErrorKind::Other),
-        error => matches!(error, sqlx::Error::Encode(_)),
-    }
+    matches!(primary_code(error), Some(1 | 18 | 19 | 20 | 25))
+        || matches!(error, sqlx::Error::Encode(_))
 }
 
 async fn run_on_sqlite(

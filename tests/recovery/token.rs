@@ -111,13 +111,18 @@ impl Site {
         self.until("readyz is red", Duration::from_secs(10), || !self.ready().0).await;
     }
 
-    /// Every order that was begun ends well; and PKCS#11's rules were kept all the time.
-    async fn ends_well(mut self) {
-        self.one_is_issued().await;
+    /// The clients end what they are at, and order no more.
+    async fn rest(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         while let Some(client) = self.clients.join_next().await {
             client.unwrap();
         }
+    }
+
+    /// Every order that was begun ends well; and PKCS#11's rules were kept all the time.
+    async fn ends_well(mut self) {
+        self.one_is_issued().await;
+        self.rest().await;
         self.until("readyz is green", SOON, || self.ready().0).await;
         let issued = std::mem::take(&mut *self.issued.lock().unwrap());
         let serials: BTreeSet<_> = issued.iter().map(|(_, serial)| serial).collect();
@@ -267,10 +272,7 @@ async fn away_and_back_wrongly(site: Site, fault: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_pin_is_tried_once_and_waits_for_a_person() {
     let mut site = Site::of(Token::softhsm().failing_on_command()).await;
-    site.stop.store(true, Ordering::SeqCst);
-    while let Some(client) = site.clients.join_next().await {
-        client.unwrap();
-    }
+    site.rest().await;
     let before = site.count("C_Login");
     site.suffer(&["drop-sessions 1", "refuse-login CKR_PIN_INCORRECT always"]);
     let mut client = site.server.account("ca").await;

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cryptoki::context::Pkcs11;
@@ -27,6 +28,9 @@ use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
 
 /// A token that signed within this time is at work.
 const LATELY: Duration = Duration::from_secs(10);
+/// How long a thread waits for the management session while another makes calls in it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const MANAGEMENT_TICK: Duration = Duration::from_millis(5);
 
 /// The way to the token, shared by its threads.
 pub(in crate::signer) struct Access {
@@ -167,16 +171,40 @@ impl Access {
         job: impl FnOnce(&Lent<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let place = self.place()?;
-        let mut management = lock(&self.management);
+        let mut management = self.management()?;
         let session = self.ready(&mut management, &place, false)?;
         session.with(|session, context| job(&Lent { session, context, place: &place }))
+    }
+
+    /// The management session, once nobody else uses it. A call in it may hang: who waits for its end
+    /// would hang as well.
+    fn management(&self) -> Result<MutexGuard<'_, Option<BoundSession>>, Fault> {
+        let since = Instant::now();
+        loop {
+            if let Some(management) = self.management_if_free() {
+                return Ok(management);
+            }
+            if since.elapsed() > PATIENCE {
+                let detail = "a call hangs in the session that holds the login";
+                return Err(Fault::new(Remedy::Reinitialize, detail));
+            }
+            thread::sleep(MANAGEMENT_TICK);
+        }
+    }
+
+    fn management_if_free(&self) -> Option<MutexGuard<'_, Option<BoundSession>>> {
+        match self.management.try_lock() {
+            Ok(management) => Some(management),
+            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// A read-write session, for making keys. It is not guarded against a new initialisation of the
     /// library: for commands that do nothing else.
     pub(in crate::signer) fn open_read_write(&self) -> Result<Session, OpenError> {
         let place = self.place()?;
-        self.ready(&mut lock(&self.management), &place, false)?;
+        self.ready(&mut *self.management()?, &place, false)?;
         Ok(place.module.enter()?.open_rw_session(place.slot).map_err(Fault::from)?)
     }
 
@@ -267,24 +295,25 @@ impl SessionSource for Access {
         let place = self.place()?;
         if log_in || !place.logged_in.load(Ordering::SeqCst) {
             // The guard ends here: signing sessions are opened side by side.
-            self.ready(&mut lock(&self.management), &place, log_in)?;
+            self.ready(&mut *self.management()?, &place, log_in)?;
         }
         let session = BoundSession::open(&place.module, place.generation, place.slot)?;
         Ok(SigningSession { session, place, handles: HashMap::new() })
     }
 
-    fn reinitialize(&self) -> Result<(), Fault> {
+    fn reinitialize(&self, beside_others: bool) -> Result<(), Fault> {
         let place = lock(&self.place).clone();
         let module = match place {
             Some(place) => Arc::clone(&place.module),
             None => Module::load(&self.options.library).map_err(OpenError::from)?,
         };
-        module.reinitialize(self)
+        module.reinitialize(self, beside_others)
     }
 
     fn keep_login(&self) -> Result<(), Fault> {
         let place = self.place()?;
-        let mut management = lock(&self.management);
+        // Whoever has it uses it, and that is all that is wanted.
+        let Some(mut management) = self.management_if_free() else { return Ok(()) };
         let session = self.ready(&mut management, &place, false)?;
         // C_GetSessionInfo may be answered by the library alone; this goes to the token.
         session.with(|session, _| private_keys(session, b"").map(drop))

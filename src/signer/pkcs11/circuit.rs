@@ -95,6 +95,13 @@ impl Circuit {
         }
     }
 
+    /// The next probe need not wait for longer than this.
+    pub(super) fn probe_at(&self, at: Instant) {
+        if let State::Open { next_probe, .. } = &mut *lock(&self.0) {
+            *next_probe = at.min(*next_probe);
+        }
+    }
+
     /// Why nothing is let through, if nothing is.
     pub(super) fn open_because(&self) -> Option<String> {
         match &*lock(&self.0) {

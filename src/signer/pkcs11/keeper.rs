@@ -17,21 +17,32 @@ const TICK: Duration = Duration::from_millis(50);
 /// The keeper's life.
 #[expect(clippy::needless_pass_by_value, reason = "the thread's last act is to let go of it")]
 pub(super) fn keep(shared: Arc<Shared>) {
+    let mut turns = 0_usize;
     loop {
-        let queue = lock(&shared.queue);
+        let mut queue = lock(&shared.queue);
         if queue.closed {
             return;
+        }
+        // Jobs may wait for a thread that could not be added when they came, and callers that would
+        // add one stay away while the circuit is open.
+        if queue.idle < queue.jobs.len() {
+            // It was said when the job came.
+            let _ = shared.add_thread(&mut queue);
         }
         drop(queue);
         thread::sleep(TICK);
         let now = Instant::now();
         replace_the_hanging(&shared);
         let keys: Vec<_> = lock(&shared.keys).iter().filter_map(Weak::upgrade).collect();
-        if shared.circuit.take_probe(now)
-            && let Some(key) =
-                keys.iter().find(|key| key.circuit.is_closed()).or_else(|| keys.first())
-        {
-            shared.probe(key);
+        if !keys.is_empty() && shared.circuit.take_probe(now) {
+            // By turns, so that a key that is gone does not keep its neighbours down.
+            turns = turns.wrapping_add(1);
+            let (before, from) = keys.split_at(turns % keys.len());
+            let mut by_turns = from.iter().chain(before);
+            let well = by_turns.clone().find(|key| key.circuit.is_closed());
+            if let Some(key) = well.or_else(|| by_turns.next()) {
+                shared.probe(key);
+            }
         }
         if shared.circuit.is_closed() {
             for key in keys.iter().filter(|key| key.circuit.take_probe(now)) {

@@ -19,6 +19,8 @@ pub(super) struct Ladder<'a, S: SessionSource> {
     pub(super) metrics: &'a TokenMetrics,
     /// How many signatures the token gave so far, to any thread.
     pub(super) signed: &'a dyn Fn() -> u64,
+    /// Whether other keys of the token are well.
+    pub(super) others_are_well: &'a dyn Fn() -> bool,
     /// Whether nobody waits for the result any more.
     pub(super) pointless: &'a dyn Fn() -> bool,
 }
@@ -75,7 +77,7 @@ impl<S: SessionSource> Ladder<'_, S> {
                     return Err(given_up);
                 }
                 reinitialized = true;
-                if let Err(fault) = self.source.reinitialize() {
+                if let Err(fault) = self.source.reinitialize((self.others_are_well)()) {
                     self.metrics.error(fault.code());
                     tracing::warn!(
                         token = self.source.name(),

@@ -203,6 +203,7 @@ impl Pkcs11Signer {
                 return Err(mismatch("another key id (its signature does not verify)".to_owned()));
             }
             key.set_recipe(lent.place.generation, recipe);
+            self.token.heed(&lent.place.entry);
             self.token.pool.watch(key);
             Ok(())
         })

@@ -19,7 +19,10 @@ use secrecy::{ExposeSecret, SecretString};
 use super::access::Access;
 use super::recovery::{Fault, Remedy, describe};
 
-static MODULES: Mutex<Vec<(PathBuf, Arc<Module>)>> = Mutex::new(Vec::new());
+/// Each library with a lock of its own, held while it is loaded: that may take for ever.
+static MODULES: Mutex<Vec<(PathBuf, Library)>> = Mutex::new(Vec::new());
+
+type Library = Arc<Mutex<Option<Arc<Module>>>>;
 
 /// How long `C_Finalize` waits for the calls that are under way.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -52,6 +55,8 @@ struct Gate {
     inside: usize,
     reinitializing: bool,
     reinitialized_at: Option<Instant>,
+    /// When it was last begun, whether or not the threads inside came out for it.
+    tried_at: Option<Instant>,
 }
 
 /// Leave to call the library, until it is dropped. Not to be asked for twice by one thread: between
@@ -99,9 +104,19 @@ impl Module {
             1 => path.to_owned(),
             _ => path.canonicalize().map_err(|error| failed(error.to_string()))?,
         };
-        // Held while loading: two threads must not both initialise.
         let mut modules = lock(&MODULES);
-        if let Some((_, module)) = modules.iter().find(|(known, _)| *known == real) {
+        let library = match modules.iter().find(|(known, _)| *known == real) {
+            Some((_, library)) => Arc::clone(library),
+            None => {
+                let library = Library::default();
+                modules.push((real.clone(), Arc::clone(&library)));
+                library
+            }
+        };
+        drop(modules);
+        // Held while loading: two threads must not both initialise.
+        let mut library = lock(&library);
+        if let Some(module) = &*library {
             return Ok(Arc::clone(module));
         }
         let context = Pkcs11::new(&real).map_err(|error| failed(describe(&error)))?;
@@ -115,12 +130,13 @@ impl Module {
                 inside: 0,
                 reinitializing: false,
                 reinitialized_at: None,
+                tried_at: None,
             }),
             changed: Condvar::new(),
             refused: Mutex::default(),
             users: Mutex::default(),
         });
-        modules.push((real, Arc::clone(&module)));
+        *library = Some(Arc::clone(&module));
         Ok(module)
     }
 
@@ -146,23 +162,28 @@ impl Module {
     }
 
     /// `C_Finalize` and `C_Initialize`, unless another thread has just done it: after this, slots and
-    /// tokens are looked for anew, and every session and handle of before is void. Blocking.
+    /// tokens are looked for anew, and every session and handle of before is void. `beside_others`:
+    /// other keys of the token sign. Blocking.
     ///
     /// # Errors
     /// Where a thread does not come out of its call, where other tokens of the library work and
     /// would be disturbed too often, and where the library does not initialise.
-    pub(super) fn reinitialize(&self, for_whom: &Access) -> Result<(), Fault> {
-        let others = self.others_sign(for_whom);
+    pub(super) fn reinitialize(&self, for_whom: &Access, beside_others: bool) -> Result<(), Fault> {
+        let others = beside_others || self.others_sign(for_whom);
         let mut gate = lock(&self.gate);
-        let lately = |interval| gate.reinitialized_at.is_some_and(|at| at.elapsed() < interval);
-        if gate.reinitializing || (gate.uninitialized.is_none() && lately(SHORTEST_INTERVAL)) {
+        let within = |interval, at: Option<Instant>| at.is_some_and(|at| at.elapsed() < interval);
+        let just_done = within(SHORTEST_INTERVAL, gate.reinitialized_at);
+        if gate.reinitializing || (gate.uninitialized.is_none() && just_done) {
             return Ok(());
         }
-        if others && gate.uninitialized.is_none() && lately(INTERVAL_BESIDE_OTHERS) {
-            let detail = "another token of the library signs, and is not disturbed now";
+        // To begin with it disturbs them as well: nobody comes in while silence is waited for.
+        let begun = within(INTERVAL_BESIDE_OTHERS, gate.tried_at);
+        if others && gate.uninitialized.is_none() && begun {
+            let detail = "other keys in the library's tokens sign, and are not disturbed now";
             return Err(Fault::new(Remedy::Reinitialize, detail));
         }
         gate.reinitializing = true;
+        gate.tried_at = Some(Instant::now());
         let (mut gate, wait) = self
             .changed
             .wait_timeout_while(gate, SILENCE, |gate| gate.inside > 0)
@@ -237,7 +258,10 @@ fn finalize(context: &Pkcs11) -> Result<(), Error> {
 
 /// Finalises every library that no thread is inside of. The last thing that is done with them.
 pub(super) fn finalize_all() {
-    for (_, module) in lock(&MODULES).iter() {
+    for (_, library) in lock(&MODULES).iter() {
+        // One whose C_Initialize hangs is left alone.
+        let Ok(library) = library.try_lock() else { continue };
+        let Some(module) = &*library else { continue };
         let gate = lock(&module.gate);
         if gate.inside == 0 && !gate.reinitializing && gate.uninitialized.is_none() {
             // Nobody is told: nobody is left.

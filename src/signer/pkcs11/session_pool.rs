@@ -63,8 +63,9 @@ pub(in crate::signer) trait SessionSource: Send + Sync + 'static {
     /// claims to know it.
     fn open(&self, log_in: bool) -> Result<Self::Session, Fault>;
 
-    /// Has the library forget everything and begin anew.
-    fn reinitialize(&self) -> Result<(), Fault>;
+    /// Has the library forget everything and begin anew; less often where it is only for one key
+    /// `beside_others`, which sign.
+    fn reinitialize(&self, beside_others: bool) -> Result<(), Fault>;
 
     /// Uses the session that the login lives in.
     fn keep_login(&self) -> Result<(), Fault>;
@@ -251,6 +252,11 @@ impl SessionPool {
         self.shared.know(key);
     }
 
+    /// Brings the gauges up to date.
+    pub(in crate::signer) fn show(&self) {
+        self.shared.show();
+    }
+
     /// The operator has had a hand in it: what was stopped is tried once more.
     pub(in crate::signer) fn resume(&self) {
         self.shared.circuit.resume(Instant::now());
@@ -261,6 +267,8 @@ impl SessionPool {
 impl Drop for SessionPool {
     fn drop(&mut self) {
         self.shared.close();
+        // Not what it ended with: its token may have another pool by now, which shows its own.
+        self.shared.metrics.show(0, 0);
     }
 }
 
@@ -390,7 +398,8 @@ impl Shared {
     /// given back to them.
     pub(super) fn do_without(&self, seat: &Seat, detail: &str) -> bool {
         let mut queue = lock(&self.queue);
-        let open = queue.seats.iter().filter(|s| s.has_session.load(Ordering::SeqCst)).count();
+        let at_work = queue.seats.iter().filter(|seat| !seat.is_replaced());
+        let open = at_work.filter(|seat| seat.has_session.load(Ordering::SeqCst)).count();
         if open == 0 || seat.is_replaced() {
             return false;
         }
@@ -419,10 +428,19 @@ impl Shared {
 
     pub(super) fn worked(&self, key: &SigningKey) {
         self.signed.fetch_add(1, Ordering::SeqCst);
-        key.circuit.worked();
-        if self.circuit.worked() == Turn::Closed {
+        let key_is_back = key.circuit.worked() == Turn::Closed;
+        let token_is_back = self.circuit.worked() == Turn::Closed;
+        if token_is_back {
+            // What the token's absence did to other keys is over as well, and soon shows.
+            let keys = lock(&self.keys);
+            for key in keys.iter().filter_map(Weak::upgrade) {
+                key.circuit.probe_at(Instant::now());
+            }
+        }
+        if key_is_back || token_is_back {
             tracing::warn!(
                 token = self.name,
+                key = super::key::hex(&key.id),
                 step = HsmStep::Back.as_str(),
                 "the token signs again"
             );
@@ -431,15 +449,29 @@ impl Shared {
         }
     }
 
+    /// Whether other keys of the token are well.
+    pub(super) fn others_are_well(&self, key: &SigningKey) -> bool {
+        let keys = lock(&self.keys);
+        let mut others = keys.iter().filter_map(Weak::upgrade).filter(|other| other.id != key.id);
+        self.circuit.is_closed() && others.any(|other| other.circuit.is_closed())
+    }
+
     /// Opens the circuits that a failure opens, and says what the caller is told.
     pub(super) fn settle(&self, key: &SigningKey, given_up: &GivenUp) -> SignError {
         let GivenUp { fault, token_wide } = given_up;
+        let now = Instant::now();
         let (circuit, turn) = match fault.remedy {
             Remedy::Stop => ("token", self.circuit.stop(&SignError::PinRefused.to_string())),
-            Remedy::WrongKey | Remedy::Fail => {
-                ("key", key.circuit.failed(&fault.detail, Instant::now()))
+            Remedy::WrongKey | Remedy::Fail => ("key", key.circuit.failed(&fault.detail, now)),
+            _ if *token_wide => {
+                // Where it was down already and others sign, it still is it alone.
+                let alone = !key.circuit.is_closed() && self.circuit.is_closed();
+                let turn = key.circuit.failed(&fault.detail, now);
+                match alone {
+                    true => ("key", turn),
+                    false => ("token", self.circuit.failed(&fault.detail, now)),
+                }
             }
-            _ if *token_wide => ("token", self.circuit.failed(&fault.detail, Instant::now())),
             // Others sign: nothing is down.
             _ => ("", Turn::Stayed),
         };
@@ -481,6 +513,9 @@ impl Shared {
     /// Brings the gauges up to date.
     pub(super) fn show(&self) {
         let queue = lock(&self.queue);
+        if queue.closed {
+            return;
+        }
         let open =
             queue.seats.iter().filter(|seat| seat.has_session.load(Ordering::SeqCst)).count();
         drop(queue);

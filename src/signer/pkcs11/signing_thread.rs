@@ -81,6 +81,7 @@ fn serve<S: SessionSource>(
         source,
         metrics: &shared.metrics,
         signed: &|| shared.signed.load(Ordering::SeqCst),
+        others_are_well: &|| shared.others_are_well(&job.key),
         pointless: &|| {
             job.abandoned()
                 || seat.is_replaced()

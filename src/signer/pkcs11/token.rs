@@ -76,11 +76,15 @@ impl Token {
 
     /// Finds the token and logs in; as [`Self::open`].
     pub(crate) fn find(&self) -> Result<(), OpenError> {
-        let most = self.access.with_management(|lent| {
-            Ok::<_, OpenError>(sessions_allowed(lent.place.entry.max_sessions))
-        })?;
-        self.pool.allow(most);
-        Ok(())
+        self.access.with_management(|lent| {
+            self.heed(&lent.place.entry);
+            Ok(())
+        })
+    }
+
+    /// Takes no more sessions than the token says it has.
+    pub(super) fn heed(&self, found: &TokenEntry) {
+        self.pool.allow(sessions_allowed(found.max_sessions));
     }
 
     /// Has the library begin anew: some remember a token, and even its PIN, as it was when they were
@@ -89,7 +93,7 @@ impl Token {
     /// # Errors
     /// Where that would disturb other tokens, or the library does not initialise.
     pub(crate) fn look_anew(&self) -> Result<(), OpenError> {
-        Ok(self.access.reinitialize()?)
+        Ok(self.access.reinitialize(false)?)
     }
 
     /// The operator has had a hand in it: what a refused PIN stopped is tried again, though never
@@ -97,6 +101,11 @@ impl Token {
     pub(crate) fn resume(&self) {
         self.access.resume();
         self.pool.resume();
+    }
+
+    /// Brings the gauges up to date, where another pool of the same name has shown its own.
+    pub(crate) fn show(&self) {
+        self.pool.show();
     }
 
     pub(crate) fn label(&self) -> String {

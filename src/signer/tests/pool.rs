@@ -14,6 +14,7 @@ use crate::signer::SignError;
 use crate::signer::pkcs11::recovery::{Fault, Remedy};
 use crate::signer::pkcs11::session_pool::{Limits, SessionPool, SessionSource, TokenSession};
 use crate::signer::pkcs11::{SigningKey, shut_down};
+use crate::telemetry::metrics::Metrics;
 use crate::x509::algorithm::{Hash, PublicKey, SignatureAlgorithm};
 
 /// What the next call of a session does.
@@ -24,6 +25,8 @@ enum Act {
     Panic,
     Fail(Remedy),
     Hang(Arc<Gate>),
+    /// As when a connection is given up at last.
+    HangAndFail(Arc<Gate>),
 }
 
 /// Holds callers until it is opened.
@@ -56,14 +59,19 @@ struct Double {
     reinitialized: AtomicUsize,
     kept_alive: AtomicUsize,
     calls: AtomicUsize,
+    /// Of this key it says that the device fails, every time.
+    broken: Mutex<Option<Vec<u8>>>,
 }
 
 struct DoubleSession(Arc<Double>);
 
 impl TokenSession for DoubleSession {
-    fn sign(&mut self, _: &SigningKey, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn sign(&mut self, key: &SigningKey, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let double = &self.0;
         double.calls.fetch_add(1, Ordering::SeqCst);
+        if double.broken.lock().unwrap().as_ref() == Some(&key.id) {
+            return Err(Fault::new(Remedy::Reinitialize, "C_SignInit: CKR_BROKEN"));
+        }
         let act = double.script.lock().unwrap().pop().unwrap_or(Act::Sign);
         match act {
             Act::Sign => {}
@@ -71,6 +79,10 @@ impl TokenSession for DoubleSession {
             Act::Panic => panic!("the script says so"),
             Act::Fail(remedy) => return Err(Fault::new(remedy, "C_Sign: CKR_SCRIPTED")),
             Act::Hang(gate) => gate.wait(),
+            Act::HangAndFail(gate) => {
+                gate.wait();
+                return Err(Fault::new(Remedy::Reinitialize, "C_Sign: CKR_SCRIPTED"));
+            }
         }
         let mut signer = openssl::sign::Signer::new(MessageDigest::sha256(), &double.key).unwrap();
         Ok(signer.sign_oneshot_to_vec(message).unwrap())
@@ -114,8 +126,8 @@ impl SessionSource for Source {
         Ok(DoubleSession(Arc::clone(&self.0)))
     }
 
-    fn reinitialize(&self) -> Result<(), Fault> {
-        self.0.reinitialized.fetch_add(1, Ordering::SeqCst);
+    fn reinitialize(&self, beside_others: bool) -> Result<(), Fault> {
+        self.0.reinitialized.fetch_add(usize::from(!beside_others), Ordering::SeqCst);
         Ok(())
     }
 
@@ -130,6 +142,7 @@ struct Stage {
     double: Arc<Double>,
     pool: Arc<SessionPool>,
     key: Arc<SigningKey>,
+    metrics: Metrics,
 }
 
 const DEADLINE: Duration = Duration::from_millis(300);
@@ -154,11 +167,13 @@ fn stage_with(limit: usize, mut script: Vec<Act>, limits: Limits) -> Stage {
         reinitialized: AtomicUsize::new(0),
         kept_alive: AtomicUsize::new(0),
         calls: AtomicUsize::new(0),
+        broken: Mutex::default(),
     });
     let source = Arc::new(Source(Arc::clone(&double)));
-    let pool = SessionPool::start(&source, limits, &Arc::default()).unwrap();
+    let metrics = Metrics::new();
+    let pool = SessionPool::start(&source, limits, &metrics.token("double")).unwrap();
     let key = SigningKey::new(vec![1], public, algorithm);
-    Stage { double, pool: Arc::new(pool), key: Arc::new(key) }
+    Stage { double, pool: Arc::new(pool), key: Arc::new(key), metrics }
 }
 
 impl Stage {
@@ -214,6 +229,23 @@ fn a_hanging_token_costs_the_caller_the_deadline_and_the_runtime_nothing() {
         within("the threads resume", || stage.is_up()).await;
         stage.sign().await.unwrap();
         ticker.abort();
+    });
+}
+
+/// As many threads as there may be are in calls that do not come back, so that no probe is taken up.
+#[test]
+fn where_every_call_hung_for_a_while_probes_begin_anew_when_the_calls_return() {
+    let gate = Arc::new(Gate::default());
+    let stage = stage(1, 2, vec![Act::HangAndFail(Arc::clone(&gate)); 2]);
+    runtime().block_on(async {
+        stage.sign().await.unwrap_err();
+        within("the replacement hangs too", || stage.count(|double| &double.calls) == 2).await;
+        // Until it is replaced, too, and the next probe finds no thread.
+        tokio::time::sleep(DEADLINE * 4).await;
+        assert!(!stage.is_up());
+        gate.open();
+        within("a probe gets through", || stage.is_up()).await;
+        stage.sign().await.unwrap();
     });
 }
 
@@ -274,7 +306,9 @@ fn each_rung_is_tried_when_the_one_before_did_not_help() {
         (fails(&[Fail]), 1, 0, 0, false),
         (vec![Act::Panic], 1, 0, 0, false),
     ] {
-        let stage = stage(1, 1, script);
+        // Long enough for a panic to be written down on a busy machine: it must not count as a call that hangs.
+        let deadline = Duration::from_secs(10);
+        let stage = stage_with(1, script, Limits { sessions: 1, deadline, keepalive: None });
         runtime().block_on(async {
             let result = stage.sign().await;
             assert_eq!(result.is_ok(), signed, "{result:?}");
@@ -303,6 +337,54 @@ fn a_dead_token_opens_the_circuit_and_probes_close_it() {
         assert_eq!(stage.count(|double| &double.calls), calls);
         within("a probe gets through", || stage.is_up()).await;
         stage.sign().await.unwrap();
+    });
+}
+
+/// It was deleted, or only it is ill, and the token says so in the words of a token that is dead.
+#[test]
+fn a_key_that_is_gone_does_not_keep_its_neighbours_down() {
+    let stage = stage(2, 2, vec![]);
+    let gone = SigningKey::new(vec![2], stage.key.public_key.clone(), stage.key.algorithm);
+    let gone = Arc::new(gone);
+    runtime().block_on(async {
+        // The one that is gone was there first.
+        stage.pool.sign(&gone, b"message".to_vec()).await.unwrap();
+        stage.sign().await.unwrap();
+        *stage.double.broken.lock().unwrap() = Some(vec![2]);
+        stage.pool.sign(&gone, b"message".to_vec()).await.unwrap_err();
+        within("the neighbour signs", || stage.is_up()).await;
+        let reinitialized = stage.count(|double| &double.reinitialized);
+        // Through several probes of the other it stays so, and the library is left alone.
+        for _ in 0..300 {
+            stage.sign().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(gone.refusal().is_some());
+        assert_eq!(stage.count(|double| &double.reinitialized), reinitialized);
+        *stage.double.broken.lock().unwrap() = None;
+        within("it is back", || gone.refusal().is_none()).await;
+        stage.pool.sign(&gone, b"message".to_vec()).await.unwrap();
+    });
+}
+
+/// After a reload there are two of them for a while, and the old one is the last to say anything.
+#[test]
+fn a_pool_that_has_ended_leaves_the_gauges_to_its_successor() {
+    let Stage { double, pool, key, metrics } = stage(1, 1, vec![Act::Fail(Remedy::Stop)]);
+    runtime().block_on(async {
+        pool.sign(&key, b"message".to_vec()).await.unwrap_err();
+        assert!(metrics.encode().contains("circuit{token=\"double\"} 2"), "{}", metrics.encode());
+        let limits = Limits { sessions: 1, deadline: DEADLINE, keepalive: None };
+        let source = Arc::new(Source(Arc::clone(&double)));
+        let next = SessionPool::start(&source, limits, &metrics.token("double")).unwrap();
+        next.sign(&key, b"message".to_vec()).await.unwrap();
+        drop(pool);
+        next.show();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let text = metrics.encode();
+        for series in ["circuit{token=\"double\"} 0", "sessions_open{token=\"double\"} 1"] {
+            assert!(text.contains(series), "{series} in {text}");
+        }
     });
 }
 

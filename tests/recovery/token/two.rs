@@ -1,7 +1,7 @@
 //! A key in two tokens.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::token::Token;
 use harness::{Server, Settings};
@@ -107,4 +107,28 @@ async fn where_both_tokens_are_away_the_first_that_is_back_signs() {
         site.suffer(&[]);
     }
     site.ends_well().await;
+}
+
+/// Libraries of network HSMs may wait for the network as they are loaded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_hangs_as_it_is_initialised_holds_up_no_other_library() {
+    let mut server = in_two_tokens("in-order").await;
+    let token = server.token.as_ref().unwrap();
+    let config = fs::read_to_string(server.config()).unwrap();
+    // West's token is reached without the module that fails.
+    let (east, west) = config.split_at(config.find("name = \"west\"").unwrap());
+    let library = token.library().to_str().unwrap();
+    let west = west.replacen(library, harness::token::LIBRARY, 1);
+    fs::write(server.config(), format!("{east}{west}")).unwrap();
+    token.suffer(&["hang C_Initialize 600000"]);
+    server.spawn();
+    let mut site = Site::with(server).await;
+    site.signs("west").await;
+    assert_eq!(site.signed_by("east"), 0);
+    let (_, places) = site.ready();
+    assert!(places.contains("did not answer"), "{places}");
+    site.rest().await;
+    let begun = Instant::now();
+    let (ended_well, log) = site.server.terminate();
+    assert!(ended_well && begun.elapsed() < Duration::from_secs(60), "{log}");
 }
