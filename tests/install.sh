@@ -20,6 +20,7 @@ test=(
     'lego                     command -v lego'
     'uacme                    command -v uacme'
     'curl                     command -v curl'
+    'jq                       command -v jq'
     'util-linux               command -v runuser && command -v flock'
     'libclang-dev             compgen -G /usr/lib/llvm-*/lib/libclang*.so || compgen -G /usr/lib*/libclang*.so'
     'libsqlite3-dev           pkg-config --exists sqlite3'

@@ -10,7 +10,7 @@ use crate::store::KeyChanged;
 #[derive(Debug)]
 pub(crate) enum NewKey {
     /// The account as it is now.
-    Taken(Account),
+    Taken(Box<Account>),
     /// The key has an account already, with this id.
     InUse(String),
 }
@@ -36,9 +36,9 @@ pub(crate) async fn change_key(
                 thumbprint,
                 "account key changed"
             );
-            Ok(NewKey::Taken(Account { jwk, thumbprint, ..account }))
+            Ok(NewKey::Taken(Box::new(Account { jwk, thumbprint, ..account })))
         }
-        KeyChanged::Taken(holder) => Ok(NewKey::InUse(holder.id)),
+        KeyChanged::Taken(holder) => Ok(NewKey::InUse(holder)),
         KeyChanged::Stale => {
             let detail = "the account's key was changed by another request meanwhile";
             Err(Problem::new(ProblemType::Unauthorized, detail).into())

@@ -70,7 +70,7 @@ pub(crate) async fn new_account(
             );
             Ok((account, true))
         }
-        Registered::Exists(account) => existing(account),
+        Registered::Exists(account) => existing(*account),
         // Another account was bound by the same key in this very moment, or it was revoked.
         Registered::NotBound => Err(super::external_account::refused().into()),
     }

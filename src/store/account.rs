@@ -24,7 +24,7 @@ macro_rules! select_accounts {
 pub(crate) enum Registered {
     Created,
     /// The key has an account already; nothing was changed.
-    Exists(Account),
+    Exists(Box<Account>),
     /// The key that binds it binds no more accounts; nothing was changed.
     NotBound,
 }
@@ -33,8 +33,8 @@ pub(crate) enum Registered {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum KeyChanged {
     Done,
-    /// The new key is this account's; nothing was changed.
-    Taken(Account),
+    /// The new key is that of the account with this id; nothing was changed.
+    Taken(String),
     /// The account has another key than the old one by now, or was deactivated; nothing was changed.
     Stale,
 }
@@ -76,7 +76,7 @@ impl Store {
         }
         let corrupt = || StoreError::Corrupt { table: "accounts", id: account.thumbprint.clone() };
         match self.account_by_key(&account.ca, &account.thumbprint).await? {
-            Some(account) => Ok(Registered::Exists(account)),
+            Some(account) => Ok(Registered::Exists(Box::new(account))),
             None if binding.is_some() => Ok(Registered::NotBound),
             None => Err(corrupt()),
         }
@@ -101,7 +101,7 @@ impl Store {
             Err(error) => return Err(error),
         }
         let holder = self.account_by_key(&account.ca, new_thumbprint).await?;
-        Ok(holder.map_or(KeyChanged::Stale, KeyChanged::Taken))
+        Ok(holder.map_or(KeyChanged::Stale, |holder| KeyChanged::Taken(holder.id)))
     }
 
     /// The account of a key with this CA, whatever its status.

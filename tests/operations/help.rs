@@ -28,6 +28,14 @@ fn help_is_as_it_was_reviewed() {
         "ca cross-sign",
         "ca show",
         "ca verify",
+        "account",
+        "account list",
+        "account show",
+        "account deactivate",
+        "eab",
+        "eab create",
+        "eab list",
+        "eab revoke",
     ] {
         let name = format!("kipuka {command}").trim().replace(' ', "-");
         insta::assert_snapshot!(name, help(command));

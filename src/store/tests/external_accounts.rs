@@ -74,7 +74,7 @@ pub(super) async fn a_key_binds_one_account_and_is_erased_with_it(database: &Dat
     assert_eq!(store.account(CA, "two").await.unwrap(), None);
     // The same key of the account again: its account, as ever.
     let again = Account { id: "again".to_owned(), ..one.clone() };
-    assert_eq!(store.register_account(again).await.unwrap(), Registered::Exists(one));
+    assert_eq!(store.register_account(again).await.unwrap(), Registered::Exists(Box::new(one)));
 }
 
 pub(super) async fn of_concurrent_accounts_a_key_binds_one(database: &Database) {
