@@ -13,6 +13,9 @@ mod acme; // RFC 8555's objects: facts in, status out
 mod jose; // JWS and JWK, strictly
 mod x509; // CSRs, chains, TBSCertificates and their lint
 
+// rules: the same, over the others
+mod policy; // what may be issued to whom, and which line of kipuka.toml says so
+
 // ports: one kind of IO each
 mod signer; // keys that sign: PKCS#11 tokens, key files
 mod store; // what kipuka remembers; the only SQL

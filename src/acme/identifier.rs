@@ -74,6 +74,11 @@ impl Identifier {
         }
     }
 
+    /// Whether a label has an underscore: no host name does (RFC 952, RFC 1123 §2.1).
+    pub(crate) fn has_underscore(&self) -> bool {
+        self.base.contains('_')
+    }
+
     pub(crate) fn is_wildcard(&self) -> bool {
         self.form == Form::Wildcard
     }
@@ -150,7 +155,8 @@ mod tests {
             "a.test..",
             "-a.test",
             "a-.test",
-            "a_b.test",
+            "xn--a_b.test",
+            "_n--a.test",
             "a b.test",
             "a\0.test",
             "*.*.test",
@@ -176,9 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn single_labels_and_a_labels_pass() {
-        for good in ["printer", "xn--bcher-kva.test", "a.b.c.internal", "1.test", "test.localhost"]
-        {
+    fn single_labels_underscores_and_a_labels_pass() {
+        for good in [
+            "_sip._tcp.test",
+            "a_b.test",
+            "printer",
+            "xn--bcher-kva.test",
+            "a.b.c.internal",
+            "1.test",
+            "test.localhost",
+        ] {
             assert_eq!(Identifier::dns(good).unwrap().to_string(), good);
         }
     }

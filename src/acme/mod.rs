@@ -9,7 +9,6 @@ pub(crate) mod challenge;
 pub(crate) mod external_account;
 pub(crate) mod identifier;
 pub(crate) mod key_authorization;
-pub(crate) mod name_rule;
 pub(crate) mod nonce;
 pub(crate) mod order;
 pub(crate) mod problem;

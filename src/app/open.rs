@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::ca::{Authorities, Authority, Meta};
 use crate::clock::Timestamp;
 use crate::config::{Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
+use crate::policy::Policy;
 use crate::signer::Signer;
 use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
@@ -175,6 +176,7 @@ pub(crate) async fn open_authority(
             KeyFile::open(path, algorithm, Some(&expected)).map_err(|error| failed(&error))?,
         ),
     };
+    let policy = Policy::new(&ca.policy, &ca.general_policy);
     Ok(Authority {
         id: ca.id.clone(),
         name: ca.name.clone(),
@@ -183,8 +185,10 @@ pub(crate) async fn open_authority(
         signer,
         profile: Profile {
             extended_key_usage: ExtendedKeyUsage { server_auth: true, client_auth: ca.client_auth },
+            underscores: policy.underscores(),
             ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
         },
+        policy,
         meta: Meta {
             terms_of_service: ca.terms_of_service.clone(),
             website: ca.website.clone(),

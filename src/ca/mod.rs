@@ -11,6 +11,7 @@ pub(crate) use issue::SignFailure;
 
 use std::sync::Arc;
 
+use crate::policy::Policy;
 use crate::signer::Signer;
 use crate::x509::chain::Chain;
 use crate::x509::profile::Profile;
@@ -25,6 +26,8 @@ pub(crate) struct Authority {
     pub(crate) issuer_id: String,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) profile: Profile,
+    /// What it may be asked for.
+    pub(crate) policy: Policy,
     pub(crate) meta: Meta,
 }
 

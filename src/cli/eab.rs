@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::{Failure, configured_ca, print_json, print_listing, with_store};
 use crate::acme::external_account::{ExternalAccount, MacAlgorithm};
-use crate::acme::name_rule::NameRule;
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::{Entropy, NoEntropy};
+use crate::policy::NamePattern;
 use crate::store::Store;
 use crate::x509::description::hex;
 
@@ -38,10 +38,10 @@ pub(super) struct Create {
     /// Whose it is, for people
     #[arg(long, value_name = "TEXT", value_parser = name)]
     name: Option<String>,
-    /// What its accounts may order: example.test is that name, .example.test all below it,
-    /// 10.0.0.0/8 a network; may be repeated [default: what the CA allows]
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    allow: Vec<NameRule>,
+    /// What its accounts may order, within the CA's policy: example.test is that name, .example.test all
+    /// below it, 10.0.0.0/8 a network; may be repeated [default: all that the policy allows]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = pattern)]
+    allow: Vec<NamePattern>,
     /// For how long it binds accounts; their own lives are not shortened [default: for ever]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: Option<u32>,
@@ -103,7 +103,7 @@ fn create(config: Option<&Path>, arguments: &Create) -> Result<(), Failure> {
             name: arguments.name.clone(),
             algorithm: arguments.alg,
             mac_key: Some(mac_key.clone()),
-            allowed: arguments.allow.iter().map(NameRule::to_string).collect(),
+            allowed: arguments.allow.iter().map(NamePattern::to_string).collect(),
             reusable: arguments.reusable,
             created_at: now,
             expires_at: arguments.days.map(|days| now.plus(DAY * days)),
@@ -256,6 +256,11 @@ fn revoke(config: Option<&Path>, arguments: &Revoke) -> Result<(), Failure> {
 fn algorithm(text: &str) -> Result<MacAlgorithm, String> {
     MacAlgorithm::from_name(&text.to_ascii_uppercase())
         .ok_or_else(|| "write HS256, HS384 or HS512".to_owned())
+}
+
+/// For clap: a pattern of names.
+fn pattern(text: &str) -> Result<NamePattern, String> {
+    text.parse().map_err(|why| format!("{text:?} {why}"))
 }
 
 /// For clap: a name that can stand in a line.

@@ -11,6 +11,7 @@ mod environment;
 mod files;
 mod hsm;
 mod pin;
+mod policy;
 mod serve;
 mod token;
 mod transcript;
@@ -57,6 +58,9 @@ enum Command {
     /// Keys that bind new accounts to those who are known to the operator
     #[command(subcommand)]
     Eab(eab::Command),
+    /// The rules of what is issued
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// The database's schema
     #[command(subcommand)]
     Db(db::Command),
@@ -107,6 +111,7 @@ pub fn run() -> ExitCode {
         Command::Ca(command) => ca::ca(config, &command),
         Command::Account(command) => account::account(config, &command),
         Command::Eab(command) => eab::eab(config, &command),
+        Command::Policy(command) => policy::policy(config, &command),
         Command::Db(command) => db::db(config, &command),
     };
     match done {

@@ -14,6 +14,8 @@ mod find;
 mod hsm;
 mod log;
 mod mistake;
+mod pattern;
+mod policy;
 mod reader;
 mod secret;
 mod server;
@@ -31,6 +33,10 @@ pub(crate) use find::find;
 pub(crate) use hsm::Hsm;
 pub(crate) use log::{Log, LogFormat};
 pub(crate) use mistake::{Errors, Warning};
+pub(crate) use pattern::NamePattern;
+#[cfg(test)]
+pub(crate) use policy::KEY_TYPES;
+pub(crate) use policy::{MAX_IDENTIFIERS, Policy};
 pub(crate) use server::{Server, TlsFiles};
 pub(crate) use validation::Validation;
 
@@ -50,6 +56,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("database", database::KEYS),
     ("hsm", hsm::KEYS),
     ("ca", ca::KEYS),
+    ("policy", policy::KEYS),
     ("validation", validation::KEYS),
     ("log", log::KEYS),
 ];
@@ -121,11 +128,12 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
             "add [hsm] with library, and slot or token_label",
         );
     }
+    let policy = policy::read(&reader.section_or_empty(root, "policy", policy::KEYS));
     Config {
         file: reader.file.to_owned(),
         server: server::read(&reader.section_or_empty(root, "server", server::KEYS)),
         database: database::read(&reader.section_or_empty(root, "database", database::KEYS)),
-        cas: ca::read_all(reader, root, &hsms),
+        cas: ca::read_all(reader, root, &hsms, &policy),
         hsms,
         validation: validation::read(&reader.section_or_empty(
             root,

@@ -126,7 +126,18 @@ impl<'e> Reader<'e> {
         name: &'static str,
         keys: &'static [&'static str],
     ) -> Option<Section<'a>> {
-        let (key, value) = root.get_key_value(name)?;
+        self.section_at(root, name, name, keys)
+    }
+
+    /// The section `[name]`, which stands as `key` in `table`.
+    fn section_at<'a>(
+        &'a self,
+        table: &'a DeTable<'a>,
+        key: &str,
+        name: &'static str,
+        keys: &'static [&'static str],
+    ) -> Option<Section<'a>> {
+        let (key, value) = table.get_key_value(key)?;
         match value.get_ref() {
             DeValue::Table(table) => {
                 Some(self.opened(name, keys, self.line_at(key.span().start), table))
@@ -204,6 +215,20 @@ impl<'e> Reader<'e> {
     ) -> Section<'a> {
         self.unknown_keys(table, &format!("{name}."), keys);
         Section { reader: self, name, line: Some(line), keys, table: Some(table) }
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The section `[name]` that stands as `key` in this one; a missing one has defaults only.
+    pub(super) fn section_or_empty(
+        &self,
+        key: &str,
+        name: &'static str,
+        keys: &'static [&'static str],
+    ) -> Self {
+        let reader = self.reader;
+        let found = self.table.and_then(|table| reader.section_at(table, key, name, keys));
+        found.unwrap_or(Section { reader, name, line: None, keys, table: None })
     }
 }
 

@@ -88,6 +88,11 @@ impl<'a> Section<'a> {
         Some(items.iter().filter_map(item).collect())
     }
 
+    /// Whether a list stands there that has nothing in it.
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        matches!(self.value(key).map(Spanned::get_ref), Some(DeValue::Array(items)) if items.is_empty())
+    }
+
     /// The names and strings of a table within this section.
     pub(super) fn table(&self, key: &str) -> Option<Vec<(At<&'a str>, &'a str)>> {
         let value = self.value(key)?.get_ref();

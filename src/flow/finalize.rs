@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::identifiers::judge_again;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
 use crate::acme::identifier::Identifier;
@@ -64,6 +65,12 @@ async fn plan(
     let request = CertificateRequest::from_der(csr).map_err(|error| bad_csr(error.to_string()))?;
     let ordered: BTreeSet<Identifier> = order.identifiers().cloned().collect();
     check_names(&request, &ordered)?;
+    judge_again(&authority.policy, &ordered)?;
+    let key_type = request.public_key().key_type();
+    authority
+        .policy
+        .check_key(key_type)
+        .map_err(|refusal| bad_csr(format!("the CSR's key is {key_type}: {refusal}")))?;
     // RFC 8555 §11.1 keeps the two keys apart: one that signs requests and one in a certificate.
     let account_spki = Jwk::from_json(&account.jwk)
         .map_err(|error| Error::Failed(error.to_string()))?

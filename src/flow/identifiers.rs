@@ -4,11 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::acme::account::{Account, Binding};
 use crate::acme::identifier::Identifier;
-use crate::acme::name_rule::NameRule;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
-
-/// Names in one order at most: a certificate with more is a burden to everyone who reads it.
-const MAX_IDENTIFIERS: usize = 100;
+use crate::policy::{NamePattern, Policy};
 
 /// An identifier object as the client wrote it (RFC 8555 §7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,27 +17,27 @@ pub(crate) struct AskedIdentifier {
 /// The identifiers in normal form, each once.
 ///
 /// # Errors
-/// What is wrong with each of them, as subproblems (RFC 8555 §6.7.1).
+/// What is wrong with each of them, or which rule refuses it, as subproblems (RFC 8555 §6.7.1).
 pub(super) fn accept_identifiers(
     account: &Account,
+    policy: &Policy,
     asked: &[AskedIdentifier],
 ) -> Result<BTreeSet<Identifier>, Problem> {
     if asked.is_empty() {
         return Err(Problem::malformed("the order names no identifiers"));
     }
-    if asked.len() > MAX_IDENTIFIERS {
-        let detail = format!(
-            "the order has {} identifiers; at most {MAX_IDENTIFIERS} are taken",
-            asked.len()
-        );
-        return Err(Problem::new(ProblemType::RejectedIdentifier, detail));
-    }
+    policy.check_count(asked.len()).map_err(|refusal| {
+        let detail = format!("the order has {} identifiers: {refusal}", asked.len());
+        Problem::new(ProblemType::RejectedIdentifier, detail)
+    })?;
     let mut identifiers = BTreeSet::new();
     let mut refused = Vec::new();
     let bound = account.binding.as_ref().filter(|binding| !binding.allowed.is_empty());
     for AskedIdentifier { kind, value } in asked {
-        let identifier = Identifier::parse(kind, value);
-        match identifier.and_then(|identifier| check_binding(bound, identifier)) {
+        let accepted = Identifier::parse(kind, value)
+            .and_then(|identifier| judge(policy, &identifier).map(|()| identifier))
+            .and_then(|identifier| check_binding(bound, &identifier).map(|()| identifier));
+        match accepted {
             Ok(identifier) => {
                 identifiers.insert(identifier);
             }
@@ -59,12 +56,12 @@ pub(super) fn accept_identifiers(
 
 /// Refuses what the key that bound the account does not allow. A rule that cannot be read allows
 /// nothing.
-fn check_binding(bound: Option<&Binding>, identifier: Identifier) -> Result<Identifier, Problem> {
-    let Some(Binding { kid, allowed, .. }) = bound else { return Ok(identifier) };
+fn check_binding(bound: Option<&Binding>, identifier: &Identifier) -> Result<(), Problem> {
+    let Some(Binding { kid, allowed, .. }) = bound else { return Ok(()) };
     let permits =
-        |rule: &String| rule.parse::<NameRule>().is_ok_and(|rule| rule.permits(&identifier));
+        |rule: &String| rule.parse::<NamePattern>().is_ok_and(|rule| rule.covers(identifier));
     if allowed.iter().any(permits) {
-        return Ok(identifier);
+        return Ok(());
     }
     let detail = format!(
         "{identifier} is not among the names that accounts of the external account key {kid} may \
@@ -72,4 +69,19 @@ fn check_binding(bound: Option<&Binding>, identifier: Identifier) -> Result<Iden
         allowed.join(", ")
     );
     Err(Problem::new(ProblemType::RejectedIdentifier, detail))
+}
+
+/// Whether the policy has the CA issue it.
+fn judge(policy: &Policy, identifier: &Identifier) -> Result<(), Problem> {
+    policy.judge(identifier).map(drop).map_err(|refusal| {
+        Problem::new(ProblemType::RejectedIdentifier, format!("{identifier}: {refusal}"))
+    })
+}
+
+/// Whether all that was ordered may still be had: the policy may have become stricter since.
+pub(super) fn judge_again(policy: &Policy, ordered: &BTreeSet<Identifier>) -> Result<(), Problem> {
+    let refused = ordered.iter().filter_map(|identifier| {
+        judge(policy, identifier).err().map(|problem| problem.about(identifier))
+    });
+    Problem::from_subproblems(refused.collect()).map_or(Ok(()), Err)
 }

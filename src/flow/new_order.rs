@@ -33,7 +33,7 @@ pub(crate) async fn new_order(
 ) -> Result<Order, Error> {
     check_dates(&request)?;
     check_profile(&request)?;
-    let identifiers = accept_identifiers(account, &request.identifiers)?;
+    let identifiers = accept_identifiers(account, &authority.policy, &request.identifiers)?;
     let now = context.clock.now();
     let entropy = context.entropy;
     let mut authorizations = Vec::with_capacity(identifiers.len());

@@ -25,6 +25,7 @@ use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, prepare_ca};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::jose::jwk::Jwk;
+use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
 use crate::store::{Lease, Store, WorkKind};
@@ -244,6 +245,7 @@ async fn authority(store: &Store, now: Timestamp) -> (Arc<Authority>, Arc<Sick>)
         chain,
         signer: Arc::clone(&signer) as Arc<dyn Signer>,
         profile: Profile::tls_server(90 * 24 * 3600),
+        policy: Policy::default(),
         meta: Meta::default(),
     };
     (Arc::new(authority), signer)

@@ -23,6 +23,11 @@ pub(super) enum Member {
     Other,
 }
 
+/// Checks that a text is a JSON object in which, at every depth, each member stands once.
+pub(crate) fn check_object(text: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<Members>(text).map(drop)
+}
+
 impl Members {
     pub(super) fn get(&self, name: &str) -> Option<&Member> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, member)| member)

@@ -7,3 +7,5 @@ pub(crate) mod jws;
 pub(crate) mod key_change;
 mod members;
 pub(crate) mod verify;
+
+pub(crate) use members::check_object;

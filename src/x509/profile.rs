@@ -16,6 +16,8 @@ pub(crate) struct Profile {
     /// Repeat the first DNS name that fits as the subject's common name. Without it the subject is
     /// empty and the subjectAltName critical (RFC 5280 §4.1.2.6).
     pub(crate) common_name: bool,
+    /// Take DNS names with underscores, which are no host names, for names nevertheless.
+    pub(crate) underscores: bool,
 }
 
 /// What the key may be used for in TLS (RFC 5280 §4.2.1.12). The profile decides, never the CSR.
@@ -50,6 +52,7 @@ impl Profile {
             crl_distribution_point: None,
             authority_information: AuthorityInformation::default(),
             common_name: false,
+            underscores: false,
         }
     }
 }

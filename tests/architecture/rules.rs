@@ -19,6 +19,11 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ("jose", &[], "RFC 7515 to 7638 know nothing of ACME or of this program"),
     ("x509", &[], "RFC 5280: bytes in, bytes out"),
     ("acme", &["jose", "clock"], "the rules of RFC 8555 are values in, values out"),
+    (
+        "policy",
+        &["config", "acme", "x509"],
+        "what may be issued follows from the configuration and what is asked, and nothing else",
+    ),
     ("store", &["acme", "clock", "entropy"], "it remembers facts and decides nothing"),
     (
         "signer",

@@ -83,8 +83,8 @@ async fn keys_of_external_accounts_are_made_listed_and_revoked() {
     let (_, said) = refused(&server, &["eab", "create", "--ca", "three"]);
     assert!(said.contains("\"three\"") && said.contains("one, two"), "{said}");
     for wrong in [
-        ["--allow", "*.a.test"],
-        ["--allow", "10.0.0.1/8"],
+        ["--allow", "a..test"],
+        ["--allow", "10.0.0.0/33"],
         ["--allow", ""],
         ["--days", "0"],
         ["--alg", "ES256"],

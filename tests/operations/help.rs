@@ -36,6 +36,7 @@ fn help_is_as_it_was_reviewed() {
         "eab create",
         "eab list",
         "eab revoke",
+        "policy explain",
     ] {
         let name = format!("kipuka {command}").trim().replace(' ', "-");
         insta::assert_snapshot!(name, help(command));

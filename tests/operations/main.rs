@@ -10,6 +10,7 @@ mod dev;
 mod founding_document;
 mod help;
 mod operate;
+mod policy;
 mod readme;
 mod reload;
 mod start;

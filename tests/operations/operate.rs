@@ -73,6 +73,23 @@ fn the_commands_of_the_ceremony_lead_to_cas_that_openssl_takes() {
     }
 }
 
+#[test]
+fn the_policy_of_its_page_says_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate/policy.md");
+    let page = fs::read_to_string(page).unwrap();
+    let block = |kind: &str| {
+        page.split_once(&format!("```{kind}\n")).unwrap().1.split_once("```").unwrap().0.to_owned()
+    };
+    let config = folder.path().join("kipuka.toml");
+    let files = "cert = \"web.pem\"\nkey = \"web-key.pem\"";
+    fs::write(&config, block("toml").replace("# …", files)).unwrap();
+    let config = config.display().to_string();
+    let environment = [("PATH", &*path(folder.path())), ("KIPUKA_CONFIG", &config)];
+    let said = harness::command::shell(&tested_commands("policy.md"), &environment);
+    assert_eq!(said, block("text"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_ca_is_added_by_the_commands_of_its_page_while_the_first_serves() {
     let settings = Settings {

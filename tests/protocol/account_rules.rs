@@ -147,7 +147,7 @@ async fn key_change_is_there_and_works() {
     let new = Key::new(Algorithm::Es256);
     let payload = json!({ "account": client.kid, "oldKey": client.key.jwk() }).to_string();
     let protected = json!({ "alg": "ES256", "jwk": new.jwk(), "url": url });
-    let inner = new.sign_jws(&protected.to_string(), payload.as_bytes());
+    let inner = new.sign_jws(protected.to_string(), payload.as_bytes());
     client.post(&url, &inner).await.expect(200);
     client.key = new;
     client.order(&["a.test"]).await.prove("http-01").await.finalize().await;

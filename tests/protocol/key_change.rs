@@ -31,7 +31,7 @@ impl Inner {
     }
 
     fn signed_payload(&self, payload: &[u8]) -> Value {
-        self.signer.sign_jws(&self.protected.to_string(), payload)
+        self.signer.sign_jws(self.protected.to_string(), payload)
     }
 
     async fn send(&self, client: &mut Client) -> Answer {

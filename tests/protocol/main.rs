@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod abuse;
 mod account_rules;
 mod accounts;
 mod algorithms;
@@ -15,6 +16,7 @@ mod issuance;
 mod jws;
 mod key_change;
 mod orders;
+mod policy;
 mod terms;
 mod transport;
 

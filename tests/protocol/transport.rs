@@ -13,12 +13,12 @@ async fn the_directory_names_what_works_and_nothing_else() {
     let client = server.client("ca").await;
     let directory = client.directory.as_object().unwrap();
     let names: BTreeSet<_> = directory.keys().map(String::as_str).collect();
-    assert_eq!(names, BTreeSet::from(["meta", "newAccount", "newNonce", "newOrder"]));
+    assert_eq!(names, BTreeSet::from(["keyChange", "meta", "newAccount", "newNonce", "newOrder"]));
     assert!(directory["meta"].is_object());
     for (name, url) in directory.iter().filter(|(name, _)| *name != "meta") {
         let path = url.as_str().unwrap();
         assert!(
-            path.starts_with(&format!("https://localhost:{}/acme/ca/new-", server.address.port())),
+            path.starts_with(&format!("https://localhost:{}/acme/ca/", server.address.port())),
             "{name}"
         );
         assert_ne!(client.get(path).await.status, 404, "{name} has no handler");

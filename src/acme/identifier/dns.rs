@@ -39,13 +39,16 @@ pub(super) fn read(value: &str) -> Result<(String, bool), &'static str> {
     if hex || last.bytes().all(|b| b.is_ascii_digit()) {
         return Err("ends in a numeric label, so it is not a DNS name");
     }
-    if idna::domain_to_ascii_strict(base).ok().as_deref() != Some(base) {
+    // To IDNA, an underscore is a mistake; here it is for the policy to refuse.
+    let plain = base.replace('_', "a");
+    if idna::domain_to_ascii_strict(&plain).ok().as_deref() != Some(&plain) {
         return Err("has a label that is not a valid A-label (RFC 5891)");
     }
     Ok((base.to_owned(), wildcard))
 }
 
-/// Letters, digits and hyphens, hyphens not at the ends (RFC 5890 §2.3.1).
+/// Letters, digits and hyphens, hyphens not at the ends (RFC 5890 §2.3.1); and underscores, which no
+/// host name has, but names in DNS do.
 fn check_label(label: &str) -> Result<(), &'static str> {
     if label.is_empty() {
         return Err("has an empty label");
@@ -56,7 +59,11 @@ fn check_label(label: &str) -> Result<(), &'static str> {
     if label.contains('*') {
         return Err("has a * where none may be: a wildcard is *. followed by a name");
     }
-    if !label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+    if label.starts_with("xn--") && label.contains('_') {
+        return Err("has a label that is not a valid A-label (RFC 5891)");
+    }
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    if !label.bytes().all(known) {
         return Err("has a character other than letters, digits, hyphens and dots");
     }
     if label.starts_with('-') || label.ends_with('-') {

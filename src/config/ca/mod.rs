@@ -9,7 +9,7 @@ use url::Url;
 use super::files::Shared;
 use super::mistake::Place;
 use super::reader::{Reader, Section, shortened};
-use super::{Hsm, Needs};
+use super::{Hsm, Needs, Policy, policy};
 
 mod key;
 mod key_usage;
@@ -34,6 +34,7 @@ pub(super) const KEYS: &[&str] = &[
     "website",
     "caa_identities",
     "external_account_required",
+    "policy",
 ];
 
 const MAX_ID_BYTES: usize = 64;
@@ -66,6 +67,10 @@ pub(crate) struct Ca {
     pub(crate) caa_identities: Vec<String>,
     /// New accounts must be bound by a key of `kipuka eab create` (RFC 8555 §7.3.4).
     pub(crate) external_account_required: bool,
+    /// `[ca.policy]`, each key of which replaces that of `[policy]`.
+    pub(crate) policy: Policy,
+    /// `[policy]`
+    pub(crate) general_policy: Policy,
 }
 
 /// The digest under a CA's signatures.
@@ -84,7 +89,12 @@ pub(crate) enum RsaPadding {
     Pss,
 }
 
-pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) -> Vec<Ca> {
+pub(super) fn read_all(
+    reader: &Reader<'_>,
+    root: &DeTable<'_>,
+    hsms: &[Hsm],
+    general_policy: &Policy,
+) -> Vec<Ca> {
     let sections = reader.sections(root, "ca", KEYS);
     if sections.is_empty() && !root.contains_key("ca") && reader.needs == Needs::Serve {
         reader.mistake(
@@ -97,7 +107,7 @@ pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) ->
     let mut lines: HashMap<String, usize> = HashMap::new();
     let mut cas: Vec<Ca> = Vec::new();
     for section in &sections {
-        let ca = read(section, hsms);
+        let ca = read(section, hsms, general_policy);
         let line = section.line.unwrap_or_default();
         if let Some(first) = lines.get(&ca.id).filter(|_| !ca.id.is_empty()) {
             section.wrong(
@@ -113,7 +123,7 @@ pub(super) fn read_all(reader: &Reader<'_>, root: &DeTable<'_>, hsms: &[Hsm]) ->
     cas
 }
 
-fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
+fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
     let id = id(section);
     Ca {
         name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
@@ -132,6 +142,8 @@ fn read(section: &Section<'_>, hsms: &[Hsm]) -> Ca {
         website: web_page(section, "website"),
         caa_identities: caa_identities(section),
         external_account_required: section.boolean("external_account_required").unwrap_or(false),
+        policy: policy::read(&section.section_or_empty("policy", "ca.policy", policy::KEYS)),
+        general_policy: general_policy.clone(),
     }
 }
 

@@ -80,6 +80,13 @@ fn a_key_that_is_on_in_the_annotated_example_stands_at_its_default() {
     assert_eq!(written.server, default.server);
     assert_eq!(written.validation, default.validation);
     assert_eq!(written.log, default.log);
+    assert_eq!(written.cas[0].policy, default.cas[0].policy);
+    let policy = |config: &Config| {
+        let (own, general) = (&config.cas[0].policy, &config.cas[0].general_policy);
+        let text = format!("{:?}", crate::policy::Policy::new(own, general));
+        text.replace("origin: Policy", "origin: Default")
+    };
+    assert_eq!(policy(&written), policy(&default));
     assert_eq!(written.database.describe(), default.database.describe());
     assert_eq!(written.database.max_connections, default.database.max_connections);
     assert_eq!(written.cas[0].validity_days, default.cas[0].validity_days);

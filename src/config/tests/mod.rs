@@ -7,6 +7,7 @@ mod files;
 mod founding;
 mod mistakes;
 mod pin;
+mod policy;
 mod sections;
 
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Acme;
+use super::links::may_be_id;
 use super::problem::AcmeError;
 use super::reply::Reply;
 use super::request::{AccountRequest, AcmeRequest, AsGet, Object};
@@ -84,18 +86,16 @@ pub(super) struct PageQuery {
 pub(super) async fn orders(
     State(acme): State<Arc<Acme>>,
     Path((_, id)): Path<(String, String)>,
-    Query(query): Query<PageQuery>,
+    query: Result<Query<PageQuery>, QueryRejection>,
     request: AcmeRequest<AsGet>,
 ) -> Result<Reply, AcmeError> {
     let links = &request.resource.links;
     let account = own(request.account, &id)?;
-    let before =
-        match query.cursor {
-            None => None,
-            Some(text) => Some(read_cursor(&text).ok_or_else(|| {
-                Problem::malformed("the cursor is not one that this list gave out")
-            })?),
-        };
+    let foreign = || Problem::malformed("the cursor is not one that this list gave out");
+    let before = match query.map_err(|_| foreign())?.0.cursor {
+        None => None,
+        Some(text) => Some(read_cursor(&text).ok_or_else(foreign)?),
+    };
     let now = acme.context.clock.now();
     let page = acme.context.store.orders_of(&account.id, now, before, PAGE).await?;
     let urls: Vec<_> = page.ids.iter().map(|id| links.order(id)).collect();
@@ -126,5 +126,5 @@ fn read_cursor(text: &str) -> Option<OrdersCursor> {
     let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
     let (created_at, id) = decoded.split_once('.')?;
     let created_at = Timestamp::from_unix_ms(created_at.parse().ok()?);
-    Some(OrdersCursor { created_at, id: id.to_owned() })
+    may_be_id(id).then(|| OrdersCursor { created_at, id: id.to_owned() })
 }

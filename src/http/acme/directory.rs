@@ -4,6 +4,7 @@ use axum::Extension;
 use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
+use super::request::{AcmeRequest, AsGet};
 use super::resource::Resource;
 
 pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply {
@@ -30,4 +31,9 @@ pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply
         // Always an object: clients were seen to stumble where it is missing.
         "meta": Value::Object(meta),
     }))
+}
+
+/// The same for who asks by POST-as-GET, which RFC 8555 §6.3 wants to work here too.
+pub(super) async fn directory_as_post(request: AcmeRequest<AsGet>) -> Reply {
+    directory(Extension(request.resource)).await
 }

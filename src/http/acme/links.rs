@@ -48,7 +48,7 @@ impl Links {
 
     /// The id in an account URL of this CA.
     pub(super) fn account_id<'a>(&self, url: &'a str) -> Option<&'a str> {
-        url.strip_prefix(&self.account("")).filter(|id| !id.is_empty() && !id.contains('/'))
+        url.strip_prefix(&self.account("")).filter(|id| may_be_id(id))
     }
 
     pub(super) fn orders(&self, account_id: &str) -> String {
@@ -80,4 +80,10 @@ impl Links {
     pub(super) fn relation(&self, relation: &str, url: &str) -> String {
         format!("<{url}>;rel=\"{relation}\"")
     }
+}
+
+/// Whether a text may be an id of ours: base64url (`entropy.rs`). What cannot be one is not looked up,
+/// so that no database has to say what it makes of U+0000.
+pub(super) fn may_be_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }

@@ -18,11 +18,13 @@ mod request;
 mod resource;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, header};
 use axum::middleware;
 use axum::routing::{get, post};
+use tower_http::cors::{Any, CorsLayer};
 
 use crate::acme::nonce::NonceKey;
 use crate::flow::SharedContext;
@@ -32,6 +34,8 @@ pub(crate) use request::Verifiers;
 
 /// The largest request: a CSR of 100 long names under an RSA-8192 key, in base64url twice, fits.
 const MAX_BODY: usize = 128 * 1024;
+/// How long a browser may remember what it may ask.
+const PREFLIGHT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// What every handler works with.
 pub(crate) struct Acme {
@@ -45,8 +49,8 @@ pub(crate) struct Acme {
 /// The routes of every CA.
 pub(crate) fn router(acme: Arc<Acme>) -> Router {
     let routes = Router::new()
-        .route("/directory", get(directory::directory))
-        .route("/new-nonce", get(new_nonce::new_nonce))
+        .route("/directory", get(directory::directory).post(directory::directory_as_post))
+        .route("/new-nonce", get(new_nonce::new_nonce).post(new_nonce::new_nonce_as_post))
         .route("/new-account", post(new_account::new_account))
         .route("/account/{id}", post(account::account))
         .route("/account/{id}/orders", post(account::orders))
@@ -59,8 +63,25 @@ pub(crate) fn router(acme: Arc<Acme>) -> Router {
         .route("/cert/{id}", post(certificate::certificate))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_resource)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&acme), resource::resource))
+        .layer(cross_origin())
         .with_state(acme);
     Router::new().nest("/acme/{ca}", routes)
+}
+
+/// Lets clients in browsers ask (RFC 8555 §6.1): nothing here depends on cookies, so any page may.
+fn cross_origin() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([header::CONTENT_TYPE])
+        .expose_headers([
+            resource::REPLAY_NONCE,
+            header::LINK,
+            header::LOCATION,
+            header::RETRY_AFTER,
+        ])
+        .max_age(PREFLIGHT_LIFETIME)
+        // The answer is the same for all.
+        .vary([])
 }

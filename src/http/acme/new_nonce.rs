@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Acme;
 use super::problem::AcmeError;
+use super::request::{AcmeRequest, AsGet};
 use super::resource::{REPLAY_NONCE, Resource, fresh_nonce};
 
 /// HEAD is answered with 200, GET with 204.
@@ -20,4 +21,10 @@ pub(super) async fn new_nonce(
     let nonce = fresh_nonce(&acme, &resource.authority)?;
     let no_store = HeaderValue::from_static("no-store");
     Ok((status, [(REPLAY_NONCE, nonce), (header::CACHE_CONTROL, no_store)]).into_response())
+}
+
+/// POST-as-GET, which RFC 8555 §6.3 wants to work here too; its answer has a nonce as that to every
+/// POST.
+pub(super) async fn new_nonce_as_post(_: AcmeRequest<AsGet>) -> StatusCode {
+    StatusCode::NO_CONTENT
 }

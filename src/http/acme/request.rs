@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
 use super::problem::AcmeError;
@@ -14,10 +14,13 @@ use super::{Acme, MAX_BODY};
 use crate::acme::account::{Account, AccountStatus};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::flow::{Error, check_terms};
+use crate::jose::check_object;
 use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, Jws, JwsError, KeyReference};
 use crate::jose::verify::{Algorithm, Verifier};
 
+/// Of a body that is too long, so much is read at most.
+const MAX_DISCARDED: usize = 2 * 1024 * 1024;
 /// Verifiers kept at most; each is a key of some hundred bytes.
 const MAX_VERIFIERS: usize = 10_000;
 
@@ -50,7 +53,9 @@ impl<T: DeserializeOwned> Payload for Object<T> {
         if bytes.is_empty() {
             return Err(Problem::malformed("the payload is empty where an object is wanted"));
         }
-        serde_json::from_slice(bytes)
+        // serde would read a list as an object whose members have no names.
+        check_object(bytes)
+            .and_then(|()| serde_json::from_slice(bytes))
             .map(Self)
             .map_err(|error| Problem::malformed(format!("the payload cannot be read: {error}")))
     }
@@ -118,7 +123,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for AccountRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request, acme).await?;
+        let Received { resource, jws } = receive(request).await?;
         let KeyReference::Kid(kid) = jws.key() else {
             return Err(
                 Problem::malformed("sign this request with \"kid\", the account's URL").into()
@@ -137,7 +142,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request, acme).await?;
+        let Received { resource, jws } = receive(request).await?;
         let KeyReference::Jwk(key) = jws.key() else {
             return Err(
                 Problem::malformed("sign this request with \"jwk\", the account's key").into()
@@ -156,7 +161,7 @@ struct Received {
     jws: Jws,
 }
 
-async fn receive(request: Request, acme: &Arc<Acme>) -> Result<Received, AcmeError> {
+async fn receive(request: Request) -> Result<Received, AcmeError> {
     let Some(resource) = request.extensions().get::<Resource>().cloned() else {
         return Err(Error::Failed("a route without its CA".to_owned()).into());
     };
@@ -167,13 +172,7 @@ async fn receive(request: Request, acme: &Arc<Acme>) -> Result<Received, AcmeErr
     let target =
         original.and_then(|uri| uri.0.path_and_query()).map_or(target, |target| target.as_str());
     let url = resource.links.absolute(target);
-    let body = Bytes::from_request(request, acme).await.map_err(|error| {
-        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = format!("the request is longer than {MAX_BODY} bytes");
-            return Problem::malformed(detail).with_status(413);
-        }
-        Problem::malformed("the request's body could not be read")
-    })?;
+    let body = read_body(request).await?;
     let jws = jws::parse(&body).map_err(|error| problem_of(&error))?;
     if jws.url() != url {
         let detail = format!("the JWS is for the URL {:?}, but was sent to {url:?}", jws.url());
@@ -190,6 +189,34 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "the Content-Type must be application/jose+json (RFC 8555 §6.2)";
     Err(Problem::malformed(detail).with_status(415))
+}
+
+/// Reads a body of at most [`MAX_BODY`] bytes. Of a longer one the rest is read too, so that its sender
+/// gets to see the answer, but not without end; and one that says so beforehand is not waited for.
+async fn read_body(request: Request) -> Result<Vec<u8>, Problem> {
+    let too_long = || {
+        let detail = format!("the request is longer than {MAX_BODY} bytes");
+        Problem::malformed(detail).with_status(413)
+    };
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_DISCARDED) {
+        return Err(too_long());
+    }
+    let mut body = request.into_body();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await
+        && length <= MAX_DISCARDED
+    {
+        let frame =
+            frame.map_err(|_| Problem::malformed("the request's body could not be read"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= MAX_BODY {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if length > MAX_BODY { Err(too_long()) } else { Ok(bytes) }
 }
 
 /// The problem type that RFC 8555 gives to a JWS that cannot be accepted.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{OriginalUri, RawPathParams, Request, State};
 use axum::http::uri::Authority as HostAndPort;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
@@ -10,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::Acme;
 use super::links::Links;
-use super::problem::AcmeError;
+use super::problem::{AcmeError, no_such_resource};
 use crate::acme::problem::Problem;
 use crate::ca::Authority;
 use crate::flow::Error;
@@ -28,31 +29,43 @@ pub(super) struct Resource {
 /// POST, whatever became of it, a fresh nonce (RFC 8555 §6.5).
 pub(super) async fn resource(
     State(acme): State<Arc<Acme>>,
-    params: RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let ca = params.iter().find(|(name, _)| *name == "ca").map_or("", |(_, value)| value);
+    // Nested routers see the path without its prefix.
+    let original = request.extensions().get::<OriginalUri>().map(|original| original.path());
+    let ca = original.and_then(|path| path.split('/').nth(2)).unwrap_or_default();
     let Some(authority) = acme.context.authorities.load().get(ca).cloned() else {
         let problem = Problem::malformed("there is no CA at this URL").with_status(404);
         return AcmeError::from(problem).into_response();
     };
-    let Some(base) = base_url(&acme, request.uri(), request.headers()) else {
-        let problem = Problem::malformed("the request has no usable Host");
-        return AcmeError::from(problem).into_response();
-    };
-    let links = Links::new(base, &authority.id);
     let wants_nonce = request.method() == Method::POST;
     let is_directory = request.uri().path().ends_with("/directory");
-    request
-        .extensions_mut()
-        .insert(Resource { authority: Arc::clone(&authority), links: links.clone() });
-    let mut response = next.run(request).await;
-    if !is_directory
-        && let Ok(link) = HeaderValue::try_from(links.relation("index", &links.directory()))
-    {
-        response.headers_mut().append(header::LINK, link);
-    }
+    let mut response = match base_url(&acme, request.uri(), request.headers()) {
+        None => {
+            AcmeError::from(Problem::malformed("the request has no usable Host")).into_response()
+        }
+        Some(base) => {
+            let links = Links::new(base, &authority.id);
+            // No id is other than text without U+0000, of which Postgres takes none.
+            let may_exist =
+                params.is_ok_and(|params| params.iter().all(|(_, value)| !value.contains('\0')));
+            let mut response = if may_exist {
+                let authority = Arc::clone(&authority);
+                request.extensions_mut().insert(Resource { authority, links: links.clone() });
+                next.run(request).await
+            } else {
+                no_such_resource().await.into_response()
+            };
+            if !is_directory
+                && let Ok(link) = HeaderValue::try_from(links.relation("index", &links.directory()))
+            {
+                response.headers_mut().append(header::LINK, link);
+            }
+            response
+        }
+    };
     if wants_nonce {
         match fresh_nonce(&acme, &authority) {
             Ok(nonce) => {
@@ -87,5 +100,8 @@ fn base_url(acme: &Acme, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     };
     let parsed: HostAndPort = host.parse().ok()?;
     // Nothing but a host and a port: no user name that would end up in every URL.
-    (!host.contains('@') && !parsed.host().is_empty()).then(|| format!("https://{host}"))
+    let port = host.strip_prefix(parsed.host())?;
+    let usable =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    (usable && !parsed.host().is_empty()).then(|| format!("https://{host}"))
 }

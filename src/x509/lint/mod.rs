@@ -282,6 +282,7 @@ fn check_names(expected: &Leaf<'_>, has_subject: bool, list: &mut Checklist<'_>)
         LintError::Extension("subjectAltName"),
     );
     for name in &dns_names {
-        list.require(host_name::is_certifiable(name), LintError::Name(name.clone()));
+        let certifiable = host_name::is_certifiable(name, expected.profile.underscores);
+        list.require(certifiable, LintError::Name(name.clone()));
     }
 }

@@ -85,8 +85,8 @@ pub struct Jws {
 /// A client of one CA.
 #[derive(Clone)]
 pub struct Client {
-    address: SocketAddr,
-    connector: TlsConnector,
+    pub(crate) address: SocketAddr,
+    pub(crate) connector: TlsConnector,
     pub directory: Value,
     pub key: Key,
     /// The account's URL.
@@ -148,7 +148,7 @@ impl Client {
         Some(Answer { status, headers: parts.headers, body })
     }
 
-    fn request(&self, method: &str, url: &str) -> http::request::Builder {
+    pub(crate) fn request(&self, method: &str, url: &str) -> http::request::Builder {
         let authority = format!("localhost:{}", self.address.port());
         let path = url.strip_prefix(&format!("https://{authority}")).unwrap_or(url);
         Request::builder().method(method).uri(path).header("host", authority)
@@ -170,7 +170,7 @@ impl Client {
         answer
     }
 
-    fn keep_nonce(&mut self, answer: &Answer) {
+    pub(crate) fn keep_nonce(&mut self, answer: &Answer) {
         if !answer.header("replay-nonce").is_empty() {
             self.nonce = Some(answer.header("replay-nonce").to_owned());
         }
@@ -208,6 +208,11 @@ impl Client {
 
     /// Signs with any protected header, JSON or not.
     pub fn sign_text(&self, protected: &str, payload: &[u8]) -> Value {
+        self.sign_bytes(protected.as_bytes(), payload)
+    }
+
+    /// Signs with any protected header, text or not.
+    pub fn sign_bytes(&self, protected: &[u8], payload: &[u8]) -> Value {
         self.key.sign_jws(protected, payload)
     }
 

@@ -105,7 +105,7 @@ impl Key {
     }
 
     /// A flattened JWS of any protected header, JSON or not.
-    pub fn sign_jws(&self, protected: &str, payload: &[u8]) -> Value {
+    pub fn sign_jws(&self, protected: impl AsRef<[u8]>, payload: &[u8]) -> Value {
         let (protected, payload) = (base64url(protected), base64url(payload));
         let signature = base64url(self.sign(format!("{protected}.{payload}").as_bytes()));
         json!({ "protected": protected, "payload": payload, "signature": signature })

@@ -7,6 +7,7 @@ pub mod acme;
 pub mod command;
 pub mod csr;
 pub mod database;
+pub mod der;
 pub mod external_account;
 pub mod issuer;
 pub mod key;
@@ -15,6 +16,7 @@ pub mod port;
 pub mod responder;
 pub mod server;
 pub mod token;
+pub mod wire;
 pub mod zone;
 
 pub use acme::{Answer, Client, Order};

@@ -67,6 +67,8 @@ pub struct Settings {
     pub ca: String,
     /// Goes into `[validation]`.
     pub validation: String,
+    /// Goes into `[policy]`.
+    pub policy: String,
 }
 
 impl Settings {
@@ -129,6 +131,7 @@ impl Server {
             responder.tls_port,
             settings.validation
         );
+        text += &format!("[policy]\n{}\n\n", settings.policy);
         if let Some(url) = &settings.database_url {
             text += &format!("[database]\nurl = \"{url}\"\n\n");
         }

@@ -1,0 +1,153 @@
+//! `kipuka policy`: what the rules of the configuration say.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Failure, load, print_json, print_listing};
+use crate::acme::challenge::ChallengeType;
+use crate::acme::identifier::Identifier;
+use crate::config::Needs;
+use crate::policy::{Policy, Rule};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Say of each name whether it is issued, and by which rule; exit code 1 where one is not
+    Explain(Explain),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The CA, by its id
+    #[arg(long, value_name = "ID")]
+    ca: String,
+    /// DNS names and IP addresses, as one order would have them
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn policy(config: Option<&Path>, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Explain(arguments) => explain(config, arguments),
+    }
+}
+
+fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
+    let (config, _) = load(config, Needs::Text)?;
+    let Some(ca) = config.cas.iter().find(|ca| ca.id == arguments.ca) else {
+        let ids: Vec<_> = config.cas.iter().map(|ca| ca.id.as_str()).collect();
+        return Err(Failure::Misconfigured(format!(
+            "kipuka: there is no CA {:?} in {}; there are: {}",
+            arguments.ca,
+            config.file.display(),
+            ids.join(", ")
+        )));
+    };
+    let policy = Policy::new(&ca.policy, &ca.general_policy);
+    let answers: Vec<_> = arguments.names.iter().map(|name| Answer::new(&policy, name)).collect();
+    let too_many = policy.check_count(answers.len()).err();
+    if arguments.json {
+        let object = json!({
+            "ca": ca.id,
+            "names": answers.iter().map(Answer::json).collect::<Vec<_>>(),
+            "order": match &too_many {
+                None => json!({ "issued": true }),
+                Some(refusal) => json!({
+                    "issued": false,
+                    "reason": refusal.why,
+                    "rule": rule_json(&refusal.rule),
+                }),
+            },
+        });
+        print_json(&object)?;
+    } else {
+        let mut text: String = answers.iter().map(Answer::line).collect();
+        if let Some(refusal) = &too_many {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{} names in one order: no: {refusal}", answers.len());
+        }
+        print_listing(&text)?;
+    }
+    let refused = answers.iter().filter(|answer| answer.verdict.is_err()).count();
+    match (refused, too_many) {
+        (0, None) => Ok(()),
+        (0, Some(_)) => Err(Failure::Failed("these names are too many for one order".to_owned())),
+        (refused, _) => {
+            let all = answers.len();
+            Err(Failure::Failed(format!("{refused} of {all} names would not be issued")))
+        }
+    }
+}
+
+/// What is said of one name.
+struct Answer<'n> {
+    given: &'n str,
+    identifier: Option<Identifier>,
+    /// What decides, or why not, with the rule if it was one.
+    verdict: Result<Rule, (String, Option<Rule>)>,
+}
+
+impl<'n> Answer<'n> {
+    fn new(policy: &Policy, given: &'n str) -> Self {
+        match Identifier::from_text(given) {
+            Err(problem) => Self { given, identifier: None, verdict: Err((problem.detail, None)) },
+            Ok(identifier) => {
+                let verdict = policy.judge(&identifier);
+                let verdict = verdict.map_err(|no| (no.why.to_owned(), Some(no.rule)));
+                Self { given, identifier: Some(identifier), verdict }
+            }
+        }
+    }
+
+    /// The types of challenge that an authorization would offer.
+    fn challenges(&self) -> Vec<&'static str> {
+        let Some(identifier) = self.identifier.as_ref().filter(|_| self.verdict.is_ok()) else {
+            return Vec::new();
+        };
+        let types = ChallengeType::ALL.into_iter();
+        types.filter(|kind| kind.proves(identifier)).map(ChallengeType::as_str).collect()
+    }
+
+    fn line(&self) -> String {
+        let name = match &self.identifier {
+            Some(identifier) => identifier.to_string(),
+            None => format!("{:?}", self.given),
+        };
+        match &self.verdict {
+            Ok(rule) => {
+                format!("{name}: yes: {rule}; proved by {}\n", self.challenges().join(", "))
+            }
+            Err((why, Some(rule))) => format!("{name}: no: {why} ({rule})\n"),
+            Err((why, None)) => format!("{name}: no: {why}\n"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let identifier = self.identifier.as_ref().map(
+            |identifier| json!({ "type": identifier.kind(), "value": identifier.to_string() }),
+        );
+        let (reason, rule) = match &self.verdict {
+            Ok(rule) => (None, Some(rule)),
+            Err((why, rule)) => (Some(why), rule.as_ref()),
+        };
+        json!({
+            "name": self.given,
+            "identifier": identifier,
+            "issued": self.verdict.is_ok(),
+            "reason": reason,
+            "rule": rule.map(rule_json),
+            "challenges": self.challenges(),
+        })
+    }
+}
+
+/// A rule: its key, its value as TOML writes it, and its section; `null` where nothing in a list
+/// matched, and where no section has the key.
+fn rule_json(rule: &Rule) -> Value {
+    json!({ "key": rule.key, "value": rule.value, "section": rule.origin.section() })
+}
