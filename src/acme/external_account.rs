@@ -1,7 +1,5 @@
 //! External accounts (RFC 8555 §7.3.4).
 
-pub(crate) use crate::jose::external_account::MacAlgorithm;
-
 use crate::clock::Timestamp;
 
 /// A key that binds accounts of one CA.
@@ -12,7 +10,8 @@ pub(crate) struct ExternalAccount {
     pub(crate) ca: String,
     /// Whose it is, for people.
     pub(crate) name: Option<String>,
-    pub(crate) algorithm: MacAlgorithm,
+    /// The algorithm of the MAC, as JWS calls it (RFC 7518 §3.1).
+    pub(crate) algorithm: String,
     /// `None` once it binds no more accounts.
     pub(crate) mac_key: Option<Vec<u8>>,
     /// The rules of the names that its accounts may order; empty: any.
@@ -74,7 +73,7 @@ mod tests {
                 kid: "kid".to_owned(),
                 ca: "ca".to_owned(),
                 name: None,
-                algorithm: MacAlgorithm::Hs256,
+                algorithm: "HS256".to_owned(),
                 mac_key: mac_key.then(|| vec![1]),
                 allowed: Vec::new(),
                 reusable: false,

@@ -9,9 +9,10 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::{Failure, configured_ca, print_json, print_listing, with_store};
-use crate::acme::external_account::{ExternalAccount, MacAlgorithm};
+use crate::acme::external_account::ExternalAccount;
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::{Entropy, NoEntropy};
+use crate::jose::external_account::MacAlgorithm;
 use crate::policy::NamePattern;
 use crate::store::Store;
 use crate::x509::description::hex;
@@ -89,7 +90,7 @@ struct Credentials {
     ca: String,
     kid: String,
     hmac_key: String,
-    alg: &'static str,
+    alg: String,
 }
 
 fn create(config: Option<&Path>, arguments: &Create) -> Result<(), Failure> {
@@ -101,7 +102,7 @@ fn create(config: Option<&Path>, arguments: &Create) -> Result<(), Failure> {
             kid: hex(&Entropy.bytes::<16>().map_err(Failure::failed)?),
             ca: configured_ca(config, arguments.ca.as_deref())?,
             name: arguments.name.clone(),
-            algorithm: arguments.alg,
+            algorithm: arguments.alg.as_str().to_owned(),
             mac_key: Some(mac_key.clone()),
             allowed: arguments.allow.iter().map(NamePattern::to_string).collect(),
             reusable: arguments.reusable,
@@ -115,7 +116,7 @@ fn create(config: Option<&Path>, arguments: &Create) -> Result<(), Failure> {
             ca: external.ca.clone(),
             kid: external.kid.clone(),
             hmac_key: URL_SAFE_NO_PAD.encode(&mac_key),
-            alg: external.algorithm.as_str(),
+            alg: external.algorithm.clone(),
         };
         if arguments.json {
             return print_json(&credentials);
@@ -157,7 +158,7 @@ struct Listed {
     ca: String,
     name: Option<String>,
     status: &'static str,
-    alg: &'static str,
+    alg: String,
     reusable: bool,
     allowed: Vec<String>,
     /// How many it has bound.
@@ -178,7 +179,7 @@ fn list(config: Option<&Path>, arguments: &List) -> Result<(), Failure> {
                 kid: external.kid,
                 ca: external.ca,
                 name: external.name,
-                alg: external.algorithm.as_str(),
+                alg: external.algorithm,
                 reusable: external.reusable,
                 allowed: external.allowed,
                 accounts: external.accounts,

@@ -2,10 +2,10 @@
 
 use super::{Context, Error, NewAccount};
 use crate::acme::account::Binding;
-use crate::acme::external_account::{ExternalAccount, ExternalAccountStatus, MacAlgorithm};
+use crate::acme::external_account::{ExternalAccount, ExternalAccountStatus};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
-use crate::jose::external_account::ExternalAccountJws;
+use crate::jose::external_account::{ExternalAccountJws, MacAlgorithm};
 use crate::jose::jws::JwsError;
 
 /// Verified instead where there is no key, so that the answer takes as long.
@@ -71,7 +71,7 @@ fn why_not(
         ExternalAccountStatus::Expired => return Some("the key has expired"),
         ExternalAccountStatus::Revoked => return Some("the key was revoked"),
     }
-    if jws.algorithm != found.algorithm {
+    if jws.algorithm.as_str() != found.algorithm {
         return Some("the MAC is of another algorithm than the key");
     }
     (!mac_is_right).then_some("the MAC is wrong")

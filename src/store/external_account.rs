@@ -5,7 +5,7 @@
 
 use super::db::{Done, Row, Statement, values};
 use super::{Store, StoreError};
-use crate::acme::external_account::{ExternalAccount, MacAlgorithm};
+use crate::acme::external_account::ExternalAccount;
 use crate::clock::Timestamp;
 
 /// SELECT of whole external accounts, from `WHERE` on.
@@ -106,15 +106,14 @@ pub(super) fn bind(kid: &str, ca: &str, now: Timestamp) -> Statement {
 
 fn external_account_of(row: &Row) -> Result<ExternalAccount, StoreError> {
     let kid = row.text(0)?;
-    let corrupt =
-        |kid: &str| StoreError::Corrupt { table: "external_accounts", id: kid.to_owned() };
-    let algorithm = MacAlgorithm::from_name(&row.text(3)?).ok_or_else(|| corrupt(&kid))?;
-    let allowed = serde_json::from_str(&row.text(5)?).map_err(|_| corrupt(&kid))?;
+    let Ok(allowed) = serde_json::from_str(&row.text(5)?) else {
+        return Err(StoreError::Corrupt { table: "external_accounts", id: kid });
+    };
     Ok(ExternalAccount {
         kid,
         ca: row.text(1)?,
         name: row.optional_text(2)?,
-        algorithm,
+        algorithm: row.text(3)?,
         mac_key: row.optional_blob(4)?,
         allowed,
         reusable: row.int(6)? != 0,

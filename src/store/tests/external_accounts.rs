@@ -6,7 +6,7 @@ use harness::Database;
 
 use super::fixture::{CA, NOW, account, after, execute, migrated, number, open};
 use crate::acme::account::{Account, Binding};
-use crate::acme::external_account::{ExternalAccount, ExternalAccountStatus, MacAlgorithm};
+use crate::acme::external_account::{ExternalAccount, ExternalAccountStatus};
 use crate::store::db::values;
 use crate::store::{Registered, Store, StoreError};
 
@@ -17,7 +17,7 @@ fn external() -> ExternalAccount {
         kid: KID.to_owned(),
         ca: CA.to_owned(),
         name: Some("the web team".to_owned()),
-        algorithm: MacAlgorithm::Hs384,
+        algorithm: "HS384".to_owned(),
         mac_key: Some(vec![7; 48]),
         allowed: vec![".a.test".to_owned(), "10.0.0.0/8".to_owned()],
         reusable: false,
@@ -163,8 +163,6 @@ pub(super) async fn an_external_account_that_cannot_be_is_corrupt(database: &Dat
         assert!(store.account(CA, "one").await.is_err_and(corrupt));
     }
     execute(&store, "UPDATE external_accounts SET allowed = $1", values!["[]"]).await;
-    execute(&store, "UPDATE external_accounts SET algorithm = $1", values!["HS1"]).await;
-    assert!(store.external_account(KID).await.is_err());
     let half = "UPDATE accounts SET external_account_binding = NULL WHERE id = $1";
     execute(&store, half, values!["one"]).await;
     assert!(store.account(CA, "one").await.is_err());
