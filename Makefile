@@ -54,4 +54,4 @@ suite:
 	cargo nextest run --locked --workspace
 	$(STEP) 'Tests that use a token, on Kryoptic'
 	KIPUKA_TEST_TOKEN=kryoptic cargo nextest run --locked --package kipuka --package clients \
-	  --filterset 'binary(protocol) + binary(recovery) + package(clients)'
+	  --filterset 'binary(protocol) + binary(recovery) + package(clients) & test(/debians|sqlite/)'

@@ -68,6 +68,12 @@ impl Timestamp {
         Self(self.0.saturating_add(span_ms(span)))
     }
 
+    /// As HTTP writes it (RFC 9110 §5.6.7), to the second.
+    pub(crate) fn http_date(self) -> String {
+        let time = jiff::Timestamp::from_second(self.unix_s()).unwrap_or_default();
+        time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
     /// The time from `earlier` to `self`; zero where `earlier` is not earlier.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -136,7 +142,9 @@ mod tests {
 
     #[test]
     fn a_timestamp_prints_as_rfc_3339_with_whole_seconds() {
-        assert_eq!(Timestamp::from_unix_ms(1_700_000_000_999).to_string(), "2023-11-14T22:13:20Z");
+        let time = Timestamp::from_unix_ms(1_700_000_000_999);
+        assert_eq!(time.to_string(), "2023-11-14T22:13:20Z");
+        assert_eq!(time.http_date(), "Tue, 14 Nov 2023 22:13:20 GMT");
     }
 
     #[test]

@@ -19,6 +19,15 @@ test=(
     'certbot                  command -v certbot'
     'lego                     command -v lego'
     'uacme                    command -v uacme'
+    'dehydrated               command -v dehydrated'
+    'acme-tiny                command -v acme-tiny'
+    'acmetool                 command -v acmetool'
+    'caddy                    command -v caddy'
+    'apache2-bin              test -e /usr/lib/apache2/modules/mod_md.so'
+    'ruby-acme-client         ruby -e "require %q(acme-client)"'
+    'nodejs                   command -v node'
+    'npm                      command -v npm'
+    'python3-venv             /usr/bin/python3 -c "import ensurepip, venv"'
     'curl                     command -v curl'
     'jq                       command -v jq'
     'util-linux               command -v runuser && command -v flock'
@@ -63,8 +72,26 @@ install_packages() {
         || die "please install as root: apt-get install ${missing[*]}"
     say "Installing ${missing[*]}"
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive \
+    without_services as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    # Nor at the next boot: it would take port 80.
+    case " ${missing[*]} " in
+    *' caddy '*) ! command -v systemctl >/dev/null || as_root systemctl disable --quiet caddy ;;
+    esac
+}
+
+# Tests start what they use themselves; a service that a package starts would only be in the way.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d ours=''
+    if [ ! -e "$policy" ]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 0755 "$policy"
+    fi
+    local status=0
+    "$@" || status=$?
+    [ -z "$ours" ] || as_root rm -f "$policy"
+    return "$status"
 }
 
 # They run for minutes and are used for seconds, so they are built fast rather than made fast.
@@ -103,6 +130,7 @@ test)
     install_components
     install_cargo_tools
     tests/kryoptic/build.sh >/dev/null
+    tests/clients/packages.sh >/dev/null
     ;;
 *) die "usage: tests/install.sh [dev|test]" ;;
 esac

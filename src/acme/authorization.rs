@@ -1,6 +1,6 @@
 //! Authorizations (RFC 8555 §7.1.4).
 
-use super::challenge::{Challenge, ChallengeResult};
+use super::challenge::{Challenge, ChallengeResult, ChallengeStatus};
 use super::identifier::Identifier;
 use super::problem::Problem;
 use crate::clock::Timestamp;
@@ -69,6 +69,20 @@ impl Authorization {
         }
     }
 
+    /// The status of one of the challenges, with regard to what became of the authorization.
+    pub(crate) fn challenge_status<'a>(
+        &self,
+        challenge: &'a Challenge,
+        now: Timestamp,
+    ) -> ChallengeStatus<'a> {
+        match challenge.status() {
+            ChallengeStatus::Processing if self.status(now) != AuthorizationStatus::Pending => {
+                ChallengeStatus::Overtaken
+            }
+            status => status,
+        }
+    }
+
     /// The challenges a client may see: once decided, only the one that decided (RFC 8555 §7.1.4).
     pub(crate) fn visible_challenges(&self) -> Vec<&Challenge> {
         match self.concluding_challenge() {
@@ -106,11 +120,50 @@ mod tests {
                 kind: ChallengeType::Http01,
                 token: "token".to_owned(),
                 begun_at: Some(PAST),
+                account_url: None,
+                retry: None,
                 result,
             }],
         }
         .status(NOW)
         .as_str()
+    }
+
+    #[test]
+    fn a_challenge_that_was_begun_is_processing_only_while_its_authorization_is_pending() {
+        let challenge = |id: &str, begun: bool, result| Challenge {
+            id: id.to_owned(),
+            kind: ChallengeType::Http01,
+            token: "token".to_owned(),
+            begun_at: begun.then_some(PAST),
+            account_url: None,
+            retry: None,
+            result,
+        };
+        let proved = challenge("first", true, Some(ChallengeResult::Proved { at: PAST }));
+        let begun = challenge("second", true, None);
+        let fresh = challenge("third", false, None);
+        let authorization = |concluded: bool, expires_at, deactivated: bool| Authorization {
+            id: "authz".to_owned(),
+            ca: "ca".to_owned(),
+            account_id: "account".to_owned(),
+            identifier: Identifier::dns("a.test").unwrap(),
+            expires_at,
+            deactivated_at: deactivated.then_some(PAST),
+            concluded_by: concluded.then(|| "first".to_owned()),
+            challenges: vec![proved.clone(), begun.clone(), fresh.clone()],
+        };
+        for (concluded, expires_at, deactivated, expected) in [
+            (false, FUTURE, false, ["valid", "processing", "pending"]),
+            (true, FUTURE, false, ["valid", "invalid", "pending"]),
+            (false, FUTURE, true, ["valid", "invalid", "pending"]),
+            (false, PAST, false, ["valid", "invalid", "pending"]),
+        ] {
+            let authorization = authorization(concluded, expires_at, deactivated);
+            let shown = [&proved, &begun, &fresh]
+                .map(|challenge| authorization.challenge_status(challenge, NOW).as_str());
+            assert_eq!(shown, expected);
+        }
     }
 
     #[test]

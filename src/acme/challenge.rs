@@ -13,16 +13,26 @@ pub(crate) enum ChallengeType {
     Dns01,
     /// RFC 8737.
     TlsAlpn01,
+    /// draft-ietf-acme-dns-account-label.
+    DnsAccount01,
+    /// draft-sheurich-acme-dns-persist.
+    DnsPersist01,
 }
 
 impl ChallengeType {
-    pub(crate) const ALL: [Self; 3] = [Self::Http01, Self::Dns01, Self::TlsAlpn01];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Http01, Self::Dns01, Self::TlsAlpn01, Self::DnsAccount01, Self::DnsPersist01];
+
+    /// Those of published RFCs, which every client can be trusted to read.
+    pub(crate) const STANDARD: [Self; 3] = [Self::Http01, Self::Dns01, Self::TlsAlpn01];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Http01 => "http-01",
             Self::Dns01 => "dns-01",
             Self::TlsAlpn01 => "tls-alpn-01",
+            Self::DnsAccount01 => "dns-account-01",
+            Self::DnsPersist01 => "dns-persist-01",
         }
     }
 
@@ -35,7 +45,9 @@ impl ChallengeType {
     pub(crate) fn proves(self, identifier: &Identifier) -> bool {
         match self {
             Self::Http01 | Self::TlsAlpn01 => !identifier.is_wildcard(),
-            Self::Dns01 => identifier.dns_name().is_some(),
+            Self::Dns01 | Self::DnsAccount01 | Self::DnsPersist01 => {
+                identifier.dns_name().is_some()
+            }
         }
     }
 }
@@ -48,7 +60,19 @@ pub(crate) struct Challenge {
     pub(crate) token: String,
     /// When the client said that it is ready.
     pub(crate) begun_at: Option<Timestamp>,
+    /// The account's URL as the client wrote it when it said so.
+    pub(crate) account_url: Option<String>,
+    /// While the validation is tried again: what went wrong, with an entry for each query that
+    /// failed (RFC 8555 §8.2), and when the next one is due.
+    pub(crate) retry: Option<Retry>,
     pub(crate) result: Option<ChallengeResult>,
+}
+
+/// A validation that is to be tried again (RFC 8555 §8.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retry {
+    pub(crate) problem: Problem,
+    pub(crate) at: Timestamp,
 }
 
 /// How the validation ended; written once.
@@ -63,8 +87,15 @@ pub(crate) enum ChallengeResult {
 pub(crate) enum ChallengeStatus<'a> {
     Pending,
     Processing,
-    Valid { at: Timestamp },
-    Invalid { problem: &'a Problem },
+    /// Begun, and then another challenge decided, or the authorization was given up or expired: it
+    /// will not be validated any more. To the client it is `invalid`.
+    Overtaken,
+    Valid {
+        at: Timestamp,
+    },
+    Invalid {
+        problem: &'a Problem,
+    },
 }
 
 impl ChallengeStatus<'_> {
@@ -73,12 +104,13 @@ impl ChallengeStatus<'_> {
             Self::Pending => "pending",
             Self::Processing => "processing",
             Self::Valid { .. } => "valid",
-            Self::Invalid { .. } => "invalid",
+            Self::Invalid { .. } | Self::Overtaken => "invalid",
         }
     }
 }
 
 impl Challenge {
+    /// The status by itself; `Authorization::challenge_status` knows what became of the others.
     pub(crate) fn status(&self) -> ChallengeStatus<'_> {
         match (&self.result, self.begun_at) {
             (Some(ChallengeResult::Proved { at }), _) => ChallengeStatus::Valid { at: *at },

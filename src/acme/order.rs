@@ -129,6 +129,8 @@ mod tests {
                 kind: ChallengeType::Http01,
                 token: "token".to_owned(),
                 begun_at: None,
+                account_url: None,
+                retry: None,
                 result: None,
             }],
         }

@@ -4,7 +4,8 @@ mod open;
 mod server_certificate;
 
 pub(crate) use open::{
-    Demand, StartError, Tokens, needs_token, open_authority, open_store, open_token, open_validator,
+    Demand, StartError, Tokens, needs_token, open_authority, open_signer, open_store, open_token,
+    open_validator,
 };
 pub(crate) use server_certificate::open_certificate;
 
@@ -18,11 +19,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::open::{open_authorities, tokens};
+use self::open::{demand_a_signer, open_authorities, tokens};
 use self::server_certificate::{own_names, renew_own, server_certificate, tls_files};
 use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
-use crate::config::{Config, Hsm};
+use crate::config::{CaaMode, Config, Hsm};
 use crate::entropy::Entropy;
 use crate::flow::{Context, Limits, SharedContext};
 use crate::http::acme::{self, Acme, Verifiers};
@@ -52,7 +53,13 @@ fn limits(config: &Config) -> Limits {
 fn issuance_lease(config: &Config) -> Duration {
     let deadline = |hsm: &Hsm| hsm.sign_deadline.unwrap_or(DEFAULT_SIGN_DEADLINE);
     let longest = config.hsms.iter().map(deadline).max().unwrap_or(DEFAULT_SIGN_DEADLINE);
-    longest + Duration::from_secs(10 + config.hsms.len() as u64)
+    let signing = longest + Duration::from_secs(10 + config.hsms.len() as u64);
+    let rechecks = config
+        .cas
+        .iter()
+        .any(|ca| ca.caa != CaaMode::Off || ca.challenges.contains(&"dns-persist-01"));
+    // What is looked at before it takes twice as long as an attempt at most.
+    if rechecks { signing + 2 * config.validation.timeout } else { signing }
 }
 
 /// A running server.
@@ -77,8 +84,9 @@ impl App {
         let store = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
         let tokens = tokens(&config, &[], &metrics).await?;
-        let authorities =
-            open_authorities(&config, &tokens, &store, Demand::OneSigns, clock.now()).await?;
+        let http_url = config.server.http_url.as_deref();
+        let authorities = open_authorities(&config, &tokens, &store, http_url, clock.now()).await?;
+        demand_a_signer(&authorities)?;
         store
             .lapse_leases(clock.now())
             .await
@@ -187,8 +195,10 @@ impl App {
             token.resume();
         }
         let now = self.context.clock.now();
-        let (store, demand) = (&self.context.store, Demand::NoneIsWrong);
-        let authorities = open_authorities(&config, &tokens, store, demand, now).await?;
+        // As all of [server], it stays until a restart.
+        let http_url = self.config.server.http_url.as_deref();
+        let authorities =
+            open_authorities(&config, &tokens, &self.context.store, http_url, now).await?;
         let validator = open_validator(&config.validation)?;
         // The files that it serves with; others need a restart, as every change of [server] does.
         if let Some(files) = &self.config.server.tls {

@@ -1,26 +1,28 @@
 //! Opening what the configuration names, each with words for the operator where that fails.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tokio::sync::oneshot;
 
-use crate::ca::{Authorities, Authority, Meta};
+use crate::acme::challenge::ChallengeType;
+use crate::ca::{Authorities, Authority, Meta, Proof};
 use crate::clock::Timestamp;
 use crate::config::{Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
 use crate::policy::Policy;
-use crate::signer::Signer;
 use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
 use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token, TokenOptions};
+use crate::signer::{Health, Signer};
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::validation::{self, Validator};
-use crate::x509::algorithm::{Hash, KeyType, SignatureAlgorithm};
+use crate::x509::algorithm::{Hash, KeyType, PublicKey, SignatureAlgorithm};
 use crate::x509::chain::Chain;
-use crate::x509::profile::{ExtendedKeyUsage, Profile};
+use crate::x509::profile::{AuthorityInformation, ExtendedKeyUsage, Profile};
 
 const DAY_S: i64 = 24 * 3600;
 
@@ -127,7 +129,10 @@ pub(crate) fn needs_token(config: &Config) -> bool {
 
 /// Whether two `[hsm]` sections have the same name and lead to the same login, so that the open token serves both.
 pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
-    let pin = |hsm: &Hsm| hsm.pin.as_ref().map(|pin| pin.expose_secret().to_owned());
+    // No copy of it is made, which nobody would wipe.
+    fn pin(hsm: &Hsm) -> Option<&str> {
+        hsm.pin.as_ref().map(|pin| pin.expose_secret())
+    }
     let rest = |hsm: &Hsm| {
         (
             hsm.name.clone(),
@@ -143,20 +148,19 @@ pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
 }
 
 /// Opens one `[[ca]]`: reads its certificate, finds its key, and has them prove that they belong
-/// together.
+/// together. `http_url` is the base of the URLs in the certificates that it issues.
 pub(crate) async fn open_authority(
     ca: &Ca,
     tokens: &Tokens,
     demand: Demand,
+    http_url: Option<&str>,
     now: Timestamp,
 ) -> Result<Authority, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::new(format!("CA {:?}", ca.id), error);
     let path = ca.cert.display();
-    let text = tokio::fs::read_to_string(&ca.cert)
-        .await
-        .map_err(|error| failed(&format!("{path}: {error}")))?;
-    let chain = Chain::from_pem(&text).map_err(|error| failed(&format!("{path}: {error}")))?;
+    let chain = read_chain(&ca.cert).await.map_err(|error| failed(&error))?;
     check_certificate(ca, &chain, now).map_err(|why| failed(&format!("{path}: {why}")))?;
+    let alternates = alternates(ca, &chain, now).await.map_err(|why| failed(&why))?;
     let expected = chain.issuer().public_key().clone();
     let algorithm = algorithm(ca, expected.key_type()).map_err(|why| failed(&why))?;
     let signer: Arc<dyn Signer> = match &ca.key {
@@ -176,15 +180,25 @@ pub(crate) async fn open_authority(
             KeyFile::open(path, algorithm, Some(&expected)).map_err(|error| failed(&error))?,
         ),
     };
+    let crl_validity = chain.issuer().may_sign_crls().then_some(ca.crl_validity);
+    let below = |path: String| http_url.map(|base| format!("{base}{path}"));
     let policy = Policy::new(&ca.policy, &ca.general_policy);
     Ok(Authority {
         id: ca.id.clone(),
         name: ca.name.clone(),
         issuer_id: store::issuer_id(&chain.download_chain()),
         chain,
+        alternates,
         signer,
+        crl_validity,
         profile: Profile {
             extended_key_usage: ExtendedKeyUsage { server_auth: true, client_auth: ca.client_auth },
+            // None that could be asked for in vain.
+            crl_distribution_point: crl_validity.and_then(|_| below(format!("/crl/{}.crl", ca.id))),
+            authority_information: AuthorityInformation {
+                ca_issuers: below(format!("/ca/{}.cer", ca.id)),
+                ocsp: None,
+            },
             underscores: policy.underscores(),
             ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
         },
@@ -195,15 +209,43 @@ pub(crate) async fn open_authority(
             caa_identities: ca.caa_identities.clone(),
             external_account_required: ca.external_account_required,
         },
+        proof: proof(ca).map_err(|why| failed(&why))?,
     })
+}
+
+async fn read_chain(file: &Path) -> Result<Chain, String> {
+    let path = file.display();
+    let text = tokio::fs::read_to_string(file).await.map_err(|error| format!("{path}: {error}"))?;
+    Chain::from_pem(&text).map_err(|error| format!("{path}: {error}"))
+}
+
+/// The other chains that a client may choose from (RFC 8555 §7.4.2): each begins with a certificate
+/// for the same name and key, so that it fits what the CA issues.
+async fn alternates(ca: &Ca, chain: &Chain, now: Timestamp) -> Result<Vec<Chain>, String> {
+    let mut alternates = Vec::with_capacity(ca.alternate_chains.len());
+    for file in &ca.alternate_chains {
+        let path = file.display();
+        let alternate = read_chain(file).await?;
+        if !alternate.issuer().stands_for(chain.issuer()) {
+            return Err(format!(
+                "{path}: its first certificate ({}) is not one for the name and key of the CA's own \
+                 ({}), so no certificate of this CA could be verified with it",
+                alternate.issuer().subject(),
+                chain.issuer().subject()
+            ));
+        }
+        check_certificate(ca, &alternate, now).map_err(|why| format!("{path}: {why}"))?;
+        alternates.push(alternate);
+    }
+    Ok(alternates)
 }
 
 /// What is asked of a CA's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// One must sign: at the start somebody is there to see to it.
+    /// One must sign: somebody asks whether it does.
     OneSigns,
-    /// While serving, a token that is away for now does not keep a new configuration out.
+    /// A token that is away for now keeps neither kipuka nor a new configuration from serving.
     NoneIsWrong,
 }
 
@@ -308,6 +350,14 @@ fn algorithm(ca: &Ca, key_type: KeyType) -> Result<Option<SignatureAlgorithm>, S
     }
 }
 
+fn proof(ca: &Ca) -> Result<Proof, String> {
+    let known = |name: &&str| {
+        ChallengeType::from_name(name).ok_or_else(|| format!("{name} is no type of challenge"))
+    };
+    let challenges = ca.challenges.iter().map(known).collect::<Result<_, _>>()?;
+    Ok(Proof { challenges, caa: ca.caa })
+}
+
 pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartError> {
     Validator::new(validation::Options {
         resolvers: config.resolvers.clone(),
@@ -316,9 +366,39 @@ pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartErro
         tls_alpn_port: config.tls_alpn_port,
         denied_networks: config.denied_networks.clone(),
         localhost_is_this_machine: config.resolve_localhost,
+        require_dnssec: config.require_dnssec,
         timeouts: validation::Timeouts { attempt: config.timeout, ..Default::default() },
     })
     .map_err(|error| StartError::new("[validation]", error))
+}
+
+/// A token that is away keeps only its own CAs down, and is probed until it is back. But where no
+/// CA can sign, there is nothing to serve: most likely the configuration is wrong, and somebody is
+/// there to see to it.
+pub(super) fn demand_a_signer(authorities: &Authorities) -> Result<(), StartError> {
+    let mut down = Vec::new();
+    for authority in authorities.iter() {
+        match authority.signer.health() {
+            Health::Up => return Ok(()),
+            Health::Down(why) => down.push(format!("CA {:?}: {why}", authority.id)),
+        }
+    }
+    Err(StartError::Failed(down.join("; ")))
+}
+
+/// A signer for a key that makes a test signature first; the token is waited for no longer than when
+/// kipuka starts.
+pub(crate) async fn open_signer(
+    token: &Arc<Token>,
+    cka_id: &[u8],
+    public_key: &PublicKey,
+) -> Result<Pkcs11Signer, StartError> {
+    let (token, cka_id, public_key) = (Arc::clone(token), cka_id.to_vec(), public_key.clone());
+    match ask(move || Pkcs11Signer::open(&token, &cka_id, None, &public_key)).await? {
+        Ok(signer) => Ok(signer),
+        Err(error @ OpenError::PinRefused { .. }) => Err(StartError::PinRefused(error.to_string())),
+        Err(error) => Err(StartError::Failed(error.to_string())),
+    }
 }
 
 /// Opens every `[[ca]]`, and has the store know their chains.
@@ -326,12 +406,12 @@ pub(super) async fn open_authorities(
     config: &Config,
     tokens: &Tokens,
     store: &Store,
-    demand: Demand,
+    http_url: Option<&str>,
     now: Timestamp,
 ) -> Result<Authorities, StartError> {
     let mut authorities = Vec::with_capacity(config.cas.len());
     for ca in &config.cas {
-        let authority = open_authority(ca, tokens, demand, now).await?;
+        let authority = open_authority(ca, tokens, Demand::NoneIsWrong, http_url, now).await?;
         store
             .keep_issuer(&authority.chain.download_chain())
             .await
@@ -342,9 +422,26 @@ pub(super) async fn open_authorities(
             key = authority.signer.describe(),
             "CA opened"
         );
+        warn_of_crl(&authority);
         authorities.push(Arc::new(authority));
     }
     Ok(Authorities::new(authorities))
+}
+
+/// Says where clients will not learn of revocations.
+fn warn_of_crl(authority: &Authority) {
+    let id = &authority.id;
+    if authority.crl_validity.is_none() {
+        tracing::warn!(
+            ca.id = id,
+            "this CA signs no CRL: its certificate's keyUsage lacks cRLSign"
+        );
+    } else if authority.profile.crl_distribution_point.is_none() {
+        tracing::warn!(
+            ca.id = id,
+            "certificates of this CA name no CRL: set [server] http_url, or http_listen and external_url"
+        );
+    }
 }
 
 /// Has a token do something, for a bounded time. On a thread of its own, which the end of the

@@ -47,6 +47,16 @@ pub(crate) enum SignFailure {
     Wrong(String),
 }
 
+impl From<SignError> for SignFailure {
+    fn from(error: SignError) -> Self {
+        let text = error.to_string();
+        match error {
+            SignError::WrongSignature { .. } => Self::Wrong(text),
+            _ => Self::Unavailable(text),
+        }
+    }
+}
+
 /// Everything that a lint found, in one line.
 pub(super) fn list(errors: &[LintError]) -> String {
     errors.iter().map(LintError::to_string).collect::<Vec<_>>().join("; ")
@@ -137,13 +147,7 @@ impl Authority {
     /// Has the token sign, and returns the certificate's DER. Takes the proof, so that what was
     /// proved once is signed at most once.
     pub(crate) async fn sign(&self, tbs: LintedTbs) -> Result<Vec<u8>, SignFailure> {
-        let signature = self.signer.sign(tbs.der().to_vec()).await.map_err(|error| {
-            let text = error.to_string();
-            match error {
-                SignError::WrongSignature { .. } => SignFailure::Wrong(text),
-                _ => SignFailure::Unavailable(text),
-            }
-        })?;
+        let signature = self.signer.sign(tbs.der().to_vec()).await?;
         tbs.assemble(&signature).map_err(|error| SignFailure::Wrong(error.to_string()))
     }
 }

@@ -1,15 +1,20 @@
 //! A `[[ca]]`: its certificate, its key, and what it puts into the certificates it issues.
 
 mod ceremony;
+mod crl;
 mod issue;
+mod proof;
 
 pub(crate) use ceremony::{
     CeremonyError, ImportError, Lifetime, NewCa, PreparedCa, import, prepare_ca, prepare_request,
     stand_in_key,
 };
+pub(crate) use crl::{CrlTerms, crl_issuer};
 pub(crate) use issue::SignFailure;
+pub(crate) use proof::{CaaMode, Proof};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::policy::Policy;
 use crate::signer::Signer;
@@ -22,13 +27,18 @@ pub(crate) struct Authority {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) chain: Chain,
+    /// Other chains for the same name and key (RFC 8555 §7.4.2).
+    pub(crate) alternates: Vec<Chain>,
     /// The id under which the store keeps the chain.
     pub(crate) issuer_id: String,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) profile: Profile,
+    /// How long a CRL is valid; `None` where the CA's certificate does not let its key sign any.
+    pub(crate) crl_validity: Option<Duration>,
     /// What it may be asked for.
     pub(crate) policy: Policy,
     pub(crate) meta: Meta,
+    pub(crate) proof: Proof,
 }
 
 /// What the directory tells of a CA (RFC 8555 §7.1.1).

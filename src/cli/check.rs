@@ -75,13 +75,14 @@ async fn look(config: &Config, report: &mut Report) {
         }
     }
     let now = Clock::System.now();
+    let http_url = config.server.http_url.as_deref();
     // Each place of a key by itself: with one of them a CA issues, and all are to be in order.
     for (ca, place) in config.cas.iter().flat_map(places) {
         if place.is_some_and(|place| !tokens.contains_key(place)) {
             report.wrong(format!("CA {:?}: its token is not there (see above)", ca.id));
             continue;
         }
-        match app::open_authority(&ca, &tokens, Demand::OneSigns, now).await {
+        match app::open_authority(&ca, &tokens, Demand::OneSigns, http_url, now).await {
             Ok(authority) => {
                 let message = b"kipuka check".to_vec();
                 match authority.signer.sign(message).await {
@@ -95,6 +96,9 @@ async fn look(config: &Config, report: &mut Report) {
                         ),
                     ),
                     Err(error) => report.wrong(format!("CA {:?}: {error}", ca.id)),
+                }
+                if authority.chain.issuer().key_usage().is_none() {
+                    warn_of_key_usage(&ca);
                 }
             }
             Err(error) => report.wrong(error),
@@ -115,6 +119,20 @@ async fn look(config: &Config, report: &mut Report) {
             Err(error) => report.wrong(error),
         },
     }
+}
+
+/// RFC 5280 §4.2.1.3 has every CA certificate say what its key is for, though clients take it for a
+/// CA's without.
+fn warn_of_key_usage(ca: &Ca) {
+    let demanded = match ca.key_usage.is_empty() {
+        true => "",
+        false => ", so what key_usage demands is not compared with anything",
+    };
+    println!(
+        "warning  CA {:?}: its certificate has no key usage extension{demanded}; RFC 5280 wants \
+         keyCertSign and cRLSign there: `kipuka ca create-root` and `create-intermediate` write them",
+        ca.id
+    );
 }
 
 /// A CA for each token that holds its key, with that token alone.

@@ -2,6 +2,7 @@
 
 mod account;
 mod ca;
+mod cert;
 mod check;
 mod circumstances;
 mod db;
@@ -58,6 +59,9 @@ enum Command {
     /// Keys that bind new accounts to those who are known to the operator
     #[command(subcommand)]
     Eab(eab::Command),
+    /// Issued certificates: list, show, revoke
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// The rules of what is issued
     #[command(subcommand)]
     Policy(policy::Command),
@@ -111,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Ca(command) => ca::ca(config, &command),
         Command::Account(command) => account::account(config, &command),
         Command::Eab(command) => eab::eab(config, &command),
+        Command::Cert(command) => cert::cert(config, &command),
         Command::Policy(command) => policy::policy(config, &command),
         Command::Db(command) => db::db(config, &command),
     };

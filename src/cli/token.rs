@@ -14,9 +14,10 @@ use tokio::runtime::Runtime;
 use super::{Failure, environment, load, pin};
 use crate::app;
 use crate::config::{Config, Hsm, Log, Needs, Warning};
-use crate::signer::pkcs11::{self, Token};
+use crate::signer::pkcs11::{self, Pkcs11Signer, Token};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
+use crate::x509::algorithm::PublicKey;
 
 /// How long the library's threads may take to come back at the end.
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
@@ -139,6 +140,16 @@ impl Tokens {
         let open = Rc::new(OpenToken { hsm, token });
         self.open.borrow_mut().insert(open.hsm.name.clone(), Rc::clone(&open));
         Ok(open)
+    }
+
+    /// A key, once it has made a test signature.
+    pub(super) fn signer(
+        &self,
+        open: &OpenToken,
+        id: &Id,
+        public_key: &PublicKey,
+    ) -> Result<Pkcs11Signer, Failure> {
+        Ok(self.runtime.block_on(app::open_signer(&open.token, &id.0, public_key))?)
     }
 }
 

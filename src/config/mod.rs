@@ -27,7 +27,7 @@ mod value;
 
 #[cfg(test)]
 pub(crate) use ca::KeyUsage;
-pub(crate) use ca::{Ca, CaKey, Digest, RsaPadding, Sharing};
+pub(crate) use ca::{Ca, CaKey, CaaMode, Digest, RsaPadding, Sharing};
 pub(crate) use database::Database;
 pub(crate) use find::find;
 pub(crate) use hsm::Hsm;

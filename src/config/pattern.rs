@@ -29,8 +29,9 @@ impl FromStr for NamePattern {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(network) = network(text) {
-            return Ok(Self::Network(network));
+        let address = text.split_once('/').map_or(text, |(address, _)| address);
+        if address.parse::<IpAddr>().is_ok() {
+            return network(text).map(Self::Network);
         }
         if !text.is_ascii() {
             return Err("is not ASCII: write A-labels (xn--…)");
@@ -66,9 +67,19 @@ impl fmt::Display for NamePattern {
 }
 
 /// A network, or a single address.
-pub(super) fn network(text: &str) -> Result<IpNet, ()> {
+pub(super) fn network(text: &str) -> Result<IpNet, &'static str> {
     let bare = || text.parse().map(|address: IpAddr| IpNet::from(address));
-    text.parse::<IpNet>().or_else(|_| bare()).map(|network| network.trunc()).map_err(|_| ())
+    let network = text.parse::<IpNet>().or_else(|_| bare()).map_err(|_| "is not a network")?;
+    if network.addr() != network.network() {
+        return Err("has bits behind its prefix: is the network meant, or the address?");
+    }
+    match network {
+        // No identifier is in it (see `acme::identifier`), so the rule would do nothing.
+        IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some() => {
+            Err("is an IPv4 network mapped to IPv6")
+        }
+        _ => Ok(network),
+    }
 }
 
 fn name(text: &str) -> Result<String, &'static str> {

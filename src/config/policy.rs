@@ -1,7 +1,5 @@
 //! `[policy]`, for every CA, and `[ca.policy]`, for one: what may be issued, and what not.
 
-use ipnet::IpNet;
-
 use super::mistake::At;
 use super::pattern::{NamePattern, network};
 use super::reader::{Section, shortened};
@@ -100,19 +98,11 @@ fn networks(section: &Section<'_>, key: &str) -> Option<Vec<NamePattern>> {
     let mut patterns = Vec::new();
     for text in texts {
         match network(text.value) {
-            Ok(network) if is_mapped(&network) => {
-                wrong(section, &text, "is an IPv4 network mapped to IPv6", remedy);
-            }
             Ok(network) => patterns.push(NamePattern::Network(network)),
-            Err(()) => wrong(section, &text, "is not a network", remedy),
+            Err(why) => wrong(section, &text, why, remedy),
         }
     }
     Some(patterns)
-}
-
-/// No identifier is in such a network, so a rule about one would do nothing.
-fn is_mapped(network: &IpNet) -> bool {
-    matches!(network, IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some())
 }
 
 /// An empty list could mean everything or nothing.

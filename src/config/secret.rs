@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 
 use super::Needs;
 use super::files::Shared;
@@ -12,7 +13,7 @@ use super::mistake::At;
 use super::reader::Section;
 
 /// Far beyond any PIN; a larger file is something else.
-const MAX_PIN_BYTES: u64 = 4096;
+const MAX_PIN_BYTES: usize = 4096;
 
 /// The PIN that `section` leads to. `None` where it names no source (not every token asks for a
 /// PIN), where a mistake was found, or where no PIN is needed now.
@@ -78,9 +79,10 @@ fn from_file(section: &Section<'_>, file: &At<PathBuf>) -> Option<SecretString> 
     if !section.reader.check_secret("PIN file", file, Shared::Nobody) {
         return None;
     }
-    let mut text = String::new();
+    // Wiped in the end, and never moved as it grows.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_PIN_BYTES + 1));
     let read = File::open(&file.value)
-        .and_then(|open| open.take(MAX_PIN_BYTES + 1).read_to_string(&mut text));
+        .and_then(|open| open.take(MAX_PIN_BYTES as u64 + 1).read_to_string(&mut text));
     let wrong = |what: &str, remedy: &str| {
         section.reader.mistake(&file.place, format!("the PIN file {what}"), remedy);
         None
@@ -89,10 +91,11 @@ fn from_file(section: &Section<'_>, file: &At<PathBuf>) -> Option<SecretString> 
         section.reader.unreadable("PIN file", file, &error);
         return None;
     }
-    if text.len() as u64 > MAX_PIN_BYTES {
+    if text.len() > MAX_PIN_BYTES {
         return wrong("is larger than 4 KiB", "name the file that holds the PIN and nothing else");
     }
-    let pin = text.strip_suffix('\n').map_or(&*text, |pin| pin.strip_suffix('\r').unwrap_or(pin));
+    let pin =
+        text.strip_suffix('\n').map_or(text.as_str(), |pin| pin.strip_suffix('\r').unwrap_or(pin));
     if pin.is_empty() {
         return wrong("is empty", "write the PIN into it");
     }

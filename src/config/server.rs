@@ -17,6 +17,7 @@ pub(super) const KEYS: &[&str] = &[
     "tls_key",
     "external_url",
     "http_listen",
+    "http_url",
     "admin_listen",
     "drain_s",
     "hold_s",
@@ -36,6 +37,9 @@ pub(crate) struct Server {
     pub(crate) external_url: Option<String>,
     /// Plain HTTP for CRL, OCSP and CA certificates; `None`: off.
     pub(crate) http_listen: Option<SocketAddr>,
+    /// The base of the URLs in certificates, where clients find the CRL and the CA's certificate by
+    /// plain HTTP; no slash at its end. `None`: certificates name no such place.
+    pub(crate) http_url: Option<String>,
     /// Health and metrics; `None`: off.
     pub(crate) admin_listen: Option<SocketAddr>,
     /// How long requests under way may take to end at a shutdown.
@@ -57,10 +61,12 @@ pub(super) fn read(section: &Section<'_>) -> Server {
     let listen = section.parsed::<SocketAddr>("listen", ADDRESS);
     let http_listen = section.parsed::<SocketAddr>("http_listen", ADDRESS);
     let admin_listen = section.parsed::<SocketAddr>("admin_listen", ADDRESS);
+    let external_url = external_url(section);
     let server = Server {
         listen: listen.as_ref().map_or(DEFAULT_LISTEN, |at| at.value),
         tls: tls(section),
-        external_url: external_url(section),
+        http_url: http_url(section, external_url.as_deref(), http_listen.as_ref()),
+        external_url,
         http_listen: http_listen.as_ref().map(|at| at.value),
         admin_listen: admin_listen.as_ref().map(|at| at.value),
         drain: Duration::from_secs(section.integer("drain_s", 0..=3600).unwrap_or(30)),
@@ -94,9 +100,41 @@ fn tls(section: &Section<'_>) -> Option<TlsFiles> {
 
 fn external_url(section: &Section<'_>) -> Option<String> {
     let example = "write https, a host and, if it is not 443, a port: \"https://ca.example:8443\"";
-    let At { value: url, .. } = section.parsed::<Url>("external_url", example)?;
-    let what = if url.scheme() != "https" {
-        "is not an https URL (RFC 8555 §6.1)"
+    base_url(section, "external_url", "https", "is not an https URL (RFC 8555 §6.1)", example)
+}
+
+/// What is configured, else the port of `http_listen` at the host of `external_url`.
+fn http_url(
+    section: &Section<'_>,
+    external_url: Option<&str>,
+    http_listen: Option<&At<SocketAddr>>,
+) -> Option<String> {
+    if section.has("http_url") {
+        let example = "write http, a host and, if it is not 80, a port: \"http://ca.example:8080\"";
+        // With https a client would have to check the certificate of the server that tells it how to
+        // check certificates.
+        let what = "is not an http URL, as those in certificates are (RFC 5280 §4.2.1.13, §8)";
+        return base_url(section, "http_url", "http", what, example);
+    }
+    let port = http_listen?.value.port();
+    let mut url = Url::parse(external_url?).ok()?;
+    // 0 is a free one: nobody knows which.
+    (port != 0).then_some(())?;
+    url.set_scheme("http").ok()?;
+    url.set_port(Some(port)).ok()?;
+    Some(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn base_url(
+    section: &Section<'_>,
+    key: &str,
+    scheme: &str,
+    wrong_scheme: &str,
+    example: &str,
+) -> Option<String> {
+    let At { value: url, .. } = section.parsed::<Url>(key, example)?;
+    let what = if url.scheme() != scheme {
+        wrong_scheme
     } else if url.host_str().is_none_or(str::is_empty) {
         "has no host"
     } else if !url.username().is_empty() || url.password().is_some() {
@@ -106,7 +144,7 @@ fn external_url(section: &Section<'_>) -> Option<String> {
     } else {
         return Some(url.as_str().trim_end_matches('/').to_owned());
     };
-    section.wrong("external_url", what, example);
+    section.wrong(key, what, example);
     None
 }
 

@@ -16,6 +16,7 @@ pub(super) const KEYS: &[&str] = &[
     "resolve_localhost",
     "timeout_s",
     "attempts",
+    "require_dnssec",
 ];
 
 /// `[validation]`.
@@ -38,6 +39,8 @@ pub(crate) struct Validation {
     pub(crate) timeout: Duration,
     /// How often a challenge is tried before it is invalid, 1 to 20.
     pub(crate) attempts: u32,
+    /// TXT and CAA answers count only where the resolver says that DNSSEC proves them.
+    pub(crate) require_dnssec: bool,
 }
 
 pub(super) fn read(section: &Section<'_>) -> Validation {
@@ -53,6 +56,7 @@ pub(super) fn read(section: &Section<'_>) -> Validation {
             .integer("attempts", 1..=20)
             .and_then(|attempts| u32::try_from(attempts).ok())
             .unwrap_or(3),
+        require_dnssec: section.boolean("require_dnssec").unwrap_or(false),
     }
 }
 

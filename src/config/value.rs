@@ -156,6 +156,12 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A list of paths.
+    pub(super) fn paths(&self, key: &str) -> Option<Vec<At<PathBuf>>> {
+        let texts = self.strings(key)?;
+        Some(texts.into_iter().map(|text| text.map(|text| self.reader.resolved(text))).collect())
+    }
+
     /// A path; a relative one is taken from the folder of the configuration file.
     pub(super) fn path(&self, key: &str) -> Option<At<PathBuf>> {
         Some(self.string(key)?.map(|text| self.reader.resolved(text)))

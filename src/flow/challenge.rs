@@ -5,12 +5,13 @@ use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::problem::Problem;
 use crate::store::WorkKind;
 
-/// Queues the validation, unless that was done before, and returns the authorization as it stands
+/// Queues the validation by an account that calls itself `account_url`, unless that was done before, and returns the authorization as it stands
 /// when the result is there or has been waited for long enough.
 pub(crate) async fn begin_challenge(
     context: &Context,
     authorization: Authorization,
     challenge_id: &str,
+    account_url: &str,
 ) -> Result<Authorization, Error> {
     let now = context.clock.now();
     let challenge = authorization.challenges.iter().find(|challenge| challenge.id == challenge_id);
@@ -28,7 +29,7 @@ pub(crate) async fn begin_challenge(
         }
     }
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
-    context.store.begin_challenge(challenge_id, now).await?;
+    context.store.begin_challenge(challenge_id, account_url, now).await?;
     waiter.wait(context.limits.load().hold).await?;
     context
         .store

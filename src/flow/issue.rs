@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::recheck::{Objection, recheck};
 use super::{Context, Error};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::SignFailure;
@@ -49,6 +50,22 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         // between, or is not what was planned.
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
+    if authority.rechecks() {
+        match recheck(context, authority, &order_id, &plan).await? {
+            None => {}
+            Some(Objection::Refused(problem)) => {
+                return refuse(context, lease, &plan, problem).await;
+            }
+            Some(Objection::Unreachable(problem))
+                if lease.attempt() < context.limits.load().validation_attempts =>
+            {
+                return put_off(context, lease, &plan, &problem.detail, LONGEST_PAUSE).await;
+            }
+            Some(Objection::Unreachable(problem)) => {
+                return refuse(context, lease, &plan, problem).await;
+            }
+        }
+    }
     let certificate = match authority.sign(linted).await {
         Ok(certificate) => certificate,
         Err(SignFailure::Unavailable(error)) => {
@@ -90,6 +107,23 @@ async fn put_off(
         "issuance put off"
     );
     Ok(context.store.postpone(lease, context.clock.now().plus(pause)).await?)
+}
+
+/// The names of the order must not be certified any more.
+async fn refuse(
+    context: &Context,
+    lease: Lease,
+    plan: &PlannedCertificate,
+    problem: Problem,
+) -> Result<(), Error> {
+    tracing::warn!(
+        ca.id = plan.ca,
+        order.id = lease.subject(),
+        problem = problem.detail,
+        "issuance refused"
+    );
+    context.store.fail_issuance(lease, &problem).await?;
+    Ok(())
 }
 
 async fn give_up(

@@ -2,6 +2,7 @@
 
 mod account;
 mod authorization;
+mod caa;
 mod challenge;
 mod external_account;
 mod finalize;
@@ -11,6 +12,9 @@ mod key_change;
 mod new_account;
 mod new_order;
 mod own_certificate;
+mod publish_crl;
+mod recheck;
+mod revoke;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -25,6 +29,8 @@ pub(crate) use key_change::{NewKey, change_key};
 pub(crate) use new_account::{NewAccount, new_account};
 pub(crate) use new_order::{NewOrderRequest, new_order};
 pub(crate) use own_certificate::{OwnCertificate, own_certificate};
+pub(crate) use publish_crl::{publish_crl, schedule_crls};
+pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use validate::validate;
 
 use std::sync::Arc;

@@ -4,7 +4,8 @@ use super::identifiers::{AskedIdentifier, accept_identifiers};
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
-use crate::acme::challenge::{Challenge, ChallengeType};
+use crate::acme::challenge::Challenge;
+use crate::acme::identifier::Identifier;
 use crate::acme::order::Order;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
@@ -39,10 +40,11 @@ pub(crate) async fn new_order(
     let mut authorizations = Vec::with_capacity(identifiers.len());
     for identifier in identifiers {
         let mut challenges = Vec::new();
-        for kind in ChallengeType::ALL {
-            if kind.proves(&identifier) {
-                challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
-            }
+        for kind in authority.challenges_for(&identifier) {
+            challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
+        }
+        if challenges.is_empty() {
+            return Err(cannot_be_proved(&identifier).into());
         }
         authorizations.push(NewAuthorization { id: entropy.id()?, identifier, challenges });
     }
@@ -63,6 +65,12 @@ pub(crate) async fn new_order(
         "order placed"
     );
     Ok(placed(order))
+}
+
+fn cannot_be_proved(identifier: &Identifier) -> Problem {
+    let detail = format!("this CA offers no challenge that could prove {identifier}");
+    let problem = Problem::new(ProblemType::RejectedIdentifier, detail);
+    Problem { subproblems: vec![problem.about(identifier)], ..problem }
 }
 
 fn check_dates(request: &NewOrderRequest) -> Result<(), Problem> {
@@ -96,6 +104,8 @@ fn placed(order: NewOrder) -> Order {
                 kind: new.kind,
                 token: new.token,
                 begun_at: None,
+                account_url: None,
+                retry: None,
                 result: None,
             })
             .collect(),

@@ -1,5 +1,7 @@
 //! Flows against a real SQLite file, a clock turned by hand, and a signing key that may be sick.
 
+mod recheck;
+
 use std::collections::VecDeque;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +23,7 @@ use crate::acme::authorization::AuthorizationStatus;
 use crate::acme::challenge::{ChallengeResult, ChallengeStatus, ChallengeType};
 use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, prepare_ca};
+use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Proof, prepare_ca};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::jose::jwk::Jwk;
@@ -36,6 +38,7 @@ use crate::x509::profile::Profile;
 
 const START: Timestamp = Timestamp::from_unix_s(1_800_000_000);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const ACCOUNT_URL: &str = "https://ca.test/acme/web/account/1";
 const LEASE: Duration = Duration::from_secs(20);
 
 /// A key that first goes through a list of ailments, then signs.
@@ -109,17 +112,24 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
+        Self::with(validator(), |_| {}).await
+    }
+
+    /// With a CA that is bent a little, and that looks at the network in this way.
+    async fn with(validator: Validator, bend: impl FnOnce(&mut Authority)) -> Self {
         let database = Database::sqlite();
         let store = Store::open(&database.url(), 1).await.unwrap();
         store.migrate().await.unwrap();
         let clock = Clock::fake(START);
-        let (authority, signer) = authority(&store, clock.now()).await;
+        let (mut authority, signer) = authority(&store, clock.now()).await;
+        bend(&mut authority);
+        let authority = Arc::new(authority);
         let context = Context {
             store,
             clock,
             entropy: Entropy,
             authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::clone(&authority)])),
-            validator: ArcSwap::from_pointee(validator()),
+            validator: ArcSwap::from_pointee(validator),
             limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
         };
         let key = Key::new(Algorithm::Es256);
@@ -170,7 +180,9 @@ impl Site {
         let order = self.place(names).await;
         for placed in &order.authorizations {
             let challenge = &placed.challenges[0].id;
-            let begun = begin_challenge(&self.context, placed.clone(), challenge).await.unwrap();
+            let begun = begin_challenge(&self.context, placed.clone(), challenge, ACCOUNT_URL)
+                .await
+                .unwrap();
             assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
             let proved = ChallengeResult::Proved { at: self.context.clock.now() };
@@ -222,7 +234,7 @@ fn asked(key: &Key) -> NewAccount {
 }
 
 /// A root that issues by itself.
-async fn authority(store: &Store, now: Timestamp) -> (Arc<Authority>, Arc<Sick>) {
+async fn authority(store: &Store, now: Timestamp) -> (Authority, Arc<Sick>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key.pem");
     let public_key = generate(&path).unwrap();
@@ -243,12 +255,15 @@ async fn authority(store: &Store, now: Timestamp) -> (Arc<Authority>, Arc<Sick>)
         name: "a CA".to_owned(),
         issuer_id: store.keep_issuer(&chain.download_chain()).await.unwrap(),
         chain,
+        alternates: Vec::new(),
         signer: Arc::clone(&signer) as Arc<dyn Signer>,
+        crl_validity: Some(DAY * 7),
         profile: Profile::tls_server(90 * 24 * 3600),
         policy: Policy::default(),
         meta: Meta::default(),
+        proof: Proof::default(),
     };
-    (Arc::new(authority), signer)
+    (authority, signer)
 }
 
 /// Finds nobody at home, wherever it looks.
@@ -279,13 +294,21 @@ async fn a_validation_without_answer_is_put_off_with_doubling_pauses_and_then_gi
         let order = site.place(&["a.localhost"]).await;
         let placed = &order.authorizations[0];
         let challenge = placed.challenges.iter().find(|one| one.kind == kind).unwrap();
-        let begun = begin_challenge(&site.context, placed.clone(), &challenge.id).await.unwrap();
+        let begun = begin_challenge(&site.context, placed.clone(), &challenge.id, ACCOUNT_URL)
+            .await
+            .unwrap();
         assert_eq!(begun.status(START), AuthorizationStatus::Pending);
 
-        for pause in [1, 2, 4] {
+        for (failed, pause) in [1, 2, 4].into_iter().enumerate() {
             let lease = site.claim(WorkKind::Validation).await.unwrap();
             validate(&site.context, lease).await.unwrap();
             let pause = Duration::from_secs(pause);
+            // What went wrong until now, query by query, and when the next is due (RFC 8555 §8.2).
+            let shown = site.store().to_validate(&challenge.id).await.unwrap().unwrap();
+            let retry = shown.authorization.challenges[0].retry.clone().unwrap();
+            assert_eq!(retry.at, site.context.clock.now().plus(pause));
+            assert_eq!(retry.problem.subproblems.len(), failed + 1);
+            assert_eq!(retry.problem.kind, ProblemType::Connection);
             assert_eq!(site.pause(WorkKind::Validation).await, Some(pause), "{kind:?}");
             assert_eq!(site.status(&order.id).await, OrderStatus::Pending);
             site.advance(pause - Duration::from_millis(1));
@@ -310,9 +333,10 @@ async fn a_validation_without_answer_is_put_off_with_doubling_pauses_and_then_gi
         assert_eq!(site.status(&order.id).await.as_str(), "invalid");
 
         // Said again, the client gets the result; no work comes of it.
-        begin_challenge(&site.context, found.clone(), &challenge.id).await.unwrap();
+        begin_challenge(&site.context, found.clone(), &challenge.id, ACCOUNT_URL).await.unwrap();
         let other = found.challenges.iter().find(|one| one.kind != kind).unwrap();
-        let problem = refusal(begin_challenge(&site.context, found.clone(), &other.id).await);
+        let problem =
+            refusal(begin_challenge(&site.context, found.clone(), &other.id, ACCOUNT_URL).await);
         assert_eq!(problem.kind, ProblemType::Malformed);
         assert_eq!(site.pause(WorkKind::Validation).await, None);
     }
@@ -323,7 +347,9 @@ async fn a_validation_that_has_become_pointless_is_dropped() {
     let site = Site::new().await;
     let order = site.place(&["a.localhost", "b.localhost", "c.localhost"]).await;
     for placed in &order.authorizations {
-        begin_challenge(&site.context, placed.clone(), &placed.challenges[0].id).await.unwrap();
+        begin_challenge(&site.context, placed.clone(), &placed.challenges[0].id, ACCOUNT_URL)
+            .await
+            .unwrap();
     }
     let now = site.context.clock.now();
     let leases =
@@ -575,13 +601,15 @@ async fn an_authorization_of_a_deactivated_account_goes_no_further() {
     let site = Site::new().await;
     let order = site.place(&["a.localhost"]).await;
     let placed = &order.authorizations[0];
-    begin_challenge(&site.context, placed.clone(), &placed.challenges[0].id).await.unwrap();
+    begin_challenge(&site.context, placed.clone(), &placed.challenges[0].id, ACCOUNT_URL)
+        .await
+        .unwrap();
     let lease = site.claim(WorkKind::Validation).await.unwrap();
     deactivate_account(&site.context, site.account.clone()).await.unwrap();
     let found = site.store().authorization("web", &placed.id).await.unwrap().unwrap();
     assert_eq!(found.status(START), AuthorizationStatus::Deactivated);
     validate(&site.context, lease).await.unwrap();
-    let late = begin_challenge(&site.context, found, &placed.challenges[1].id).await;
+    let late = begin_challenge(&site.context, found, &placed.challenges[1].id, ACCOUNT_URL).await;
     assert_eq!(refusal(late).kind, ProblemType::Malformed);
     assert_eq!(site.status(&order.id).await.as_str(), "invalid");
     assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 0);

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use super::caa::{self, Proved};
 use super::{Context, Error};
-use crate::acme::authorization::AuthorizationStatus;
-use crate::acme::challenge::{ChallengeResult, ChallengeType};
+use crate::acme::authorization::{Authorization, AuthorizationStatus};
+use crate::acme::challenge::{Challenge, ChallengeResult};
 use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::Problem;
-use crate::store::Lease;
-use crate::validation::{Attempt, Method, Outcome};
+use crate::ca::Authority;
+use crate::store::{Lease, ToValidate};
+use crate::validation::{Attempt, Outcome};
 
 /// Before the second attempt; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// While the CA is not configured.
+const PAUSE_WITHOUT_CA: Duration = Duration::from_secs(30);
 
 pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Error> {
     let Some(work) = context.store.to_validate(lease.subject()).await? else {
@@ -26,39 +30,24 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
     if decided {
         return Ok(context.store.discard(lease).await?);
     }
-    let outcome = context
-        .validator
-        .load()
-        .validate(Attempt {
-            method: match challenge.kind {
-                ChallengeType::Http01 => Method::Http01,
-                ChallengeType::Dns01 => Method::Dns01,
-                ChallengeType::TlsAlpn01 => Method::TlsAlpn01,
-            },
-            identifier: &authorization.identifier,
-            token: &challenge.token,
-            key_authorization: &key_authorization(&challenge.token, &work.account_thumbprint),
-        })
-        .await;
-    let now = context.clock.now();
+    let authorities = context.authorities.load_full();
+    let Some(authority) = authorities.get(&authorization.ca) else {
+        // What it demands of a proof is not known; it may come back.
+        let due_at = context.clock.now().plus(PAUSE_WITHOUT_CA);
+        return Ok(context.store.postpone(lease, due_at).await?);
+    };
+    let outcome = attempt(context, authority, &work, challenge).await?;
     let (result, evidence) = match outcome {
-        Outcome::Proved(evidence) => (ChallengeResult::Proved { at: now }, Some(evidence.text)),
-        Outcome::Refused(problem) => (ChallengeResult::Failed { problem }, None),
-        Outcome::Unreachable(problem)
-            if lease.attempt() < context.limits.load().validation_attempts =>
-        {
-            let pause = FIRST_PAUSE * 2_u32.saturating_pow(lease.attempt() - 1);
-            tracing::info!(
-                ca.id = authorization.ca,
-                authorization.id = authorization.id,
-                attempt = lease.attempt(),
-                detail = problem.detail,
-                "validation put off"
-            );
-            return Ok(context.store.postpone(lease, now.plus(pause)).await?);
+        Outcome::Proved(evidence) => {
+            (ChallengeResult::Proved { at: context.clock.now() }, Some(evidence.text))
         }
+        Outcome::Refused(problem) => (ChallengeResult::Failed { problem }, None),
         Outcome::Unreachable(problem) => {
             let attempts = lease.attempt();
+            let problem = with_entry(challenge, authorization, problem);
+            if attempts < context.limits.load().validation_attempts {
+                return put_off(context, lease, authorization, &problem).await;
+            }
             let detail = format!("{} (after {attempts} attempts)", problem.detail);
             (ChallengeResult::Failed { problem: Problem { detail, ..problem } }, None)
         }
@@ -82,4 +71,65 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         context.store.discard(lease).await?;
     }
     Ok(())
+}
+
+/// Looks at the proof and, at the same time, at what CAA records say; both must be in order.
+async fn attempt(
+    context: &Context,
+    authority: &Authority,
+    work: &ToValidate,
+    challenge: &Challenge,
+) -> Result<Outcome, Error> {
+    let authorization = &work.authorization;
+    let proved = Proved {
+        account_id: &authorization.account_id,
+        identifier: &authorization.identifier,
+        method: challenge.kind,
+        account_url: challenge.account_url.as_deref(),
+    };
+    let validator = context.validator.load();
+    let key_authorization = key_authorization(&challenge.token, &work.account_thumbprint);
+    let proof = validator.validate(Attempt {
+        method: challenge.kind,
+        identifier: &authorization.identifier,
+        token: &challenge.token,
+        key_authorization: &key_authorization,
+        account_url: proved.account_url,
+        issuers: &authority.meta.caa_identities,
+        now: context.clock.now(),
+    });
+    let (proof, caa) = tokio::join!(proof, caa::ask(context, authority, proved));
+    match (proof, caa) {
+        (Outcome::Proved(evidence), Some(found)) => {
+            let objection = caa::keep(context, authority, proved, found).await?;
+            Ok(objection.unwrap_or(Outcome::Proved(evidence)))
+        }
+        (proof, _) => Ok(proof),
+    }
+}
+
+/// The problem, with an entry for each query that failed until now (RFC 8555 §8.2).
+fn with_entry(challenge: &Challenge, authorization: &Authorization, problem: Problem) -> Problem {
+    let earlier = challenge.retry.as_ref().map(|retry| retry.problem.subproblems.clone());
+    let mut subproblems = earlier.unwrap_or_default();
+    subproblems.push(problem.about(&authorization.identifier));
+    Problem { subproblems, ..problem }
+}
+
+async fn put_off(
+    context: &Context,
+    lease: Lease,
+    authorization: &Authorization,
+    problem: &Problem,
+) -> Result<(), Error> {
+    let pause = FIRST_PAUSE * 2_u32.saturating_pow(lease.attempt() - 1);
+    tracing::info!(
+        ca.id = authorization.ca,
+        authorization.id = authorization.id,
+        attempt = lease.attempt(),
+        detail = problem.detail,
+        "validation put off"
+    );
+    let due_at = context.clock.now().plus(pause);
+    Ok(context.store.retry_validation(lease, problem, due_at).await?)
 }

@@ -1,19 +1,18 @@
 //! The accept loop: handshake, limits, one line in the log for each request, drain.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +20,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 
 use crate::http::acme::AnsweredProblem;
 use crate::telemetry::metrics::{Metrics, RequestLabels};
@@ -35,6 +33,8 @@ struct Limits {
     head: Duration,
     /// For the whole of one request.
     request: Duration,
+    /// For an HTTP/2 connection on which nothing is asked. HTTP/1.1 has `head` for that, too.
+    idle: Duration,
     head_bytes: usize,
     headers: usize,
     /// Requests at once on one HTTP/2 connection.
@@ -48,6 +48,7 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             // The longest hold and then some.
             request: Duration::from_secs(60),
+            idle: Duration::from_secs(180),
             head_bytes: 32 * 1024,
             headers: 64,
             streams: 64,
@@ -95,12 +96,10 @@ impl Listener {
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             let Some((stream, peer, place)) = accepted else { continue };
-            let (acceptor, router, watcher) =
-                (acceptor.clone(), router.clone(), graceful.watcher());
+            let (acceptor, router) = (acceptor.clone(), router.clone());
+            let stop = Stop { watcher: graceful.watcher(), stopped: stop.clone() };
             tokio::spawn(async move {
-                if let Err(error) =
-                    connection(stream, peer, acceptor, router, limits, watcher).await
-                {
+                if let Err(error) = connection(stream, peer, acceptor, router, limits, stop).await {
                     // Clients go away and scanners say odd things: nothing anybody must act on.
                     tracing::debug!(listener = name, %peer, %error, "connection ended");
                 }
@@ -134,20 +133,26 @@ async fn accept(
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// How a connection learns that the listener stops, and how that learns that the connection ended.
+struct Stop {
+    watcher: Watcher,
+    stopped: watch::Receiver<bool>,
+}
+
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     router: Router,
     limits: Limits,
-    watcher: hyper_util::server::graceful::Watcher,
+    stop: Stop,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
     match acceptor {
-        None => http(stream, peer, router, limits, watcher).await,
+        None => http(stream, peer, router, limits, stop).await,
         Some(acceptor) => {
             let stream = tokio::time::timeout(limits.head, acceptor.accept(stream)).await??;
-            http(stream, peer, router, limits, watcher).await
+            http(stream, peer, router, limits, stop).await
         }
     }
 }
@@ -157,7 +162,7 @@ async fn http(
     peer: SocketAddr,
     router: Router,
     limits: Limits,
-    watcher: hyper_util::server::graceful::Watcher,
+    stop: Stop,
 ) -> Result<(), BoxError> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -175,26 +180,109 @@ async fn http(
         .max_concurrent_streams(limits.streams)
         .keep_alive_interval(limits.head * 3)
         .keep_alive_timeout(limits.head);
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = router.layer(axum::Extension(Peer(peer))).map_request({
-        let asked = Arc::clone(&asked);
-        move |request: http::Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            request
-        }
-    });
+    let activity = Arc::new(Activity::default());
+    let router = router
+        .layer(axum::Extension(Peer(peer)))
+        .layer(middleware::from_fn_with_state(Arc::clone(&activity), Activity::count));
     let connection = builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .into_owned();
-    let mut connection = pin!(watcher.watch(connection));
+    let leave = GracefulShutdown::new();
+    let mut connection = pin!(leave.watch(connection));
     // hyper counts no time before it knows the version, nor during an HTTP/2 handshake.
-    if let Ok(ended) = tokio::time::timeout(limits.head, connection.as_mut()).await {
-        return ended;
+    let nothing_asked = async {
+        tokio::time::sleep(limits.head).await;
+        if !activity.is_without_a_request() {
+            pending::<()>().await;
+        }
+    };
+    let Stop { watcher, mut stopped } = stop;
+    let idle = tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = nothing_asked => return Err("no request came in time".into()),
+        () = activity.idle_for(limits.idle) => true,
+        _ = stopped.wait_for(|stopped| *stopped) => false,
+    };
+    // What is under way is answered, and nothing new is taken.
+    let farewell = async {
+        leave.shutdown().await;
+        pending().await
+    };
+    let left = async {
+        tokio::select! {
+            ended = connection => ended,
+            never = farewell => never,
+        }
+    };
+    let ended = match idle {
+        // Nothing is: a client that does not answer to the farewell is not waited for.
+        true => tokio::time::timeout(limits.head, left).await?,
+        // The listener counts the time.
+        false => left.await,
+    };
+    drop(watcher);
+    ended
+}
+
+/// What a connection is used for.
+#[derive(Default)]
+struct Activity(Mutex<Requests>);
+
+#[derive(Default)]
+struct Requests {
+    under_way: usize,
+    /// When the last one began or ended.
+    at: Option<Instant>,
+}
+
+impl Activity {
+    async fn count(State(activity): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        let _under_way = UnderWay::begin(&activity);
+        next.run(request).await
     }
-    if !asked.load(Ordering::Relaxed) {
-        return Err("no request came in time".into());
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        // Both of its values are written in one step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    connection.await
+
+    fn is_without_a_request(&self) -> bool {
+        self.requests().at.is_none()
+    }
+
+    /// Returns once nothing was asked for so long.
+    async fn idle_for(&self, limit: Duration) {
+        loop {
+            let left = match &*self.requests() {
+                Requests { under_way: 0, at: Some(at) } => limit.saturating_sub(at.elapsed()),
+                _ => limit,
+            };
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+/// A request, until this is dropped: answered, or given up by its client.
+struct UnderWay<'a>(&'a Activity);
+
+impl<'a> UnderWay<'a> {
+    fn begin(activity: &'a Activity) -> Self {
+        let mut requests = activity.requests();
+        requests.under_way += 1;
+        requests.at = Some(Instant::now());
+        Self(activity)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut requests = self.0.requests();
+        requests.under_way -= 1;
+        requests.at = Some(Instant::now());
+    }
 }
 
 /// Who sent a request.

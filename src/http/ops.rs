@@ -9,7 +9,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
-use crate::flow::SharedContext;
+use crate::ca::Authority;
+use crate::flow::{Context, SharedContext};
 use crate::signer::Health;
 use crate::telemetry::metrics::Metrics;
 
@@ -57,8 +58,32 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
             answer["places"][&authority.id] = places.into_iter().map(place).collect();
         }
     }
+    for authority in ops.context.authorities.load_full().iter() {
+        if let Some(state) = crl_state(&ops.context, authority).await {
+            answer["crl"][&authority.id] = json!(state);
+        }
+    }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(answer)).into_response()
+}
+
+/// How the CA's CRL is, in words; none where it signs none. It makes the server neither ready nor not:
+/// every instance serves the same one, and another server could do no better.
+async fn crl_state(context: &Context, authority: &Authority) -> Option<String> {
+    authority.crl_validity?;
+    let issuer = authority.crl_issuer();
+    let published = context.store.published_crl(&issuer, &authority.signing_key()).await;
+    let (Ok(published), Ok(due)) = (published, context.store.crl_is_due(&issuer).await) else {
+        return Some("not known".to_owned());
+    };
+    let state = match published {
+        None => "none is signed yet".to_owned(),
+        Some(crl) if crl.next_update <= context.clock.now() => {
+            format!("number {} was to be replaced by {}", crl.number, crl.next_update)
+        }
+        Some(crl) => format!("number {}, until {}", crl.number, crl.next_update),
+    };
+    Some(if due { format!("{state}; the next waits to be signed") } else { state })
 }
 
 async fn metrics_text(State(ops): State<Arc<Ops>>) -> Response {

@@ -1,15 +1,26 @@
-//! What anybody may read without an account: the CA's certificates.
+//! What anybody may read without an account: the CAs' certificates and CRLs.
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::clock::Timestamp;
 use crate::flow::SharedContext;
+use crate::store::{PublishedCrl, StoreError};
+
+/// How long a CRL may be kept by whoever fetched it, in seconds: a revocation is known that soon. Most
+/// clients keep it until its nextUpdate all the same.
+const MAX_AGE_S: u64 = 300;
+/// When to ask again for a CRL that is about to be signed; in seconds.
+const RETRY_AFTER_S: u32 = 5;
 
 pub(crate) fn router(context: SharedContext) -> Router {
-    Router::new().route("/ca/{file}", get(issuer)).with_state(context)
+    Router::new()
+        .route("/ca/{file}", get(issuer))
+        .route("/crl/{file}", get(crl))
+        .with_state(context)
 }
 
 /// `/ca/{ca}.cer` is the CA's certificate as DER, `/ca/{ca}.pem` its whole chain.
@@ -28,6 +39,72 @@ async fn issuer(State(context): State<SharedContext>, Path(file): Path<String>) 
         }
         _ => not_found(),
     }
+}
+
+/// `/crl/{ca}.crl` is the CA's newest CRL as DER (RFC 5280 §4.2.1.13), also where that is past its
+/// nextUpdate: an old list is better than none.
+async fn crl(
+    State(context): State<SharedContext>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let authorities = context.authorities.load_full();
+    let ca = file.strip_suffix(".crl").and_then(|ca| authorities.get(ca));
+    let Some(authority) = ca.filter(|authority| authority.crl_validity.is_some()) else {
+        return not_found();
+    };
+    let unavailable = |error: StoreError| {
+        tracing::error!(%error, "a CRL could not be served");
+        not_now("the CRL cannot be read just now\n")
+    };
+    let issuer = authority.crl_issuer();
+    let store = &context.store;
+    let published = match store.published_crl(&issuer, &authority.signing_key()).await {
+        Ok(Some(published)) => published,
+        Ok(None) => return not_now("no CRL is signed yet\n"),
+        Err(error) => return unavailable(error),
+    };
+    let told = told(published, context.clock.now());
+    if is_known(&headers, &told) {
+        return (StatusCode::NOT_MODIFIED, told).into_response();
+    }
+    match store.crl(&issuer, published.number).await {
+        Ok(Some(der)) => {
+            (told, [(header::CONTENT_TYPE, "application/pkix-crl")], der).into_response()
+        }
+        // Superseded in between, or the clock of the database's other users is far ahead.
+        Ok(None) => not_now("a newer CRL is about to be served\n"),
+        Err(error) => unavailable(error),
+    }
+}
+
+type Told = [(header::HeaderName, String); 3];
+
+/// What caches are told of a CRL (RFC 9110 §8.8, RFC 9111 §5.2.2).
+fn told(published: PublishedCrl, now: Timestamp) -> Told {
+    let left_s = published.next_update.since(now).as_secs();
+    [
+        (header::ETAG, format!("\"{}\"", published.number)),
+        (header::LAST_MODIFIED, published.signed_at.http_date()),
+        (header::CACHE_CONTROL, format!("public, max-age={}", left_s.min(MAX_AGE_S))),
+    ]
+}
+
+/// Whether the client has this very CRL (RFC 9110 §13.1).
+fn is_known(headers: &HeaderMap, [(_, etag), (_, last_modified), _]: &Told) -> bool {
+    let given = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    match given(header::IF_NONE_MATCH) {
+        Some(tags) => {
+            let mut tags = tags.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
+            tags.any(|tag| tag == etag || tag == "*")
+        }
+        None => given(header::IF_MODIFIED_SINCE) == Some(last_modified),
+    }
+}
+
+fn not_now(why: &'static str) -> Response {
+    let retry_after = [(header::RETRY_AFTER, RETRY_AFTER_S.to_string())];
+    (StatusCode::SERVICE_UNAVAILABLE, retry_after, why).into_response()
 }
 
 fn not_found() -> Response {

@@ -1,5 +1,7 @@
 //! The rules, one by one.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::{KEY_TYPES, Policy as Keys};
 
@@ -198,4 +200,43 @@ fn the_key_types_of_the_configuration_are_those_of_certificates() {
         refusal.ends_with("(key_types = [\"ec-p256\", \"rsa-3072\"] in [policy])"),
         "{refusal}"
     );
+}
+
+fn label() -> impl Strategy<Value = String> {
+    "[ab]{1,2}"
+}
+
+fn name(labels: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+    prop::collection::vec(label(), labels).prop_map(|labels| labels.join("."))
+}
+
+proptest! {
+    /// To cover a wildcard is to cover every name that it is good for, and to touch it is to cover
+    /// one of them.
+    #[test]
+    fn a_wildcard_is_judged_by_the_names_it_is_good_for(
+        kind in prop::sample::select(vec!["", ".", "*."]),
+        base in name(1..4),
+        below in name(1..4),
+        label in label(),
+    ) {
+        let pattern: NamePattern = format!("{kind}{base}").parse().unwrap();
+        let wildcard = identifier(&format!("*.{below}"));
+        let one = identifier(&format!("{label}.{below}"));
+        if pattern.covers(&wildcard) {
+            prop_assert!(pattern.covers(&one));
+            prop_assert!(pattern.touches(&wildcard));
+        }
+        if pattern.covers(&one) {
+            prop_assert!(pattern.touches(&wildcard));
+            prop_assert!(pattern.touches(&one));
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_pattern_that_is_written_as_it_is_read_or_none(text in "\\PC{0,40}|[a-z0-9.*/:_-]{0,12}") {
+        if let Ok(pattern) = text.parse::<NamePattern>() {
+            prop_assert_eq!(pattern.to_string().parse(), Ok(pattern));
+        }
+    }
 }

@@ -61,7 +61,8 @@ pub(crate) enum SignError {
     /// Do not try again: an operator must correct the PIN, or the token locks itself.
     #[error(
         "the token refused the PIN; kipuka does not try it again, because tokens lock after a few \
-         wrong PINs: correct the PIN, then reload kipuka (SIGHUP)"
+         wrong PINs: correct the PIN, then reload kipuka (SIGHUP), or restart it where the PIN comes \
+         from pin_env, which a running process does not see change"
     )]
     PinRefused,
     /// Do not try again with this key: it is not the one in the certificate, or its token is broken.

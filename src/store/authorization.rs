@@ -4,8 +4,9 @@ use super::db::{Done, Row, Statement, values};
 use super::work::{self, Lease, WorkKind};
 use super::{Store, StoreError};
 use crate::acme::authorization::Authorization;
-use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
+use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
+use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
 
 /// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
@@ -14,7 +15,9 @@ macro_rules! select_authorizations {
     ($rest:literal) => {
         concat!(
             "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, ",
-            "COALESCE(a.deactivated_at, u.deactivated_at), a.concluded_by, c.id, c.type, c.token, c.begun_at, c.validated_at, c.error",
+            "COALESCE(a.deactivated_at, u.deactivated_at), a.concluded_by, c.id, c.type, ",
+            "c.token, c.begun_at, c.validated_at, c.error, c.account_url, c.retry_error, ",
+            "c.retry_at",
             $rest
         )
     };
@@ -22,7 +25,7 @@ macro_rules! select_authorizations {
 pub(super) use select_authorizations;
 
 /// The number of columns that [`select_authorizations`] names.
-pub(super) const COLUMNS: usize = 13;
+pub(super) const COLUMNS: usize = 16;
 
 /// What a worker needs to validate a challenge.
 #[derive(Debug)]
@@ -41,7 +44,8 @@ impl Store {
     ) -> Result<Option<Authorization>, StoreError> {
         let select = select_authorizations!(
             " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
-             JOIN challenges c ON c.authorization_id = a.id WHERE a.ca = $1 AND a.id = $2 ORDER BY c.type"
+             JOIN challenges c ON c.authorization_id = a.id \
+             WHERE a.ca = $1 AND a.id = $2 ORDER BY c.type"
         );
         one(&self.db.read(select, values![ca, id]).await?)
     }
@@ -54,7 +58,8 @@ impl Store {
     ) -> Result<Option<Authorization>, StoreError> {
         let select = select_authorizations!(
             " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
-             JOIN challenges c ON c.authorization_id = a.id WHERE a.ca = $1 AND a.id = (SELECT authorization_id FROM challenges WHERE id = $2) \
+             JOIN challenges c ON c.authorization_id = a.id WHERE a.ca = $1 \
+             AND a.id = (SELECT authorization_id FROM challenges WHERE id = $2) \
              ORDER BY c.type"
         );
         one(&self.db.read(select, values![ca, challenge_id]).await?)
@@ -77,12 +82,14 @@ impl Store {
 
     /// Notes that the client is ready, and that the challenge is to be validated. `false` where it
     /// was noted before, the authorization is decided, or it or its account was deactivated.
+    /// `account_url` is the account's as the client writes it.
     pub(crate) async fn begin_challenge(
         &self,
         challenge_id: &str,
+        account_url: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let update = "UPDATE challenges SET begun_at = $2, key_thumbprint = (\
+        let update = "UPDATE challenges SET begun_at = $2, account_url = $3, key_thumbprint = (\
                       SELECT u.thumbprint FROM authorizations a \
                       JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id) \
                       WHERE id = $1 AND begun_at IS NULL \
@@ -91,7 +98,7 @@ impl Store {
                       AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
                       AND u.deactivated_at IS NULL)";
         let done = self.db.transact(vec![
-            Statement::required(update, values![challenge_id, now]),
+            Statement::required(update, values![challenge_id, now, account_url]),
             work::enqueue(WorkKind::Validation, challenge_id, now),
         ]);
         let begun = done.await? == Done::Committed;
@@ -99,6 +106,23 @@ impl Store {
             self.wakeups.work_is_due(WorkKind::Validation);
         }
         Ok(begun)
+    }
+
+    /// Gives a validation back that got no answer, to be claimed again from `due_at` on, and notes
+    /// what went wrong until now (RFC 8555 §8.2). Nothing is written where the lease was lost.
+    pub(crate) async fn retry_validation(
+        &self,
+        lease: Lease,
+        problem: &Problem,
+        due_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let note = "UPDATE challenges SET retry_error = $2, retry_at = $3 \
+                    WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
+        let values = values![lease.subject.as_str(), super::json(problem), due_at];
+        self.db
+            .transact(vec![lease.give_back(due_at), Statement::required(note, values)])
+            .await
+            .map(drop)
     }
 
     /// Writes how the validation ended: the challenge's result and, in the same instant, that it
@@ -186,5 +210,20 @@ fn challenge_of(row: &Row) -> Result<Option<Challenge>, StoreError> {
         }
         (Some(_), Some(_)) => return Err(corrupt(&id)),
     };
-    Ok(Some(Challenge { kind, token: row.text(9)?, begun_at: row.optional_time(10)?, result, id }))
+    let retry = match (row.optional_text(14)?, row.optional_time(15)?) {
+        (Some(error), Some(at)) => {
+            let problem = serde_json::from_str(&error).map_err(|_| corrupt(&id))?;
+            Some(Retry { problem, at })
+        }
+        _ => None,
+    };
+    Ok(Some(Challenge {
+        kind,
+        token: row.text(9)?,
+        begun_at: row.optional_time(10)?,
+        account_url: row.optional_text(13)?,
+        retry,
+        result,
+        id,
+    }))
 }

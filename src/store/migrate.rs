@@ -14,6 +14,8 @@ macro_rules! steps {
             (3, "certificates", step!($database, "0003_certificates.sql")),
             (4, "work", step!($database, "0004_work.sql")),
             (5, "external_accounts", step!($database, "0005_external_accounts.sql")),
+            (6, "revocations", step!($database, "0006_revocations.sql")),
+            (8, "validation", step!($database, "0008_validation.sql")),
         ]
     };
 }

@@ -2,22 +2,29 @@
 
 mod account;
 mod authorization;
+mod caa;
 mod certificate;
+mod crl;
 mod db;
 mod external_account;
 mod issuance;
 mod migrate;
 mod nonce;
 mod order;
+mod revocation;
 mod shared_key;
 #[cfg(test)]
 mod tests;
 mod work;
 
 pub(crate) use account::{KeyChanged, Registered};
+pub(crate) use authorization::ToValidate;
+pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
+pub(crate) use crl::{CrlPlan, PublishedCrl};
 pub(crate) use issuance::{Plan, PlannedCertificate};
 pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrdersCursor};
+pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
 pub(crate) use work::{Lease, WorkKind};
 
 use db::Db;

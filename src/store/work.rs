@@ -25,6 +25,8 @@ pub(crate) enum WorkKind {
     Validation,
     /// Of an order.
     Issuance,
+    /// Of a CRL issuer, by the hash of its name.
+    Crl,
 }
 
 impl WorkKind {
@@ -32,6 +34,7 @@ impl WorkKind {
         match self {
             Self::Validation => "validation",
             Self::Issuance => "issuance",
+            Self::Crl => "crl",
         }
     }
 }
@@ -43,6 +46,8 @@ pub(crate) struct Lease {
     pub(super) subject: String,
     token: String,
     attempt: u32,
+    /// How often the work had been asked for anew when it was claimed.
+    asked: i64,
 }
 
 impl Lease {
@@ -55,6 +60,11 @@ impl Lease {
         self.attempt
     }
 
+    /// Whether somebody asked for the work since it was put on the list, rather than the clock.
+    pub(crate) fn was_asked_for(&self) -> bool {
+        self.asked > 0
+    }
+
     /// Takes the work off the list; undoes the transaction where the lease was lost.
     pub(super) fn settle(&self) -> Statement {
         let delete = "DELETE FROM work WHERE kind = $1 AND subject = $2 AND lease = $3";
@@ -63,11 +73,60 @@ impl Lease {
             values![self.kind.as_str(), self.subject.as_str(), self.token.as_str()],
         )
     }
+
+    /// Has the work claimed again from `due_at` on; undoes the transaction where the lease was lost.
+    pub(super) fn give_back(&self, due_at: Timestamp) -> Statement {
+        let update = "UPDATE work SET due_at = $4, lease = NULL \
+                      WHERE kind = $1 AND subject = $2 AND lease = $3";
+        Statement::required(
+            update,
+            values![self.kind.as_str(), self.subject.as_str(), self.token.as_str(), due_at],
+        )
+    }
+    /// Undoes the transaction where the lease was lost; else whoever asks for the work anew waits for
+    /// the transaction's end.
+    pub(super) fn hold(&self) -> Statement {
+        let touch = "UPDATE work SET lease = $3 WHERE kind = $1 AND subject = $2 AND lease = $3";
+        Statement::required(
+            touch,
+            values![self.kind.as_str(), self.subject.as_str(), self.token.as_str()],
+        )
+    }
+
+    /// Takes the work off the list, unless it was asked for anew since it was claimed: then it is due
+    /// again, now.
+    pub(super) fn settle_unless_asked(&self, now: Timestamp) -> [Statement; 2] {
+        let (kind, subject, token) =
+            (self.kind.as_str(), self.subject.as_str(), self.token.as_str());
+        let delete =
+            "DELETE FROM work WHERE kind = $1 AND subject = $2 AND lease = $3 AND asked = $4";
+        let again = "UPDATE work SET due_at = $4, lease = NULL, attempts = 0 \
+                     WHERE kind = $1 AND subject = $2 AND lease = $3";
+        [
+            Statement::new(delete, values![kind, subject, token, self.asked]),
+            Statement::new(again, values![kind, subject, token, now]),
+        ]
+    }
 }
 
 /// Puts work on the list, due now.
 pub(super) fn enqueue(kind: WorkKind, subject: &str, now: Timestamp) -> Statement {
     let insert = "INSERT INTO work (kind, subject, due_at, attempts) VALUES ($1, $2, $3, 0)";
+    Statement::new(insert, values![kind.as_str(), subject, now])
+}
+
+/// Puts work on the list, due now, unless it is there already.
+pub(super) fn enqueue_once(kind: WorkKind, subject: &str, now: Timestamp) -> Statement {
+    let insert = "INSERT INTO work (kind, subject, due_at, attempts) VALUES ($1, $2, $3, 0) \
+                  ON CONFLICT (kind, subject) DO NOTHING";
+    Statement::new(insert, values![kind.as_str(), subject, now])
+}
+
+/// Puts work on the list, due now. Where it is there already it is done once for all who ask: what is
+/// under way goes on, and does not settle what was asked for after it began.
+pub(super) fn ask(kind: WorkKind, subject: &str, now: Timestamp) -> Statement {
+    let insert = "INSERT INTO work (kind, subject, due_at, attempts, asked) VALUES ($1, $2, $3, 0, 1) \
+                  ON CONFLICT (kind, subject) DO UPDATE SET asked = work.asked + 1";
     Statement::new(insert, values![kind.as_str(), subject, now])
 }
 
@@ -80,7 +139,7 @@ type Waiting = (Arc<Notify>, usize);
 /// Calls for those who wait, within this process. Across processes there is the look at the table.
 #[derive(Clone, Default)]
 pub(super) struct Wakeups {
-    due: Arc<[Notify; 2]>,
+    due: Arc<[Notify; 3]>,
     settled: Arc<Mutex<HashMap<Key, Waiting>>>,
 }
 
@@ -89,6 +148,7 @@ impl Wakeups {
         &self.due[match kind {
             WorkKind::Validation => 0,
             WorkKind::Issuance => 1,
+            WorkKind::Crl => 2,
         }]
     }
 
@@ -141,8 +201,8 @@ impl Drop for Waiter {
 impl Store {
     /// Claims up to `limit` pieces of work that are due, each until `lease` has passed.
     ///
-    /// Issuance for the CAs of `not_for` is left to those who can do it; other work is not asked for
-    /// its CA.
+    /// Issuance for the CAs of `not_for`, and CRLs of the issuers in it, are left to those who can do
+    /// them; other work is not asked whose it is.
     pub(crate) async fn claim(
         &self,
         kind: WorkKind,
@@ -159,17 +219,20 @@ impl Store {
              WHERE kind = $3 AND subject IN (SELECT subject FROM work \
              WHERE kind = $3 AND due_at <= $4 AND ($6 = '' OR NOT EXISTS (SELECT 1 FROM orders \
              WHERE orders.id = work.subject AND $6 LIKE '%/' || orders.ca || '/%')) \
+             AND NOT ($3 = 'crl' AND $6 LIKE '%/' || subject || '/%') \
              ORDER BY due_at LIMIT $5) \
-             RETURNING subject, attempts",
+             RETURNING subject, attempts, asked",
             "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
              WHERE kind = $3 AND subject = ANY (ARRAY(SELECT subject FROM work \
              WHERE kind = $3 AND due_at <= $4 AND ($6 = '' OR NOT EXISTS (SELECT 1 FROM orders \
              WHERE orders.id = work.subject AND $6 LIKE '%/' || orders.ca || '/%')) \
+             AND NOT ($3 = 'crl' AND $6 LIKE '%/' || subject || '/%') \
              ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)) \
-             RETURNING subject, attempts",
+             RETURNING subject, attempts, asked",
         );
         let token = entropy.id()?;
-        // One text for any number of CAs. Their ids hold neither the slash nor what LIKE reads.
+        // One text for any number of CAs. Their ids hold neither the slash nor what LIKE reads, and the
+        // hashes of issuers' names do not either.
         let not_for = match not_for {
             [] => String::new(),
             cas => format!("/{}/", cas.join("/")),
@@ -179,7 +242,8 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let attempt = u32::try_from(row.int(1)?).unwrap_or(u32::MAX);
-                Ok(Lease { kind, subject: row.text(0)?, token: token.clone(), attempt })
+                let (subject, token, asked) = (row.text(0)?, token.clone(), row.int(2)?);
+                Ok(Lease { kind, subject, token, attempt, asked })
             })
             .collect()
     }
@@ -208,12 +272,7 @@ impl Store {
 
     /// Gives the work back, to be claimed again from `due_at` on.
     pub(crate) async fn postpone(&self, lease: Lease, due_at: Timestamp) -> Result<(), StoreError> {
-        let update = "UPDATE work SET due_at = $4, lease = NULL \
-                      WHERE kind = $1 AND subject = $2 AND lease = $3";
-        let values =
-            values![lease.kind.as_str(), lease.subject.as_str(), lease.token.as_str(), due_at];
-        self.db.transact(vec![Statement::new(update, values)]).await?;
-        Ok(())
+        self.db.transact(vec![lease.give_back(due_at)]).await.map(drop)
     }
 
     /// Drops work that has become pointless.
@@ -232,7 +291,11 @@ impl Store {
         Waiter { store: self.clone(), key, notify: Arc::clone(notify) }
     }
 
-    async fn work_exists(&self, kind: WorkKind, subject: &str) -> Result<bool, StoreError> {
+    pub(super) async fn work_exists(
+        &self,
+        kind: WorkKind,
+        subject: &str,
+    ) -> Result<bool, StoreError> {
         let select = "SELECT 1 FROM work WHERE kind = $1 AND subject = $2";
         Ok(!self.db.read(select, values![kind.as_str(), subject]).await?.is_empty())
     }

@@ -40,9 +40,17 @@ fn always() -> Vec<IpNet> {
         IpNet::V6(Ipv6Net::new_assert(address, length))
     };
     vec![
-        v4(169, 254, 169, 254, 32), // metadata of cloud machines
-        v6(0xfd00, 0xec2, 0x254, 128),
-        v4(0, 0, 0, 0, 8), // unspecified (RFC 1122 §3.2.1.3); Linux connects it to itself
+        // Where clouds tell their machines secrets, as their manuals say:
+        v4(169, 254, 169, 254, 32), // AWS, Google, Azure, Oracle, OpenStack and others
+        v6(0xfd00, 0xec2, 0x254, 128), // AWS EC2, "instance metadata service"
+        v4(169, 254, 170, 2, 32),   // AWS ECS, "task IAM role"
+        v4(169, 254, 170, 23, 32),  // AWS EKS, "Pod Identity agent"
+        v6(0xfd00, 0xec2, 0x23, 128), // the same
+        v6(0xfd20, 0xce, 0x254, 128), // Google Compute Engine, "metadata server" on IPv6
+        v4(168, 63, 129, 16, 32),   // Azure, "what is IP address 168.63.129.16"
+        v4(100, 100, 100, 200, 32), // Alibaba Cloud ECS, "instance metadata"
+        v4(192, 0, 0, 192, 32),     // Oracle Cloud Classic, "instance metadata"
+        v4(0, 0, 0, 0, 8),          // unspecified (RFC 1122 §3.2.1.3); Linux connects it to itself
         v6(0, 0, 0, 128),
         v4(224, 0, 0, 0, 4), // multicast
         v6(0xff00, 0, 0, 8),

@@ -25,6 +25,8 @@ const MAX_CHAIN: usize = 16;
 pub(super) struct Resolver {
     pub(super) servers: Vec<SocketAddr>,
     pub(super) query_timeout: Duration,
+    /// TXT and CAA answers count only with the AD bit, those that say that there is nothing, too.
+    pub(super) require_dnssec: bool,
 }
 
 /// The records found, at the end of any CNAMEs.
@@ -34,6 +36,15 @@ pub(super) struct Answer<T> {
     pub(super) server: SocketAddr,
     /// The resolver says that DNSSEC proves it (AD bit, RFC 4035 §3.2.3).
     pub(super) authentic: bool,
+}
+
+/// A CAA record (RFC 8659 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CaaRecord {
+    pub(super) critical: bool,
+    /// In lower case: tags mean the same in any case.
+    pub(super) tag: String,
+    pub(super) value: Vec<u8>,
 }
 
 /// No records, and why, resolver by resolver.
@@ -51,6 +62,11 @@ pub(super) enum Cause {
     NoSuchName,
     #[error("answered that the name is there, but without such a record")]
     NoSuchRecord,
+    #[error(
+        "answered without the AD bit: DNSSEC does not prove it, as require_dnssec demands (is the \
+         zone signed, and does the resolver validate?)"
+    )]
+    NotAuthentic,
     #[error("answered {}", rcode(*.0))]
     Rcode(ResponseCode),
     #[error("answered with more than {MAX_CHAIN} CNAMEs")]
@@ -73,7 +89,8 @@ impl LookupError {
 
 impl From<LookupError> for Failure {
     fn from(error: LookupError) -> Self {
-        if error.is_answer() {
+        let insecure = matches!(error.tried.last(), Some((_, Cause::NotAuthentic)));
+        if error.is_answer() || insecure {
             Self::refused(ProblemType::Dns, error.to_string())
         } else {
             Self::unreachable(ProblemType::Dns, error.to_string())
@@ -90,6 +107,23 @@ impl Resolver {
     ) -> Result<Answer<Vec<u8>>, LookupError> {
         self.lookup(name, RecordType::TXT, deadline, |data| match data {
             RData::TXT(txt) => Some(txt.txt_data.concat()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The CAA records of a name itself (RFC 8659 §3), at the end of any CNAMEs.
+    pub(super) async fn caa(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Answer<CaaRecord>, LookupError> {
+        self.lookup(name, RecordType::CAA, deadline, |data| match data {
+            RData::CAA(caa) => Some(CaaRecord {
+                critical: caa.issuer_critical,
+                tag: caa.tag.to_ascii_lowercase(),
+                value: caa.value.clone(),
+            }),
             _ => None,
         })
         .await
@@ -140,6 +174,12 @@ impl Resolver {
         for _ in 0..MAX_CHAIN {
             let (from, response) = self.ask(&owner, kind, deadline).await.map_err(failed)?;
             authentic &= response.metadata.authentic_data;
+            if !authentic && self.require_dnssec && proves(kind) {
+                return Err(failed(vec![(from, Cause::NotAuthentic)]));
+            }
+            if response.metadata.response_code == ResponseCode::NXDomain {
+                return Err(failed(vec![(from, Cause::NoSuchName)]));
+            }
             server = Some(from);
             let Some(end) = end_of_chain(&owner, &response.answers) else { break };
             let values: Vec<T> = response
@@ -160,7 +200,7 @@ impl Resolver {
         Err(failed(server.map(|server| (server, Cause::EndlessChain)).into_iter().collect()))
     }
 
-    /// The first conclusive answer among the resolvers.
+    /// The first conclusive answer among the resolvers: records, or that there are none.
     async fn ask(
         &self,
         name: &Name,
@@ -177,10 +217,8 @@ impl Resolver {
                 Ok(Ok(response)) => match response.metadata.response_code {
                     // over UDP this was seen to; over TCP it was not
                     _ if !answers(&response, name, kind) => Cause::OtherQuestion,
-                    ResponseCode::NoError => return Ok((server, response)),
-                    ResponseCode::NXDomain => {
-                        tried.push((server, Cause::NoSuchName));
-                        return Err(tried);
+                    ResponseCode::NoError | ResponseCode::NXDomain => {
+                        return Ok((server, response));
                     }
                     code => Cause::Rcode(code),
                 },
@@ -224,6 +262,12 @@ fn request(name: &Name, kind: RecordType) -> DnsRequest {
     // asks for the AD bit without the signatures (RFC 6840 §5.7)
     request.metadata.authentic_data = true;
     request
+}
+
+/// Whether such records decide of themselves whether a certificate is issued. Addresses only say where
+/// to look for the proof.
+fn proves(kind: RecordType) -> bool {
+    matches!(kind, RecordType::TXT | RecordType::CAA)
 }
 
 fn answers(response: &Message, name: &Name, kind: RecordType) -> bool {

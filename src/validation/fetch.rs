@@ -48,14 +48,16 @@ pub(super) enum BodyEnd {
     Broken(String),
 }
 
-/// Fetches `url`, which has a host. Every address is judged and pinned anew (see [`Dialer`]).
+/// Fetches `url`, which has a host, and which a problem calls `shown`. Every address is judged and pinned
+/// anew (see [`Dialer`]).
 pub(super) async fn get(
     dialer: &Dialer,
     tls: &Arc<ClientConfig>,
     url: &Url,
+    shown: &str,
     deadline: Instant,
 ) -> Result<Answer, Failure> {
-    let asked = format!("GET {url}");
+    let asked = format!("GET {shown}");
     let refused =
         |why: String| Failure::refused(ProblemType::IncorrectResponse, why).during(&asked);
     let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {

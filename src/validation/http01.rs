@@ -5,7 +5,11 @@
 //! user information, on the http port or the https port; a certificate met on the way is not
 //! verified; the address of every hop is checked against the denied networks; only status 200
 //! counts; the body is the key authorization and nothing more, white space at its end aside.
+//!
+//! A problem goes to the client, which may have sent us where it cannot look itself. So of an answer that
+//! came after a redirect only the status is told, and of a URL that such an answer led to, only the host.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -43,25 +47,34 @@ impl Http01 {
                 0 => failure,
                 n => failure.during(format!("after {} from {start}", counted(n, "redirect"))),
             };
-            let answer = fetch::get(dialer, &self.tls, &url, deadline).await.map_err(after)?;
+            let shown = if redirects < 2 { url.to_string() } else { origin(&url) };
+            let hop = Hop { shown: &shown, redirected: redirects > 0 };
+            let answer =
+                fetch::get(dialer, &self.tls, &url, &shown, deadline).await.map_err(after)?;
             if !is_redirect(answer.status) {
-                return judge(&url, &answer, attempt.key_authorization)
+                return judge(&hop, &answer, attempt.key_authorization)
                     .map(|()| Evidence { text: proof(&start, &url, redirects, &answer) })
                     .map_err(after);
             }
-            url = self.target(&url, &answer).map_err(after)?;
+            url = self.target(&url, &hop, &answer).map_err(after)?;
         }
         Err(refused(format!(
-            "GET {start}: more than {MAX_REDIRECTS} redirects; the last was to {url}"
+            "GET {start}: more than {MAX_REDIRECTS} redirects; the last was to {}",
+            origin(&url)
         )))
     }
 
     fn challenge_url(&self, attempt: &Attempt<'_>) -> Result<Url, Failure> {
-        let (name, token) = (attempt.identifier.base(), attempt.token);
+        let (identifier, token) = (attempt.identifier, attempt.token);
+        // An address is itself what is asked, and what the Host names (RFC 8738 §4).
+        let name = match identifier.as_ip() {
+            Some(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => identifier.base().to_owned(),
+        };
         let url = format!("http://{name}:{}/.well-known/acme-challenge/{token}", self.http_port);
         match Url::parse(&url) {
-            // no Identifier is a name that a URL reads as an IPv4 address; should one be, DNS was to be asked
-            Ok(parsed) if parsed.host_str() == Some(name) => Ok(parsed),
+            // no Identifier of type dns is a name that a URL reads as an IPv4 address; should one be, DNS was to be asked
+            Ok(parsed) if parsed.host_str() == Some(&*name) => Ok(parsed),
             Ok(parsed) => {
                 Err(refused(format!("GET {url}: a URL takes {name} for {:?}", parsed.host_str())))
             }
@@ -70,15 +83,19 @@ impl Http01 {
     }
 
     /// Where a redirect leads, if it may be followed.
-    fn target(&self, from: &Url, answer: &Answer) -> Result<Url, Failure> {
+    fn target(&self, from: &Url, hop: &Hop<'_>, answer: &Answer) -> Result<Url, Failure> {
         let asked = |why: String| {
-            refused(format!("GET {from} at {} answered {}, {why}", answer.peer, answer.status))
+            let (shown, peer, status) = (hop.shown, answer.peer, answer.status);
+            refused(format!("GET {shown} at {peer} answered {status}, {why}"))
         };
         let Some(location) = &answer.location else {
             return Err(asked("but with no Location".to_owned()));
         };
-        let shown = excerpt(location.as_bytes());
-        let not_followed = |why: &str| asked(format!("to {shown}, which is not followed: {why}"));
+        let to = match hop.redirected {
+            true => "a URL".to_owned(),
+            false => excerpt(location.as_bytes()),
+        };
+        let not_followed = |why: &str| asked(format!("to {to}, which is not followed: {why}"));
         if location.len() > MAX_LOCATION {
             return Err(not_followed("it is too long"));
         }
@@ -112,11 +129,30 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
+/// One request on the way, as a problem may tell of it.
+struct Hop<'a> {
+    shown: &'a str,
+    /// It is not the first.
+    redirected: bool,
+}
+
+/// Where a URL leads, and no more of it.
+fn origin(url: &Url) -> String {
+    let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
+    match url.port() {
+        Some(port) => format!("{scheme}://{host}:{port}/…"),
+        None => format!("{scheme}://{host}/…"),
+    }
+}
+
 /// The last answer is status 200 with the key authorization.
-fn judge(url: &Url, answer: &Answer, key_authorization: &str) -> Result<(), Failure> {
+fn judge(hop: &Hop<'_>, answer: &Answer, key_authorization: &str) -> Result<(), Failure> {
     let (peer, status) = (answer.peer, answer.status);
-    let body = excerpt(&answer.body);
-    let asked = format!("GET {url} at {peer} answered {status}");
+    let body = match hop.redirected {
+        true => "a body that is not shown, as it came after a redirect".to_owned(),
+        false => excerpt(&answer.body),
+    };
+    let asked = format!("GET {} at {peer} answered {status}", hop.shown);
     if status != StatusCode::OK {
         let detail = format!("{asked} with {body}");
         let may_pass = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;

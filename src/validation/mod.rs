@@ -8,15 +8,20 @@ use hickory_resolver::system_conf::read_system_conf;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
+use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::ProblemType;
+use crate::clock::Timestamp;
 
+mod caa;
 mod denied;
 mod dial;
 mod dns;
 mod dns01;
+mod dns_persist01;
 mod fetch;
 mod http01;
+mod issue_value;
 mod outcome;
 mod tls;
 mod tls_alpn01;
@@ -24,6 +29,7 @@ mod tls_alpn01;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use caa::CaaQuestion;
 pub(crate) use outcome::Outcome;
 
 use denied::DeniedNetworks;
@@ -50,6 +56,8 @@ pub(crate) struct Options {
     /// `localhost` and the names under it are `127.0.0.1` and `::1`, without asking DNS
     /// (RFC 6761 §6.3).
     pub(crate) localhost_is_this_machine: bool,
+    /// TXT and CAA answers count only where the resolver says that DNSSEC proves them (AD bit).
+    pub(crate) require_dnssec: bool,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -82,31 +90,27 @@ impl Default for Options {
             tls_alpn_port: 443,
             denied_networks: Vec::new(),
             localhost_is_this_machine: true,
+            require_dnssec: false,
             timeouts: Timeouts::default(),
         }
     }
 }
 
-/// How control is proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Method {
-    /// RFC 8555 §8.3
-    Http01,
-    /// RFC 8555 §8.4
-    Dns01,
-    /// RFC 8737
-    TlsAlpn01,
-}
-
 /// One attempt to validate one challenge.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
-    pub(crate) method: Method,
+    pub(crate) method: ChallengeType,
     pub(crate) identifier: &'a Identifier,
     /// The challenge's token (RFC 8555 §8).
     pub(crate) token: &'a str,
     /// As computed from the token and the account key (RFC 8555 §8.1).
     pub(crate) key_authorization: &'a str,
+    /// The account's URL, for the methods that name the account.
+    pub(crate) account_url: Option<&'a str>,
+    /// The issuer domain names of the CA, in lower case, for dns-persist-01.
+    pub(crate) issuers: &'a [String],
+    /// For records that say how long they count.
+    pub(crate) now: Timestamp,
 }
 
 /// The validator cannot be made.
@@ -132,7 +136,11 @@ impl Validator {
         let provider = tls::provider();
         Ok(Self {
             dialer: Dialer {
-                resolver: Resolver { servers, query_timeout: options.timeouts.query },
+                resolver: Resolver {
+                    servers,
+                    query_timeout: options.timeouts.query,
+                    require_dnssec: options.require_dnssec,
+                },
                 denied: DeniedNetworks::new(options.denied_networks),
                 localhost_is_this_machine: options.localhost_is_this_machine,
                 connect_timeout: options.timeouts.connect,
@@ -147,6 +155,11 @@ impl Validator {
         })
     }
 
+    /// How long one attempt may take: [`Timeouts::attempt`].
+    pub(crate) fn attempt_timeout(&self) -> Duration {
+        self.attempt_timeout
+    }
+
     /// Whether a resolver answers; for `kipuka check`.
     ///
     /// # Errors
@@ -154,7 +167,7 @@ impl Validator {
     pub(crate) async fn check_resolvers(&self) -> Result<String, String> {
         let deadline = Instant::now() + self.attempt_timeout;
         // A name that cannot exist (RFC 6761 §6.4): NXDOMAIN is as good an answer as any.
-        match self.dialer.resolver.txt("kipuka-check.invalid", deadline).await {
+        match self.dialer.resolver.addresses("kipuka-check.invalid", deadline).await {
             Err(error) if !error.is_answer() => Err(error.to_string()),
             _ => Ok("a resolver answers".to_owned()),
         }
@@ -163,26 +176,35 @@ impl Validator {
     /// Looks once whether the challenge is fulfilled. Ends within [`Timeouts::attempt`].
     pub(crate) async fn validate(&self, attempt: Attempt<'_>) -> Outcome {
         let deadline = Instant::now() + self.attempt_timeout;
-        if attempt.identifier.is_wildcard() && attempt.method != Method::Dns01 {
-            return Failure::refused(
-                ProblemType::Unauthorized,
-                format!("a wildcard ({}) can only be proved by dns-01", attempt.identifier),
-            )
-            .into();
+        if !attempt.method.proves(attempt.identifier) {
+            let (method, identifier) = (attempt.method.as_str(), attempt.identifier);
+            let why = if identifier.is_wildcard() {
+                format!("a wildcard ({identifier}) can only be proved through DNS (dns-01)")
+            } else {
+                format!("an address ({identifier}) cannot be proved by {method}")
+            };
+            return Failure::refused(ProblemType::Unauthorized, why).into();
         }
-        if attempt.identifier.as_ip().is_some() && attempt.method == Method::Dns01 {
-            return Failure::refused(
-                ProblemType::Unauthorized,
-                format!("an address ({}) cannot be proved by dns-01", attempt.identifier),
-            )
-            .into();
-        }
+        let resolver = &self.dialer.resolver;
         let proof = match attempt.method {
-            Method::Http01 => self.http01.prove(&self.dialer, &attempt, deadline).await,
-            Method::Dns01 => dns01::prove(&self.dialer.resolver, &attempt, deadline).await,
-            Method::TlsAlpn01 => self.tls_alpn01.prove(&self.dialer, &attempt, deadline).await,
+            ChallengeType::Http01 => self.http01.prove(&self.dialer, &attempt, deadline).await,
+            ChallengeType::TlsAlpn01 => {
+                self.tls_alpn01.prove(&self.dialer, &attempt, deadline).await
+            }
+            ChallengeType::Dns01 | ChallengeType::DnsAccount01 => {
+                dns01::prove(resolver, &attempt, deadline).await
+            }
+            ChallengeType::DnsPersist01 => dns_persist01::prove(resolver, &attempt, deadline).await,
         };
         proof.map_or_else(Outcome::from, Outcome::Proved)
+    }
+
+    /// Whether CAA records let a CA issue for a name. No answer is no permission. Ends within
+    /// [`Timeouts::attempt`].
+    pub(crate) async fn check_caa(&self, question: CaaQuestion<'_>) -> Outcome {
+        let deadline = Instant::now() + self.attempt_timeout;
+        let permission = caa::check(&self.dialer.resolver, &question, deadline).await;
+        permission.map_or_else(Outcome::from, Outcome::Proved)
     }
 }
 

@@ -1,5 +1,6 @@
-//! The TLS-ALPN challenge (RFC 8737).
+//! The TLS-ALPN challenge (RFC 8737), of addresses, too (RFC 8738 §6).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use const_oid::ObjectIdentifier;
@@ -20,6 +21,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use super::Attempt;
 use super::dial::Dialer;
 use super::outcome::{Evidence, Failure, excerpt};
+use crate::acme::identifier::Identifier;
 use crate::acme::problem::ProblemType;
 
 /// RFC 8737 §6.2
@@ -41,20 +43,27 @@ impl TlsAlpn01 {
         attempt: &Attempt<'_>,
         deadline: Instant,
     ) -> Result<Evidence, Failure> {
-        let name = attempt.identifier.base();
-        let asked = format!("TLS with {name}, acme-tls/1");
+        let identifier = attempt.identifier;
+        let (host, server_name) = match identifier.as_ip() {
+            None => (Host::Domain(identifier.base()), identifier.base().to_owned()),
+            Some(IpAddr::V4(address)) => (Host::Ipv4(address), reverse_name(address.into())),
+            Some(IpAddr::V6(address)) => (Host::Ipv6(address), reverse_name(address.into())),
+        };
+        let asked = format!("TLS with {server_name}, acme-tls/1");
         let (stream, peer) = dialer
-            .connect(&Host::Domain(name), self.port, deadline)
+            .connect(&host, self.port, deadline)
             .await
             .map_err(|error| Failure::from(error).during(&asked))?;
         let asked = format!("{asked}, at {peer}");
-        let certificate =
-            self.shown(name, stream, deadline).await.map_err(|error| error.during(&asked))?;
+        let certificate = self
+            .shown(server_name, stream, deadline)
+            .await
+            .map_err(|error| error.during(&asked))?;
         let digest = sha256(attempt.key_authorization.as_bytes());
-        match check(&certificate, name, &digest) {
+        match check(&certificate, identifier, &digest) {
             Ok(()) => Ok(Evidence {
                 text: format!(
-                    "{asked}: a certificate for {name} alone with the acmeIdentifier {}",
+                    "{asked}: a certificate for {identifier} alone with the acmeIdentifier {}",
                     hex(&digest)
                 ),
             }),
@@ -66,11 +75,11 @@ impl TlsAlpn01 {
     /// ends here (RFC 8737 §3).
     async fn shown(
         &self,
-        name: &str,
+        name: String,
         stream: TcpStream,
         deadline: Instant,
     ) -> Result<CertificateDer<'static>, Failure> {
-        let server_name = ServerName::try_from(name.to_owned())
+        let server_name = ServerName::try_from(name)
             .map_err(|error| Failure::refused(ProblemType::Tls, error.to_string()))?;
         let stream = handshake(&self.tls, server_name, stream, deadline).await?;
         let (_, session) = stream.get_ref();
@@ -113,9 +122,27 @@ pub(super) async fn handshake(
     }
 }
 
-/// The certificate is what RFC 8737 §3 says: one dNSName, which is `name`, and a critical
-/// acmeIdentifier that is `digest`. Otherwise, what is wrong with it.
-fn check(der: &[u8], name: &str, digest: &[u8; 32]) -> Result<(), String> {
+/// What the server is called when an address is to be proved (RFC 8738 §6; RFC 1035 §3.5, RFC 3596 §2.5),
+/// since a server name is never an address.
+fn reverse_name(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(address) => {
+            let nibbles =
+                address.octets().into_iter().rev().flat_map(|byte| [byte & 15, byte >> 4]);
+            let labels: String = nibbles.map(|nibble| format!("{nibble:x}.")).collect();
+            format!("{labels}ip6.arpa")
+        }
+    }
+}
+
+/// The certificate is what RFC 8737 §3 says: one dNSName, which is the name, or one iPAddress, which is
+/// the address (RFC 8738 §6), and a critical acmeIdentifier that is `digest`. Otherwise, what is wrong
+/// with it.
+fn check(der: &[u8], identifier: &Identifier, digest: &[u8; 32]) -> Result<(), String> {
     let certificate = Certificate::from_der(der)
         .map_err(|error| format!("the certificate cannot be read: {error}"))?;
     let extensions = certificate.tbs_certificate().extensions().map_or(&[][..], Vec::as_slice);
@@ -123,16 +150,28 @@ fn check(der: &[u8], name: &str, digest: &[u8; 32]) -> Result<(), String> {
     let san = only(extensions, ID_CE_SUBJECT_ALT_NAME, "subjectAltName")?;
     let names = SubjectAltName::from_der(san.extn_value.as_bytes())
         .map_err(|error| format!("the certificate's subjectAltName cannot be read: {error}"))?;
-    match &names.0[..] {
-        [GeneralName::DnsName(found)] if found.as_str().eq_ignore_ascii_case(name) => {}
-        [GeneralName::DnsName(found)] => {
+    let wanted = match identifier.as_ip() {
+        None => format!("the dNSName {:?}", identifier.base()),
+        Some(address) => format!("the iPAddress {address}"),
+    };
+    match (&names.0[..], identifier.as_ip()) {
+        ([GeneralName::DnsName(found)], None)
+            if found.as_str().eq_ignore_ascii_case(identifier.base()) => {}
+        ([GeneralName::IpAddress(found)], Some(IpAddr::V4(address)))
+            if found.as_bytes() == address.octets() => {}
+        ([GeneralName::IpAddress(found)], Some(IpAddr::V6(address)))
+            if found.as_bytes() == address.octets() => {}
+        ([GeneralName::DnsName(found)], _) => {
             let found = excerpt(found.as_bytes());
-            return Err(format!("the certificate is for {found}, not for {name:?}"));
+            return Err(format!("the certificate is for {found}, not for {wanted}"));
         }
-        names => {
+        ([GeneralName::IpAddress(found)], _) => {
+            let found = hex(found.as_bytes().get(..16).unwrap_or(found.as_bytes()));
+            return Err(format!("the certificate is for the address {found}, not for {wanted}"));
+        }
+        (names, _) => {
             return Err(format!(
-                "the certificate's subjectAltName has {} entries where the dNSName {name:?} must \
-                 stand alone",
+                "the certificate's subjectAltName has {} entries where {wanted} must stand alone",
                 names.len()
             ));
         }

@@ -1,5 +1,6 @@
 //! What runs without being asked: claimed work, and the clock's.
 
+mod crl;
 mod each;
 mod issuance;
 mod retention;
@@ -16,6 +17,7 @@ pub(crate) fn start(context: &SharedContext, stop: &watch::Receiver<bool>) -> Jo
     let mut workers = JoinSet::new();
     workers.spawn(validation::run(context.clone(), stop.clone()));
     workers.spawn(issuance::run(context.clone(), stop.clone()));
+    workers.spawn(crl::run(context.clone(), stop.clone()));
     workers.spawn(retention::run(context.clone(), stop.clone()));
     workers
 }

@@ -7,7 +7,7 @@ use const_oid::db::rfc4519::COMMON_NAME;
 use const_oid::db::{fips204, rfc5280, rfc5912, rfc8410};
 use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::asn1::Any;
-use der::{Decode, Encode, Tag, TagNumber, Tagged};
+use der::{Decode, Encode, Header, Length, Reader as _, SliceReader, Tag, TagNumber, Tagged};
 use openssl::error::ErrorStack;
 use openssl::x509::X509Req;
 use spki::AlgorithmIdentifierOwned;
@@ -132,7 +132,33 @@ impl CertificateRequest {
 
 /// The key of a CSR that [`CertificateRequest::from_der`] accepted before.
 pub(crate) fn key_of_accepted(der: &[u8]) -> Result<PublicKey, CsrError> {
-    key_of(&CertReq::from_der(der).map_err(|_| CsrError::Malformed)?)
+    key_of(&read(der)?)
+}
+
+/// Reads a request, whatever its version of those that X.509 knows: RFC 2986 §4.1 has only 0, but
+/// there are clients that write 2, and nothing in the request is different for it.
+fn read(der: &[u8]) -> Result<CertReq, CsrError> {
+    let mut der = der.to_vec();
+    let version = place_of_version(&der).ok().and_then(|place| der.get_mut(place));
+    if let Some(version) = version
+        && *version <= 2
+    {
+        *version = 0;
+    }
+    CertReq::from_der(&der).map_err(|_| CsrError::Malformed)
+}
+
+/// Where the one octet of the version is.
+fn place_of_version(der: &[u8]) -> der::Result<usize> {
+    let mut reader = SliceReader::new(der)?;
+    for expected in [Tag::Sequence, Tag::Sequence] {
+        Header::decode(&mut reader)?.tag().assert_eq(expected)?;
+    }
+    let header = Header::decode(&mut reader)?;
+    if header != Header::new(Tag::Integer, Length::ONE) {
+        return Err(header.tag().unexpected_error(Some(Tag::Integer)).into());
+    }
+    reader.position().try_into()
 }
 
 fn key_of(request: &CertReq) -> Result<PublicKey, CsrError> {
@@ -145,7 +171,7 @@ pub(super) fn signed_request(der: &[u8]) -> Result<(CertReq, PublicKey), CsrErro
     if der.len() > MAX_LENGTH {
         return Err(CsrError::TooLong);
     }
-    let request = CertReq::from_der(der).map_err(|_| CsrError::Malformed)?;
+    let request = read(der)?;
     let public_key = key_of(&request)?;
     // Before the signature: a monstrous exponent makes verifying it dear.
     weak_key::check(&public_key)?;

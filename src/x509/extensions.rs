@@ -12,7 +12,8 @@ use x509_cert::ext::pkix::crl::dp::DistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
     self, AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints,
-    CrlDistributionPoints, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
+    CrlDistributionPoints, CrlNumber, CrlReason, KeyUsage, KeyUsages, SubjectAltName,
+    SubjectKeyIdentifier,
 };
 
 use super::algorithm::KeyType;
@@ -96,6 +97,16 @@ pub(super) fn crl_distribution_point(url: &str) -> Result<Extension> {
         crl_issuer: None,
     };
     extension(false, &CrlDistributionPoints(vec![point]))
+}
+
+/// RFC 5280 §5.2.3.
+pub(super) fn crl_number(number: u64) -> Result<Extension> {
+    extension(false, &CrlNumber::try_from(number)?)
+}
+
+/// RFC 5280 §5.3.1, of one entry.
+pub(super) fn reason_code(reason: CrlReason) -> Result<Extension> {
+    extension(false, &reason)
 }
 
 /// RFC 5280 §4.2.2.1; `None` where there is nothing to say.

@@ -151,6 +151,20 @@ impl IssuerCertificate {
         )
     }
 
+    /// Whether what is issued below the one is below the other just as well: both are for one name,
+    /// key and key identifier.
+    pub(crate) fn stands_for(&self, other: &Self) -> bool {
+        self.subject_der == other.subject_der
+            && self.public_key == other.public_key
+            && self.key_identifier == other.key_identifier
+    }
+
+    /// Whether its key may sign CRLs (RFC 5280 §4.2.1.3): a certificate without keyUsage restricts
+    /// nothing.
+    pub(crate) fn may_sign_crls(&self) -> bool {
+        self.key_usage.is_none_or(|usage| usage.contains(KeyUsages::CRLSign))
+    }
+
     pub(crate) fn is_self_signed(&self) -> bool {
         self.self_signed
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod algorithm;
 pub(crate) mod ca_certificate;
+pub(crate) mod certificate;
 pub(crate) mod chain;
 pub(crate) mod csr;
 pub(crate) mod description;
@@ -12,6 +13,7 @@ pub(crate) mod path;
 pub(crate) mod pem;
 pub(crate) mod profile;
 pub(crate) mod request;
+pub(crate) mod revocation_list;
 pub(crate) mod serial;
 mod signed;
 pub(crate) mod subject;

@@ -59,6 +59,13 @@ pub(crate) fn request(der: &[u8]) -> String {
     text
 }
 
+/// A certificate as PEM (RFC 7468 §5).
+pub(crate) fn certificate(der: &[u8]) -> String {
+    let mut text = String::new();
+    push_certificate(&mut text, der);
+    text
+}
+
 fn label<'a>(line: &'a str, boundary: &str) -> Option<&'a str> {
     line.strip_prefix(boundary)?.strip_suffix("-----")
 }

@@ -1,101 +1,83 @@
-//! certbot, as Debian has it.
+//! certbot: Debian's, and the newest.
 
-use std::fs;
+use harness::{Port, Server, Settings};
 
-use harness::command::shell;
-use harness::{Port, Server};
+use crate::{leaf, package, run, script, server, server_with};
 
-use crate::{openssl_verify, server, server_asking};
+/// How to call a certbot.
+struct Certbot(String);
 
-fn certbot(server: &Server, command: &str) {
-    let folder = server.folder.path().display();
-    shell(
-        &format!(
-            "certbot {command} --non-interactive --server {} --config-dir {folder}/certbot \
-             --work-dir {folder}/certbot/work --logs-dir {folder}/certbot/logs",
-            server.directory("ca")
-        ),
-        &[("REQUESTS_CA_BUNDLE", &server.root().to_string_lossy())],
-    );
-}
+impl Certbot {
+    fn debians() -> Self {
+        Self("certbot".to_owned())
+    }
 
-fn fullchain(server: &Server, name: &str) -> String {
-    format!("{}/certbot/live/{name}/fullchain.pem", server.folder.path().display())
-}
+    fn newest() -> Self {
+        Self(format!("{} {}", package("certbot/bin/python"), package("certbot/bin/certbot")))
+    }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn certbot_registers_issues_renews_and_unregisters_with_http_01() {
-    let reserved = Port::reserve();
-    let port = reserved.number;
-    let server = server_asking(port).await;
-    certbot(&server, "register --agree-tos --email admin@example.test");
-    let run =
-        format!("certonly --standalone --http-01-port {port} -d www.localhost -d a.www.localhost");
-    certbot(&server, &run);
-    openssl_verify(&server, &fullchain(&server, "www.localhost"));
-    let first = fs::read(fullchain(&server, "www.localhost")).unwrap();
-    certbot(
-        &server,
-        &format!("renew --force-renewal --http-01-port {port} --no-random-sleep-on-renew"),
-    );
-    let renewed = fs::read(fullchain(&server, "www.localhost")).unwrap();
-    assert_ne!(first, renewed);
-    openssl_verify(&server, &fullchain(&server, "www.localhost"));
-    certbot(
-        &server,
-        &format!("{run} --key-type rsa --rsa-key-size 2048 --cert-name rsa --force-renewal"),
-    );
-    openssl_verify(&server, &fullchain(&server, "rsa"));
-    certbot(&server, "update_account --email other@example.test");
-    certbot(&server, "unregister");
-}
+    fn run(&self, server: &Server, command: &str) -> String {
+        let folders = "--config-dir $FOLDER/certbot --work-dir $FOLDER/certbot/work \
+                       --logs-dir $FOLDER/certbot/logs";
+        let trust = "REQUESTS_CA_BUNDLE=$ROOT";
+        run(server, &format!("{trust} {} {command} -n --server $DIRECTORY {folders}", self.0))
+    }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn certbot_gets_a_wildcard_with_manual_dns_01() {
-    let server = server().await;
-    // The hook leaves the records in a folder; from there they go into the zone.
-    let records = server.folder.path().join("records");
-    fs::create_dir(&records).unwrap();
-    let hook = server.folder.path().join("hook.sh");
-    let script = format!(
-        "#!/bin/sh\nset -e\nf=$(mktemp {0}/.XXXXXX)\necho \"$CERTBOT_DOMAIN $CERTBOT_VALIDATION\" > $f\n\
-         mv $f {0}/$(basename $f).txt\nwhile ls {0}/*.txt >/dev/null 2>&1; do sleep 0.05; done\n",
-        records.display()
-    );
-    fs::write(&hook, script).unwrap();
-    let (zone, folder) = (server.zone.clone(), records.clone());
-    let copier = tokio::spawn(async move {
-        loop {
-            for file in fs::read_dir(&folder).unwrap().flatten() {
-                if file.path().extension().is_some_and(|extension| extension == "txt") {
-                    let text = fs::read_to_string(file.path()).unwrap();
-                    let (name, value) = text.trim().split_once(' ').unwrap();
-                    zone.add_txt(&format!("_acme-challenge.{name}"), value);
-                    fs::remove_file(file.path()).unwrap();
-                }
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    });
-    tokio::task::block_in_place(|| {
-        let hook = hook.display();
-        certbot(
+    async fn registers_issues_renews_and_unregisters_with_http_01(&self) {
+        let port = Port::reserve();
+        let settings = Settings { http_port: Some(port.number), ..Settings::default() };
+        let server = server_with(settings).await;
+        let standalone = format!("--standalone --http-01-port {}", port.number);
+        self.run(&server, "register --agree-tos --email admin@example.test");
+        let names = "-d www.example.test -d a.www.example.test";
+        self.run(&server, &format!("certonly {standalone} {names}"));
+        let names = ["www.example.test", "a.www.example.test"];
+        let first = leaf(&server, "certbot/live/www.example.test/fullchain.pem", &names);
+        self.run(&server, "renew --force-renewal --no-random-sleep-on-renew");
+        let renewed = leaf(&server, "certbot/live/www.example.test/fullchain.pem", &names);
+        assert_ne!(
+            first.serial_number().to_bn().unwrap(),
+            renewed.serial_number().to_bn().unwrap()
+        );
+        let rsa = "--key-type rsa --rsa-key-size 2048 --cert-name rsa -d rsa.example.test";
+        self.run(&server, &format!("certonly {standalone} {rsa}"));
+        let rsa = leaf(&server, "certbot/live/rsa/fullchain.pem", &["rsa.example.test"]);
+        assert_eq!(rsa.public_key().unwrap().rsa().unwrap().size(), 256);
+        self.run(&server, "update_account --email other@example.test");
+        self.run(&server, "unregister");
+    }
+
+    async fn gets_a_wildcard_with_dns_01(&self) {
+        let server = server().await;
+        let hook = script("hooks/certbot.sh");
+        self.run(
             &server,
             &format!(
-                "certonly --manual --preferred-challenges dns --manual-auth-hook 'sh {hook}' \
+                "certonly --manual --preferred-challenges dns --manual-auth-hook {hook} \
                  --agree-tos --register-unsafely-without-email -d example.test -d '*.example.test'"
             ),
         );
-    });
-    copier.abort();
-    openssl_verify(&server, &fullchain(&server, "example.test"));
-    let leaf = fs::read(fullchain(&server, "example.test")).unwrap();
-    let text = String::from_utf8(openssl_text(&leaf)).unwrap();
-    assert!(text.contains("DNS:*.example.test, DNS:example.test"), "{text}");
+        let names = ["example.test", "*.example.test"];
+        leaf(&server, "certbot/live/example.test/fullchain.pem", &names);
+    }
 }
 
-fn openssl_text(pem: &[u8]) -> Vec<u8> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), pem).unwrap();
-    shell(&format!("openssl x509 -noout -text -in {}", file.path().display()), &[]).into_bytes()
+#[tokio::test(flavor = "multi_thread")]
+async fn debians_certbot_registers_issues_renews_and_unregisters_with_http_01() {
+    Certbot::debians().registers_issues_renews_and_unregisters_with_http_01().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_certbot_registers_issues_renews_and_unregisters_with_http_01() {
+    Certbot::newest().registers_issues_renews_and_unregisters_with_http_01().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debians_certbot_gets_a_wildcard_with_dns_01() {
+    Certbot::debians().gets_a_wildcard_with_dns_01().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_certbot_gets_a_wildcard_with_dns_01() {
+    Certbot::newest().gets_a_wildcard_with_dns_01().await;
 }

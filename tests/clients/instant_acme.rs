@@ -8,7 +8,7 @@ use instant_acme::{
 };
 use openssl::pkey::{PKey, Private};
 
-use crate::openssl_verify;
+use crate::chain;
 
 /// Two CAs of different key types in one token.
 async fn server(database: &Database) -> Server {
@@ -77,9 +77,8 @@ async fn issue(
 }
 
 fn verify(server: &Server, pem: &str) {
-    let file = server.folder.path().join("chain.pem");
-    std::fs::write(&file, pem).unwrap();
-    openssl_verify(server, &file.to_string_lossy());
+    std::fs::write(server.folder.path().join("chain.pem"), pem).unwrap();
+    chain(server, "chain.pem");
 }
 
 /// The library reads one root from a file, and each CA here is its own.

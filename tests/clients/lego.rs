@@ -1,50 +1,46 @@
 //! lego, as Debian has it.
 
-use harness::command::shell;
-use harness::{Port, Server};
+use harness::{Port, Server, Settings};
 
-use crate::{openssl_verify, server_asking};
+use crate::{leaf, run, script, server, server_with};
 
 fn lego(server: &Server, flags: &str, command: &str) {
-    let root = server.root();
-    shell(
-        &format!(
-            "lego --accept-tos --email admin@example.test --server {} --path {}/lego {flags} {command}",
-            server.directory("ca"),
-            server.folder.path().display()
-        ),
-        &[("LEGO_CA_CERTIFICATES", &root.to_string_lossy())],
-    );
+    let environment = "LEGO_CA_CERTIFICATES=$ROOT EXEC_POLLING_INTERVAL=1 EXEC_SEQUENCE_INTERVAL=1";
+    let hook = script("hooks/lego.sh");
+    let lego =
+        "lego --accept-tos --email admin@example.test --server $DIRECTORY --path $FOLDER/lego";
+    run(server, &format!("{environment} EXEC_PATH={hook} {lego} {flags} {command}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lego_issues_and_renews_with_http_01() {
-    let reserved = Port::reserve();
-    let port = reserved.number;
-    let server = server_asking(port).await;
-    let fullchain =
-        |name: &str| format!("{}/lego/certificates/{name}.crt", server.folder.path().display());
-    let flags = format!("--http --http.port 127.0.0.1:{port} --domains www.localhost");
+    let port = Port::reserve();
+    let settings = Settings { http_port: Some(port.number), ..Settings::default() };
+    let server = server_with(settings).await;
+    let flags = format!("--http --http.port 127.0.0.1:{} -d www.example.test", port.number);
+    let certificate =
+        || leaf(&server, "lego/certificates/www.example.test.crt", &["www.example.test"]);
     lego(&server, &flags, "run");
-    openssl_verify(&server, &fullchain("www.localhost"));
+    let first = certificate();
     lego(&server, &flags, "renew --days 100 --no-random-sleep");
-    openssl_verify(&server, &fullchain("www.localhost"));
+    assert_ne!(first.to_der().unwrap(), certificate().to_der().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lego_issues_with_tls_alpn_01_and_an_rsa_key() {
-    let (reserved, silent) = (Port::reserve(), Port::reserve());
-    let port = reserved.number;
-    let mut server = server_asking(silent.number).await;
-    let config = std::fs::read_to_string(server.config()).unwrap();
-    let asked = format!("tls_alpn_port = {}", server.responder.tls_port);
-    std::fs::write(server.config(), config.replace(&asked, &format!("tls_alpn_port = {port}")))
-        .unwrap();
-    server.kill();
-    server.spawn();
-    let flags =
-        format!("--key-type rsa2048 --tls --tls.port 127.0.0.1:{port} --domains www.localhost");
-    lego(&server, &flags, "run");
-    let folder = server.folder.path().display();
-    openssl_verify(&server, &format!("{folder}/lego/certificates/www.localhost.crt"));
+    let port = Port::reserve();
+    let settings = Settings { tls_alpn_port: Some(port.number), ..Settings::default() };
+    let server = server_with(settings).await;
+    let flags = format!("--tls --tls.port 127.0.0.1:{} -d www.example.test", port.number);
+    lego(&server, &format!("--key-type rsa2048 {flags}"), "run");
+    leaf(&server, "lego/certificates/www.example.test.crt", &["www.example.test"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lego_gets_a_wildcard_with_dns_01() {
+    let server = server().await;
+    let dns = format!("--dns exec --dns.disable-cp --dns.resolvers {}", server.zone.address);
+    lego(&server, &format!("{dns} -d '*.example.test' -d example.test"), "run");
+    let names = ["example.test", "*.example.test"];
+    leaf(&server, "lego/certificates/_.example.test.crt", &names);
 }

@@ -80,6 +80,36 @@ async fn check_says_for_each_thing_whether_it_is_in_order() {
     }
 }
 
+/// As `openssl req -new -x509` makes it of a configuration that does not mention it.
+#[tokio::test]
+async fn check_warns_of_a_ca_certificate_that_does_not_say_what_its_key_is_for() {
+    let server = Server::prepare(BINARY, Settings::key_file()).await;
+    let config = fs::read_to_string(server.config()).unwrap();
+    let value = |name: &str| {
+        let start = format!("{name} = ");
+        config.lines().find_map(|line| line.strip_prefix(&start)).unwrap().trim_matches('"')
+    };
+    let check = || {
+        let output = server.run(&["check"]);
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    assert!(!check().contains("key usage"), "{}", check());
+    let extensions = server.folder.path().join("openssl.cnf");
+    let text = "[req]\ndistinguished_name = n\nx509_extensions = e\n[n]\n[e]\n\
+                basicConstraints = critical, CA:TRUE\nsubjectKeyIdentifier = hash\n";
+    fs::write(&extensions, text).unwrap();
+    let script = format!(
+        "openssl req -new -x509 -config {} -key {} -out {} -days 30 -subj /CN=bare",
+        extensions.display(),
+        value("key"),
+        value("cert")
+    );
+    harness::command::shell(&script, &[]);
+    let said = check();
+    assert!(said.contains("warning  CA \"ca\": its certificate has no key usage"), "{said}");
+}
+
 #[tokio::test]
 async fn a_wrong_pin_is_refused_in_words_and_tried_once() {
     let settings = Settings {

@@ -6,8 +6,10 @@ mod abuse;
 mod account_rules;
 mod accounts;
 mod algorithms;
+mod alternate_chains;
 mod authorizations;
 mod certificates;
+mod challenges;
 mod deactivation;
 mod external_accounts;
 mod finalize;
@@ -17,8 +19,11 @@ mod jws;
 mod key_change;
 mod orders;
 mod policy;
+mod revocation;
+mod revocation_list;
 mod terms;
 mod transport;
+mod validation;
 
 use harness::{Server, Settings};
 

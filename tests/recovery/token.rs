@@ -3,6 +3,7 @@
 
 mod login;
 mod remote;
+mod start;
 mod two;
 
 use std::collections::BTreeSet;
@@ -141,11 +142,23 @@ async fn order_until(
     stop: Arc<AtomicBool>,
     issued: Arc<Mutex<Vec<(Instant, String)>>>,
 ) {
+    let mut kept = Vec::new();
     while !stop.load(Ordering::SeqCst) {
-        let chain = client.order(&["a.test"]).await.prove("http-01").await.finalize().await;
+        let order = client.order(&["a.test"]).await.prove("http-01").await;
+        let url = order.url.clone();
+        let chain = order.finalize().await;
         harness::acme::verify_chain(&chain, &roots, "a.test");
         let serial = chain[0].serial_number().to_bn().unwrap().to_hex_str().unwrap().to_string();
         issued.lock().unwrap().push((Instant::now(), serial));
+        kept.push((url, chain));
+    }
+    // Whatever was tried for it how often: an order has one certificate, and still has that.
+    for (url, chain) in kept {
+        let order = client.post_as_get(&url).await.expect(200).json();
+        assert_eq!(order["status"], "valid", "{order}");
+        let answer = client.post_as_get(order["certificate"].as_str().unwrap()).await.expect(200);
+        let again = X509::stack_from_pem(&answer.body).unwrap();
+        assert_eq!(again[0].to_der().unwrap(), chain[0].to_der().unwrap(), "{url}");
     }
 }
 
@@ -179,7 +192,10 @@ async fn a_token_that_refuses_every_call_for_a_while_signs_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_sessions_dropped_at_once_are_opened_again() {
-    let site = Site::start().await;
+    sessions_are_dropped(Site::start().await).await;
+}
+
+async fn sessions_are_dropped(site: Site) {
     for number in 1..=3 {
         site.suffer(&[&format!("drop-sessions {number}")]);
         site.one_is_issued().await;
@@ -199,7 +215,10 @@ async fn a_library_that_forgot_its_initialisation_is_initialised() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_hangs_for_a_minute_holds_up_nobody_else() {
-    let site = Site::start().await;
+    a_call_hangs(Site::start().await).await;
+}
+
+async fn a_call_hangs(site: Site) {
     site.suffer(&["hang C_Sign 60000 first 1"]);
     for _ in 0..3 {
         site.one_is_issued().await;
@@ -232,7 +251,10 @@ async fn a_token_that_goes_away_under_a_call_that_hangs_signs_again_when_both_ar
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_error_on_every_tenth_call_stops_nothing() {
-    let site = Site::start().await;
+    every_tenth_call_fails(Site::start().await).await;
+}
+
+async fn every_tenth_call_fails(site: Site) {
     site.suffer(&["fail * CKR_DEVICE_ERROR every 10"]);
     for _ in 0..10 {
         site.one_is_issued().await;

@@ -88,7 +88,7 @@ pub(super) fn root(config: Option<&Path>, arguments: &Root) -> Result<(), Failur
         let Some((key, prepared)) = ready(&place, arguments.transcript.dry_run, prepare)? else {
             return super::would_write(&arguments.out);
         };
-        let signer = place.signer(&key)?;
+        let signer = place.signer(&key, tokens)?;
         let chain = tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)?;
         place.tell(&mut transcript, &key)?;
         keep(transcript, &arguments.transcript, &arguments.out, &chain, &MADE_HERE)
@@ -136,8 +136,8 @@ fn below(
         return super::would_write(out);
     };
     // The new CA must have its key, too: a certificate for a key that does not sign is of no use.
-    place.signer(&key)?;
-    let signer = issuer.signer()?;
+    place.signer(&key, tokens)?;
+    let signer = issuer.signer(tokens)?;
     let chain = tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)?;
     place.tell(&mut transcript, &key)?;
     issuer.tell(&mut transcript)?;
@@ -203,7 +203,7 @@ fn request(tokens: &Tokens, arguments: &Intermediate, csr: &Path) -> Result<(), 
         None => place.make()?,
     };
     let prepared = prepare(&key)?;
-    let signer = place.signer(&key)?;
+    let signer = place.signer(&key, tokens)?;
     let der = tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)?;
     let file = pem::request(&der);
     files::write(csr, file.as_bytes(), 0o644, arguments.transcript.existing())?;

@@ -9,7 +9,6 @@ use super::{keep, subject};
 use crate::ca;
 use crate::clock::Clock;
 use crate::config::Needs;
-use crate::signer::pkcs11::Pkcs11Signer;
 use crate::x509::request::ReceivedRequest;
 use crate::x509::subject::Subject;
 
@@ -109,7 +108,7 @@ pub(super) fn import(config: Option<&Path>, arguments: &Arguments) -> Result<(),
             println!("would take: the certificate of {}", chain.issuer().subject());
             return super::would_write(out);
         }
-        Pkcs11Signer::open(&open.token, &arguments.id.0, None, &key).map_err(Failure::failed)?;
+        tokens.signer(&open, &arguments.id, &key)?;
         transcript.key("Key", &open, &arguments.id.0, &key)?;
         keep(transcript, &arguments.transcript, out, &chain, &CHECKED)
     })

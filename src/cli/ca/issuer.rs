@@ -72,9 +72,8 @@ impl Issuer {
     }
 
     /// The key, once it has made a test signature.
-    pub(super) fn signer(&self) -> Result<Pkcs11Signer, Failure> {
-        let key = self.chain.issuer().public_key();
-        Pkcs11Signer::open(&self.open.token, &self.id.0, None, key).map_err(Failure::failed)
+    pub(super) fn signer(&self, tokens: &Tokens) -> Result<Pkcs11Signer, Failure> {
+        tokens.signer(&self.open, &self.id, self.chain.issuer().public_key())
     }
 
     pub(super) fn tell(&self, transcript: &mut Transcript) -> Result<(), Failure> {

@@ -81,9 +81,8 @@ impl<'a> Place<'a> {
     }
 
     /// The key, once it has made a test signature.
-    pub(super) fn signer(&self, key: &PublicKey) -> Result<Pkcs11Signer, Failure> {
-        Pkcs11Signer::open(&self.open.token, &self.arguments.id.0, None, key)
-            .map_err(Failure::failed)
+    pub(super) fn signer(&self, key: &PublicKey, tokens: &Tokens) -> Result<Pkcs11Signer, Failure> {
+        tokens.signer(&self.open, &self.arguments.id, key)
     }
 
     pub(super) fn tell(&self, transcript: &mut Transcript, key: &PublicKey) -> Result<(), Failure> {

@@ -124,7 +124,7 @@ fn sign(
             println!("would sign: {}", super::summary(&prepared));
             return super::would_write(out);
         }
-        let signer = issuer.signer()?;
+        let signer = issuer.signer(tokens)?;
         let chain = tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)?;
         issuer.tell(&mut transcript)?;
         tell(&mut transcript)?;

@@ -71,7 +71,7 @@ fn look(
         }
     }
     let now = Clock::System.now();
-    let opened = app::open_authority(ca, &open, Demand::OneSigns, now);
+    let opened = app::open_authority(ca, &open, Demand::OneSigns, None, now);
     let authority = match tokens.runtime.block_on(opened) {
         Ok(authority) => authority,
         Err(error) => return Ok(Err(error.to_string())),

@@ -89,8 +89,7 @@ async fn measure(
     let hsm = Hsm { max_sessions: Some(sessions), ..hsm.clone() };
     let token = app::open_token(&hsm, &Metrics::new()).await?;
     let key = token.public_key(cka_id).map_err(Failure::failed)?;
-    let signer = Pkcs11Signer::open(&token, cka_id, None, &key).map_err(Failure::failed)?;
-    let signer = Arc::new(signer);
+    let signer = Arc::new(app::open_signer(&token, cka_id, &key).await?);
     // As many callers as sessions: nobody waits for another's signature.
     let mut latencies = sign_until(&signer, sessions, Instant::now() + each / 2).await?;
     latencies.sort_unstable();

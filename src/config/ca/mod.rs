@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::de::DeTable;
 use url::Url;
@@ -13,14 +14,17 @@ use super::{Hsm, Needs, Policy, policy};
 
 mod key;
 mod key_usage;
+mod proof;
 
 pub(crate) use key::{CaKey, Sharing};
 pub(crate) use key_usage::KeyUsage;
+pub(crate) use proof::CaaMode;
 
 pub(super) const KEYS: &[&str] = &[
     "id",
     "name",
     "cert",
+    "alternate_chains",
     "hsm_slot",
     "hsm",
     "hsm_sharing",
@@ -30,15 +34,21 @@ pub(super) const KEYS: &[&str] = &[
     "client_auth",
     "digest",
     "rsa_padding",
+    "crl_validity_hours",
     "terms_of_service",
     "website",
     "caa_identities",
     "external_account_required",
+    "caa",
+    "challenges",
     "policy",
 ];
 
 const MAX_ID_BYTES: usize = 64;
 const DEFAULT_VALIDITY_DAYS: u32 = 90;
+/// A week, as the CA/Browser Forum's Baseline Requirements (§4.9.7) have it; a CRL is signed anew when
+/// half of it has passed.
+const DEFAULT_CRL_VALIDITY_HOURS: u64 = 168;
 
 /// One `[[ca]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +59,8 @@ pub(crate) struct Ca {
     pub(crate) name: String,
     /// PEM: this CA's certificate, then any intermediates above it.
     pub(crate) cert: PathBuf,
+    /// PEM, each like `cert` with the same name and key, and others above it (RFC 8555 §7.4.2).
+    pub(crate) alternate_chains: Vec<PathBuf>,
     pub(crate) key: CaKey,
     /// How long issued certificates are valid: 1 to 36,500 days.
     pub(crate) validity_days: u32,
@@ -59,6 +71,8 @@ pub(crate) struct Ca {
     /// What signatures are made over; `None`: what suits the key.
     pub(crate) digest: Option<Digest>,
     pub(crate) rsa_padding: RsaPadding,
+    /// From a CRL's thisUpdate to its nextUpdate: 1 hour to a year.
+    pub(crate) crl_validity: Duration,
     /// The directory's `meta.termsOfService` (RFC 8555 §7.1.1).
     pub(crate) terms_of_service: Option<String>,
     /// The directory's `meta.website`.
@@ -67,6 +81,10 @@ pub(crate) struct Ca {
     pub(crate) caa_identities: Vec<String>,
     /// New accounts must be bound by a key of `kipuka eab create` (RFC 8555 §7.3.4).
     pub(crate) external_account_required: bool,
+    /// What becomes of a certificate that CAA records do not permit.
+    pub(crate) caa: CaaMode,
+    /// The types of the challenges that are offered, as RFC 8555 §9.7.8 registers them.
+    pub(crate) challenges: Vec<&'static str>,
     /// `[ca.policy]`, each key of which replaces that of `[policy]`.
     pub(crate) policy: Policy,
     /// `[policy]`
@@ -125,10 +143,12 @@ pub(super) fn read_all(
 
 fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
     let id = id(section);
+    let caa_identities = caa_identities(section);
     Ca {
         name: section.string("name").map_or_else(|| id.clone(), |name| name.value.to_owned()),
         id,
         cert: cert(section),
+        alternate_chains: alternate_chains(section),
         key: key::read(section, hsms),
         validity_days: section
             .integer("validity_days", 1..=36_500)
@@ -138,9 +158,16 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
         client_auth: section.boolean("client_auth").unwrap_or(false),
         digest: digest(section),
         rsa_padding: rsa_padding(section).unwrap_or_default(),
+        crl_validity: Duration::from_secs(
+            3600 * section
+                .integer("crl_validity_hours", 1..=8784)
+                .unwrap_or(DEFAULT_CRL_VALIDITY_HOURS),
+        ),
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
-        caa_identities: caa_identities(section),
+        caa: proof::caa(section, &caa_identities),
+        challenges: proof::challenges(section, &caa_identities),
+        caa_identities,
         external_account_required: section.boolean("external_account_required").unwrap_or(false),
         policy: policy::read(&section.section_or_empty("policy", "ca.policy", policy::KEYS)),
         general_policy: general_policy.clone(),
@@ -168,6 +195,16 @@ fn cert(section: &Section<'_>) -> PathBuf {
         section.reader.check_readable("CA certificate", &cert);
     }
     cert.value
+}
+
+fn alternate_chains(section: &Section<'_>) -> Vec<PathBuf> {
+    let chains = section.paths("alternate_chains").unwrap_or_default();
+    if section.reader.needs == Needs::Serve {
+        for chain in &chains {
+            section.reader.check_readable("alternate chain", chain);
+        }
+    }
+    chains.into_iter().map(|chain| chain.value).collect()
 }
 
 fn digest(section: &Section<'_>) -> Option<Digest> {

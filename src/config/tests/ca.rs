@@ -116,6 +116,11 @@ fn wrong_values_are_refused() {
         ("website = \"ca.test\"", "website", "whole URL"),
         ("terms_of_service = \"ftp://ca.test/\"", "terms_of_service", "not a web page"),
         ("caa_identities = [\"https://ca.test\"]", "caa_identities", "not a domain name"),
+        ("caa = \"on\"", "caa", "\"off\", \"report\" or \"enforce\""),
+        ("caa = \"enforce\"", "caa", "caa_identities is not set"),
+        ("challenges = [\"http-02\"]", "challenges", "http-01, dns-01, tls-alpn-01"),
+        ("challenges = []", "challenges", "offers nothing"),
+        ("challenges = [\"dns-persist-01\"]", "challenges", "needs caa_identities"),
         ("client_auth = \"yes\"", "client_auth", "without quotes"),
     ] {
         assert_wrong(&with_ca(&format!("hsm_slot = 3\n{line}")), 8, &format!("ca.{key}"), said);
@@ -158,4 +163,27 @@ fn a_ca_names_the_tokens_that_hold_its_key() {
         assert!(places.contains(&(line, key.to_owned())), "{message}");
         assert!(message.contains(said), "{message}");
     }
+}
+
+#[test]
+fn challenges_and_caa_are_chosen_for_each_ca() {
+    let ca = &good(MINIMAL).cas[0];
+    assert_eq!(
+        (ca.caa, &ca.challenges[..]),
+        (CaaMode::Off, &["http-01", "dns-01", "tls-alpn-01"][..])
+    );
+    let ca = &good(&with_ca(
+        "hsm_slot = 1\ncaa_identities = [\"CA.test\"]\ncaa = \"enforce\"\n\
+         challenges = [\"dns-persist-01\", \"dns-01\", \"dns-account-01\", \"dns-01\"]",
+    ))
+    .cas[0];
+    assert_eq!(ca.caa, CaaMode::Enforce);
+    assert_eq!(ca.challenges, ["dns-persist-01", "dns-01", "dns-account-01"], "each once");
+    assert_eq!(good(&with_ca("hsm_slot = 1\ncaa = \"report\"")).cas[0].caa, CaaMode::Report);
+    let names: Vec<_> = (0..11).map(|number| format!("\"ca-{number}.test\"")).collect();
+    let lines = format!(
+        "hsm_slot = 1\ncaa_identities = [{}]\nchallenges = [\"dns-persist-01\"]",
+        names.join(", ")
+    );
+    assert_wrong(&with_ca(&lines), 9, "ca.challenges", "at most 10");
 }

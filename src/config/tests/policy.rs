@@ -13,7 +13,7 @@ fn patterns(texts: &[&str]) -> Option<Vec<NamePattern>> {
 fn every_key_is_taken_in_both_sections() {
     let keys = "allow = [\"A.test\", \".b.test.\", \"*.c.test\", \"*\"]
 deny = [\"_x.d.test\"]
-allow_networks = [\"10.1.2.3/8\", \"2001:db8::1\"]
+allow_networks = [\"10.0.0.0/8\", \"2001:db8::1\"]
 deny_networks = []
 wildcards = false
 ip_addresses = true
@@ -66,6 +66,8 @@ fn a_mistake_is_reported_on_its_line_with_its_section() {
         ("allow = [\"192.0.2.1\"]", "allow", "move it to allow_networks"),
         ("deny_networks = [\".corp\"]", "deny_networks", "is not a network"),
         ("deny_networks = [\"::ffff:10.0.0.0/104\"]", "deny_networks", "mapped to IPv6"),
+        ("deny_networks = [\"10.1.2.3/8\"]", "deny_networks", "bits behind its prefix"),
+        ("deny_networks = [\"10.0.0.0/33\"]", "deny_networks", "is not a network"),
         ("wildcards = \"no\"", "wildcards", "without quotes"),
         ("max_identifiers = 0", "max_identifiers", "from 1 to 100"),
         ("max_identifiers = 101", "max_identifiers", "from 1 to 100"),

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::Acme;
 use super::challenge::{RETRY_AFTER_S, challenge_object};
-use super::links::Links;
 use super::problem::AcmeError;
 use super::reply::Reply;
 use super::request::{AcmeRequest, Object};
+use super::resource::Resource;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
@@ -24,12 +24,16 @@ pub(super) struct Changes {
 
 /// An authorization as its account sees it (RFC 8555 §7.1.4): the name without `*.`, which a member
 /// of its own tells.
-fn authorization_object(links: &Links, authorization: &Authorization, now: Timestamp) -> Value {
+fn authorization_object(
+    resource: &Resource,
+    authorization: &Authorization,
+    now: Timestamp,
+) -> Value {
     let identifier = &authorization.identifier;
     let challenges: Vec<_> = authorization
         .visible_challenges()
         .into_iter()
-        .map(|challenge| challenge_object(links, challenge))
+        .map(|challenge| challenge_object(resource, authorization, challenge, now))
         .collect();
     let mut object = json!({
         "status": authorization.status(now).as_str(),
@@ -65,7 +69,7 @@ pub(super) async fn authorization(
         };
     }
     let now = acme.context.clock.now();
-    let reply = Reply::ok(authorization_object(&request.resource.links, &authorization, now));
+    let reply = Reply::ok(authorization_object(&request.resource, &authorization, now));
     Ok(match authorization.status(now) {
         AuthorizationStatus::Pending => reply.retry_after_s(RETRY_AFTER_S),
         _ => reply,

@@ -1,6 +1,7 @@
 //! Challenges (RFC 8555 §7.1.5, §7.5.1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -8,11 +9,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Acme;
-use super::links::Links;
 use super::problem::AcmeError;
 use super::reply::Reply;
 use super::request::{AcmeRequest, Object};
-use crate::acme::challenge::{Challenge, ChallengeStatus};
+use super::resource::Resource;
+use crate::acme::authorization::Authorization;
+use crate::acme::challenge::{Challenge, ChallengeStatus, ChallengeType};
+use crate::acme::problem::{Problem, ProblemType};
+use crate::clock::Timestamp;
 use crate::flow;
 
 /// When to ask again for a validation in progress; in seconds.
@@ -23,20 +27,46 @@ pub(super) const RETRY_AFTER_S: u32 = 2;
 pub(super) struct Ready {}
 
 /// A challenge as its account sees it (RFC 8555 §7.1.5, §8).
-pub(super) fn challenge_object(links: &Links, challenge: &Challenge) -> Value {
-    let status = challenge.status();
+pub(super) fn challenge_object(
+    resource: &Resource,
+    authorization: &Authorization,
+    challenge: &Challenge,
+    now: Timestamp,
+) -> Value {
+    let status = authorization.challenge_status(challenge, now);
     let mut object = json!({
         "type": challenge.kind.as_str(),
-        "url": links.challenge(&challenge.id),
+        "url": resource.links.challenge(&challenge.id),
         "status": status.as_str(),
-        "token": challenge.token,
     });
+    if challenge.kind == ChallengeType::DnsPersist01 {
+        object["issuer-domain-names"] = json!(resource.authority.meta.caa_identities);
+    } else {
+        object["token"] = json!(challenge.token);
+    }
     match status {
         ChallengeStatus::Valid { at } => object["validated"] = json!(at),
         ChallengeStatus::Invalid { problem } => object["error"] = json!(problem),
-        ChallengeStatus::Pending | ChallengeStatus::Processing => {}
+        ChallengeStatus::Overtaken => {
+            let detail = "it is not validated any more: another challenge decided, or the \
+                          authorization was given up or has expired";
+            object["error"] = json!(Problem::new(ProblemType::Unauthorized, detail));
+        }
+        ChallengeStatus::Processing => {
+            if let Some(retry) = &challenge.retry {
+                object["error"] = json!(retry.problem);
+            }
+        }
+        ChallengeStatus::Pending => {}
     }
     object
+}
+
+/// When a challenge may have changed (RFC 8555 §8.2): after the next attempt, where one is planned.
+fn retry_after_s(challenge: &Challenge, now: Timestamp) -> u32 {
+    let until_next = challenge.retry.as_ref().map_or(Duration::ZERO, |retry| retry.at.since(now));
+    let seconds = until_next.as_millis().div_ceil(1000);
+    u32::try_from(seconds).unwrap_or(u32::MAX).max(RETRY_AFTER_S)
 }
 
 pub(super) async fn challenge(
@@ -51,7 +81,10 @@ pub(super) async fn challenge(
         .ok_or_else(|| flow::not_found("challenge"))?;
     // An empty payload reads the challenge (POST-as-GET); an object begins it.
     if request.payload.is_some() {
-        authorization = flow::begin_challenge(&acme.context, authorization, &id).await?;
+        authorization = {
+            let account_url = links.account(&request.account.id);
+            flow::begin_challenge(&acme.context, authorization, &id, &account_url).await?
+        };
     }
     let challenge = authorization
         .challenges
@@ -59,9 +92,11 @@ pub(super) async fn challenge(
         .find(|challenge| challenge.id == id)
         .ok_or_else(|| flow::not_found("challenge"))?;
     let up = links.relation("up", &links.authorization(&authorization.id));
-    let reply = Reply::ok(challenge_object(links, challenge)).header(header::LINK, up);
-    Ok(match challenge.status() {
-        ChallengeStatus::Processing => reply.retry_after_s(RETRY_AFTER_S),
+    let now = acme.context.clock.now();
+    let object = challenge_object(&request.resource, &authorization, challenge, now);
+    let reply = Reply::ok(object).header(header::LINK, up);
+    Ok(match authorization.challenge_status(challenge, now) {
+        ChallengeStatus::Processing => reply.retry_after_s(retry_after_s(challenge, now)),
         _ => reply,
     })
 }

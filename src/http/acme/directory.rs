@@ -28,6 +28,7 @@ pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply
         "newAccount": links.new_account(),
         "newOrder": links.new_order(),
         "keyChange": links.key_change(),
+        "revokeCert": links.revoke_cert(),
         // Always an object: clients were seen to stumble where it is missing.
         "meta": Value::Object(meta),
     }))

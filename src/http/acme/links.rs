@@ -42,6 +42,10 @@ impl Links {
         self.below("key-change")
     }
 
+    pub(super) fn revoke_cert(&self) -> String {
+        self.below("revoke-cert")
+    }
+
     pub(super) fn account(&self, id: &str) -> String {
         self.below(&format!("account/{id}"))
     }
@@ -73,6 +77,11 @@ impl Links {
 
     pub(super) fn certificate(&self, id: &str) -> String {
         self.below(&format!("cert/{id}"))
+    }
+
+    /// The same certificate with another chain (RFC 8555 §7.4.2); they count from 1.
+    pub(super) fn alternate(&self, certificate_id: &str, number: usize) -> String {
+        self.below(&format!("cert/{certificate_id}/{number}"))
     }
 
     /// A `Link` header's value; written without spaces, as older clients expect it.

@@ -16,6 +16,7 @@ mod problem;
 mod reply;
 mod request;
 mod resource;
+mod revoke_cert;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub(crate) fn router(acme: Arc<Acme>) -> Router {
         .route("/authz/{id}", post(authorization::authorization))
         .route("/chall/{id}", post(challenge::challenge))
         .route("/cert/{id}", post(certificate::certificate))
+        .route("/cert/{id}/{number}", post(certificate::alternate))
+        .route("/revoke-cert", post(revoke_cert::revoke_cert))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_resource)
         .layer(middleware::from_fn_with_state(Arc::clone(&acme), resource::resource))

@@ -108,6 +108,43 @@ pub(super) struct KeyRequest<P> {
     _private: (),
 }
 
+/// As [`AcmeRequest`], but signed by an account or by a key (RFC 8555 §7.6).
+pub(super) struct SignedRequest<P> {
+    pub(super) resource: Resource,
+    pub(super) signed_by: SignedBy,
+    pub(super) payload: P,
+    _private: (),
+}
+
+/// What a request was signed with.
+pub(super) enum SignedBy {
+    Account(Account),
+    Key(Jwk),
+}
+
+impl<P: Payload> FromRequest<Arc<Acme>> for SignedRequest<P> {
+    type Rejection = AcmeError;
+
+    async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
+        let Received { resource, jws } = receive(request).await?;
+        let (signed_by, key) = match jws.key() {
+            KeyReference::Kid(kid) => {
+                let account = find_account(acme, &resource, kid).await?;
+                let key = account_key(&account)?;
+                (SignedBy::Account(account), key)
+            }
+            KeyReference::Jwk(key) => (SignedBy::Key(key.clone()), key.clone()),
+        };
+        let account = match &signed_by {
+            SignedBy::Account(account) => Some(account),
+            SignedBy::Key(_) => None,
+        };
+        let jws = authenticate(acme, &resource, &key, jws, account).await?;
+        let payload = P::read(jws.payload())?;
+        Ok(Self { resource, signed_by, payload, _private: () })
+    }
+}
+
 impl<P: Payload> FromRequest<Arc<Acme>> for AcmeRequest<P> {
     type Rejection = AcmeError;
 
@@ -130,8 +167,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for AccountRequest<P> {
             );
         };
         let account = find_account(acme, &resource, kid).await?;
-        let key = Jwk::from_json(&account.jwk)
-            .map_err(|error| Error::Failed(format!("account {}: {error}", account.id)))?;
+        let key = account_key(&account)?;
         let jws = authenticate(acme, &resource, &key, jws, Some(&account)).await?;
         let payload = P::read(jws.payload())?;
         Ok(Self { resource, account, payload, url: jws.url().to_owned(), _private: () })
@@ -153,6 +189,11 @@ impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
         let payload = P::read(jws.payload())?;
         Ok(Self { resource, key, payload, url: jws.url().to_owned(), _private: () })
     }
+}
+
+fn account_key(account: &Account) -> Result<Jwk, Error> {
+    Jwk::from_json(&account.jwk)
+        .map_err(|error| Error::Failed(format!("account {}: {error}", account.id)))
 }
 
 /// A well-formed request, of which nothing is proved yet.

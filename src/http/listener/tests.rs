@@ -362,17 +362,54 @@ async fn a_connection_that_asks_nothing_more_is_closed_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_request_may_take_longer_than_its_head() {
+async fn an_http_2_connection_that_asks_nothing_more_is_closed_after_a_while() {
+    let limits = Limits { idle: SHORT, ..short_head() };
+    let (root, slot) = slot();
+    let server = Server::start(hello(), limits, Some(&slot)).await;
+    let mut client = server.h2(&root).await;
+    for _ in 0..3 {
+        let answer = client.send_request(request("https://localhost/")).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
+        sleep(SHORT / 4).await;
+    }
+    let closed = async {
+        while !client.is_closed() {
+            sleep(SHORT / 10).await;
+        }
+    };
+    timeout(PATIENCE, closed).await.expect("the server hung on");
+}
+
+#[tokio::test]
+async fn an_http_2_connection_whose_client_is_dead_is_closed_after_a_while() {
+    let limits = Limits { idle: SHORT, ..short_head() };
+    let (root, slot) = slot();
+    let server = Server::start(hello(), limits, Some(&slot)).await;
+    let mut stream = server.tls(&root, &[b"h2"]).await;
+    // The preface, empty SETTINGS, and a GET of / (RFC 9113 §3.4, §4.1; RFC 7541 §C.3), after which
+    // nothing is answered.
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    bytes.extend(b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x87\x84\x41\x09localhost");
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    assert!(end.is_ok(), "the server hung on");
+    assert!(answer.windows(5).any(|text| text == b"hello"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_request_may_take_longer_than_its_head_and_than_an_idle_connection() {
     let slow = || async {
         sleep(SHORT * 3).await;
         "slow"
     };
     let (root, slot) = slot();
     let router = Router::new().route("/", get(slow));
-    let server = Server::start(router.clone(), short_head(), None).await;
+    let limits = Limits { idle: SHORT, ..short_head() };
+    let server = Server::start(router.clone(), limits, None).await;
     let answer = server.ask(GET_AND_CLOSE).await;
     assert!(answer.ends_with("slow"), "{answer}");
-    let server = Server::start(router, short_head(), Some(&slot)).await;
+    let server = Server::start(router, limits, Some(&slot)).await;
     let mut client = server.h2(&root).await;
     let answer = client.send_request(request("https://localhost/")).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "slow");

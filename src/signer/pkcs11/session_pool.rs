@@ -494,7 +494,8 @@ impl Shared {
                     token = self.name,
                     fault = fault.detail,
                     step = step.as_str(),
-                    "the token refused the PIN; it is not tried again: correct it, then send SIGHUP"
+                    "the token refused the PIN; it is not tried again: correct it, then send SIGHUP, \
+                     or restart kipuka where the PIN comes from pin_env"
                 );
                 self.metrics.step(step);
             }

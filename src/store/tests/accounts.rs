@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, execute, failed,
+    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, account, after, claim_one, conclude, execute, failed,
     lease_validation, make_ready, migrated, number, open, order, plan, proved, with_account,
     with_order, with_plan,
 };
@@ -190,7 +190,7 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
     assert_eq!(store.register_account(other).await.unwrap(), Registered::Created);
     let theirs = NewOrder { account_id: "other".to_owned(), ..order("theirs", &["a.test"]) };
     store.create_order(&theirs).await.unwrap();
-    assert!(store.begin_challenge("theirs-0-dns-01", NOW).await.unwrap());
+    assert!(store.begin_challenge("theirs-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
 
     assert!(store.deactivate_account(ACCOUNT, after(1)).await.unwrap());
 
@@ -207,7 +207,7 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
         let http01 = format!("{id}-http-01");
         let found = store.authorization_of_challenge(CA, &http01).await.unwrap().unwrap();
         assert_eq!(found.status(after(1)).as_str(), status, "{id}");
-        assert!(!store.begin_challenge(&http01, after(1)).await.unwrap());
+        assert!(!store.begin_challenge(&http01, ACCOUNT_URL, after(1)).await.unwrap());
     }
     assert!(!store.conclude_challenge(&validation, &proved(), None).await.unwrap());
     let plan = plan(&store, "ready").await;
@@ -246,9 +246,9 @@ pub(super) async fn an_order_that_is_valid_stays_so_when_its_account_is_deactiva
 pub(super) async fn a_challenge_is_validated_with_the_key_it_was_begun_with(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let before = account(ACCOUNT, CA);
-    assert!(store.begin_challenge("order-0-dns-01", NOW).await.unwrap());
+    assert!(store.begin_challenge("order-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
     assert_eq!(store.change_key(&before, "jwk", "new").await.unwrap(), KeyChanged::Done);
-    assert!(store.begin_challenge("order-0-http-01", NOW).await.unwrap());
+    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, NOW).await.unwrap());
     for (challenge, thumbprint) in
         [("order-0-dns-01", &*before.thumbprint), ("order-0-http-01", "new")]
     {

@@ -3,11 +3,11 @@
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, after, claim, claim_one, conclude, failed, lease_validation, number,
-    open, proved, with_order,
+    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, after, claim, claim_one, conclude, failed,
+    lease_validation, number, open, problem, proved, with_order,
 };
 use crate::acme::authorization::AuthorizationStatus;
-use crate::acme::challenge::{ChallengeStatus, ChallengeType};
+use crate::acme::challenge::{ChallengeStatus, ChallengeType, Retry};
 use crate::acme::order::OrderStatus;
 use crate::store::WorkKind;
 
@@ -17,9 +17,9 @@ const DNS: &str = "order-0-dns-01";
 
 pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
-    assert!(store.begin_challenge(HTTP, after(1)).await.unwrap());
-    assert!(!store.begin_challenge(HTTP, after(2)).await.unwrap());
-    assert!(!store.begin_challenge("nothing", NOW).await.unwrap());
+    assert!(store.begin_challenge(HTTP, ACCOUNT_URL, after(1)).await.unwrap());
+    assert!(!store.begin_challenge(HTTP, ACCOUNT_URL, after(2)).await.unwrap());
+    assert!(!store.begin_challenge("nothing", ACCOUNT_URL, NOW).await.unwrap());
     assert_eq!(number(&store, WORK).await, 1);
     let authorization = store.authorization_of_challenge(CA, DNS).await.unwrap().unwrap();
     assert_eq!(authorization.id, "order-0");
@@ -43,7 +43,7 @@ pub(super) async fn a_challenge_of_a_decided_or_deactivated_authorization_is_not
     conclude(&store, "order-1-http-01", &failed()).await;
     store.deactivate_authorization("order-2", NOW).await.unwrap();
     for challenge in ["order-0-dns-01", "order-1-dns-01", "order-2-dns-01", "order-0-http-01"] {
-        assert!(!store.begin_challenge(challenge, NOW).await.unwrap(), "{challenge}");
+        assert!(!store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap(), "{challenge}");
     }
     assert_eq!(number(&store, WORK).await, 0);
 }
@@ -55,7 +55,9 @@ pub(super) async fn of_concurrent_beginnings_one_wins_and_one_piece_of_work_exis
     let beginnings: Vec<_> = (0..16)
         .map(|number| {
             let store = stores[number % 2].clone();
-            tokio::spawn(async move { store.begin_challenge(HTTP, NOW).await.unwrap() })
+            tokio::spawn(
+                async move { store.begin_challenge(HTTP, ACCOUNT_URL, NOW).await.unwrap() },
+            )
         })
         .collect();
     let mut begun = 0;
@@ -167,4 +169,33 @@ pub(super) async fn an_authorization_is_deactivated_once(database: &Database) {
     assert_eq!(deactivated.deactivated_at, Some(after(1)));
     let other = store.authorization(CA, "order-1").await.unwrap().unwrap();
     assert_eq!(other.deactivated_at, None);
+}
+
+pub(super) async fn a_retry_is_noted_and_due_in_one_step(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    let lease = lease_validation(&store, HTTP).await;
+    store.retry_validation(lease, &problem(), after(5)).await.unwrap();
+    let found = store.to_validate(HTTP).await.unwrap().unwrap().authorization;
+    let challenge = &found.challenges[0];
+    assert_eq!(challenge.account_url.as_deref(), Some(ACCOUNT_URL));
+    assert_eq!(challenge.retry, Some(Retry { problem: problem(), at: after(5) }));
+    assert_eq!(challenge.status(), ChallengeStatus::Processing);
+    assert!(claim(&store, WorkKind::Validation, after(4), 10).await.is_empty());
+    let lease = claim_one(&store, WorkKind::Validation, after(5)).await;
+    assert_eq!(lease.attempt(), 2);
+    assert!(store.conclude_challenge(&lease, &proved(), None).await.unwrap());
+    let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
+    let challenge = found.concluding_challenge().unwrap();
+    assert_eq!(challenge.status(), ChallengeStatus::Valid { at: NOW });
+}
+
+pub(super) async fn a_lost_lease_notes_no_retry(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    let lost = lease_validation(&store, HTTP).await;
+    let held = claim_one(&store, WorkKind::Validation, after(20)).await;
+    store.retry_validation(lost, &problem(), after(21)).await.unwrap();
+    let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
+    assert!(found.challenges.iter().all(|challenge| challenge.retry.is_none()));
+    assert!(claim(&store, WorkKind::Validation, after(21), 10).await.is_empty());
+    assert!(store.conclude_challenge(&held, &proved(), None).await.unwrap());
 }

@@ -87,7 +87,7 @@ pub(super) fn order(id: &str, names: &[&str]) -> NewOrder {
         let authorization = format!("{id}-{index}");
         NewAuthorization {
             identifier: Identifier::dns(name).unwrap(),
-            challenges: ChallengeType::ALL
+            challenges: ChallengeType::STANDARD
                 .into_iter()
                 .map(|kind| NewChallenge {
                     id: format!("{authorization}-{}", kind.as_str()),
@@ -108,6 +108,8 @@ pub(super) fn order(id: &str, names: &[&str]) -> NewOrder {
     }
 }
 
+pub(super) const ACCOUNT_URL: &str = "https://ca.test/acme/ca/account/account";
+
 pub(super) fn proved() -> ChallengeResult {
     ChallengeResult::Proved { at: NOW }
 }
@@ -122,7 +124,7 @@ pub(super) fn failed() -> ChallengeResult {
 
 /// Begins the challenge and leases its validation.
 pub(super) async fn lease_validation(store: &Store, challenge: &str) -> Lease {
-    assert!(store.begin_challenge(challenge, NOW).await.unwrap());
+    assert!(store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap());
     let mut leases = claim(store, WorkKind::Validation, NOW, 1000).await;
     let place = leases.iter().position(|lease| lease.subject() == challenge).unwrap();
     leases.swap_remove(place)

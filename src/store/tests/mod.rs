@@ -2,14 +2,17 @@
 //! and on Postgres.
 
 mod accounts;
+mod caa;
 mod certificates;
 mod challenges;
 mod corrupt;
+mod crls;
 mod database;
 mod external_accounts;
 mod fixture;
 mod issuance;
 mod orders;
+mod revocations;
 mod schema;
 mod waiting;
 mod work;
@@ -75,7 +78,12 @@ suite! {
         of_two_challenges_that_end_together_exactly_one_decides,
         a_lost_lease_concludes_nothing,
         a_deactivated_authorization_is_not_concluded,
-        an_authorization_is_deactivated_once;
+        an_authorization_is_deactivated_once,
+        a_retry_is_noted_and_due_in_one_step,
+        a_lost_lease_notes_no_retry;
+    caa:
+        the_newest_permission_counts_unless_a_refusal_came_after,
+        a_permission_is_of_one_account_one_name_and_one_method;
     work:
         only_what_is_due_is_claimed,
         at_most_the_limit_is_claimed,
@@ -108,6 +116,20 @@ suite! {
         a_certificate_keeps_the_chain_it_was_issued_below,
         an_own_certificate_is_kept_and_never_shown,
         an_own_certificate_is_completed_once;
+    revocations:
+        a_certificate_is_revoked_once_and_a_crl_is_asked_for,
+        of_concurrent_revocations_one_wins,
+        a_certificate_is_found_by_its_serial_with_its_revocation,
+        certificates_are_listed_newest_first_page_by_page,
+        only_a_valid_authorization_of_the_account_for_the_very_name_counts,
+        what_is_over_and_done_with_is_left_out;
+    crls:
+        a_crl_is_planned_and_published_under_a_lease_alone,
+        numbers_go_up_whatever_becomes_of_the_crls,
+        a_crl_that_was_asked_for_meanwhile_is_due_again,
+        a_scheduled_crl_is_on_the_list_once,
+        crls_of_issuers_that_cannot_sign_are_left_to_others,
+        old_crls_keep_their_numbers_and_lose_their_bytes;
     database:
         a_database_that_is_there_answers,
         a_required_statement_without_effect_undoes_the_others,

@@ -16,6 +16,15 @@ fn addresses_that_lead_nowhere_good_are_forbidden_always() {
         "::ffff:169.254.169.254",
         "64:ff9b::a9fe:a9fe",
         "fd00:ec2::254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "168.63.129.16",
+        "64:ff9b::a83f:8110",
+        "100.100.100.200",
+        "::ffff:100.100.100.200",
+        "192.0.0.192",
         "0.0.0.0",
         "::",
         "::ffff:0.0.0.0",
@@ -26,7 +35,15 @@ fn addresses_that_lead_nowhere_good_are_forbidden_always() {
     ] {
         assert!(none.forbids(bad.parse().unwrap()).is_some(), "{bad}");
     }
-    for good in ["127.0.0.1", "::1", "10.0.0.1", "192.0.2.1", "2001:db8::1", "169.254.169.253"] {
+    for good in [
+        "127.0.0.1",
+        "::1",
+        "10.0.0.1",
+        "192.0.2.1",
+        "2001:db8::1",
+        "169.254.169.253",
+        "100.100.100.201",
+    ] {
         assert!(none.forbids(good.parse().unwrap()).is_none(), "{good}");
     }
 }
@@ -49,7 +66,7 @@ async fn a_name_in_a_denied_network_is_not_connected_to() {
         let web = Web::right().serve("127.0.0.1:0").await;
         let options =
             Options { denied_networks: vec!["127.0.0.0/8".parse().unwrap()], ..web.options(dns) };
-        let outcome = attempt(options, Method::Http01, "a.test").await;
+        let outcome = attempt(options, ChallengeType::Http01, "a.test").await;
         let detail = refused(outcome, ProblemType::Connection);
         says(&detail, &["GET http://a.test:", "127.0.0.1, which is in 127.0.0.0/8"]);
         assert!(web.requests().is_empty());
@@ -66,7 +83,7 @@ async fn a_denied_address_beside_a_permitted_one_is_left_out() {
         .await;
     let web = Web::right().serve("127.0.0.1:0").await;
     let options = Options { denied_networks: vec!["::1/128".parse().unwrap()], ..web.options(dns) };
-    proved(attempt(options, Method::Http01, "a.test").await);
+    proved(attempt(options, ChallengeType::Http01, "a.test").await);
 }
 
 #[tokio::test]
@@ -74,7 +91,7 @@ async fn localhost_may_be_denied_too() {
     let dns = Zone::new().serve().await;
     let denied = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
     let options = Options { denied_networks: denied, ..options(dns) };
-    for method in [Method::Http01, Method::TlsAlpn01] {
+    for method in [ChallengeType::Http01, ChallengeType::TlsAlpn01] {
         let outcome = attempt(options.clone(), method, "a.localhost").await;
         refused(outcome, ProblemType::Connection);
     }
@@ -88,5 +105,5 @@ async fn a_forged_address_is_passed_over() {
         .serve()
         .await;
     let web = Web::right().serve("127.0.0.1:0").await;
-    proved(attempt(web.options(dns), Method::Http01, "a.test").await);
+    proved(attempt(web.options(dns), ChallengeType::Http01, "a.test").await);
 }

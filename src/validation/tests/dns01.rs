@@ -14,13 +14,13 @@ fn digest() -> String {
 }
 
 async fn prove(zone: Zone, name: &str) -> Outcome {
-    attempt(options(zone.serve().await), Method::Dns01, name).await
+    attempt(options(zone.serve().await), ChallengeType::Dns01, name).await
 }
 
 #[tokio::test]
 async fn the_digest_proves_the_name() {
     let server = Zone::new().txt("_acme-challenge.a.test", &[&digest()]).serve().await;
-    let evidence = proved(attempt(options(server), Method::Dns01, "a.test").await);
+    let evidence = proved(attempt(options(server), ChallengeType::Dns01, "a.test").await);
     says(&evidence, &["TXT _acme-challenge.a.test", &server.to_string(), &digest()]);
     assert!(!evidence.contains("DNSSEC"), "{evidence}");
 }
@@ -121,7 +121,7 @@ async fn a_failing_resolver_is_named_and_may_be_asked_again() {
         (ResponseCode::NotImp, "NOTIMP"),
     ] {
         let server = Zone::new().rcode("_acme-challenge.a.test", code).serve().await;
-        let outcome = attempt(options(server), Method::Dns01, "a.test").await;
+        let outcome = attempt(options(server), ChallengeType::Dns01, "a.test").await;
         says(&unreachable(outcome, ProblemType::Dns), &[word, &server.to_string()]);
     }
 }
@@ -139,10 +139,10 @@ async fn the_next_resolver_is_asked_when_one_fails() {
     let silent = Zone::new().silent("_acme-challenge.a.test").serve().await;
     let right = Zone::new().txt("_acme-challenge.a.test", &[&digest()]).serve().await;
     let three = Options { resolvers: vec![failing, silent, right], ..options(right) };
-    says(&proved(attempt(three, Method::Dns01, "a.test").await), &[&right.to_string()]);
+    says(&proved(attempt(three, ChallengeType::Dns01, "a.test").await), &[&right.to_string()]);
 
     let two = Options { resolvers: vec![failing, silent], ..options(right) };
-    let detail = unreachable(attempt(two, Method::Dns01, "a.test").await, ProblemType::Dns);
+    let detail = unreachable(attempt(two, ChallengeType::Dns01, "a.test").await, ProblemType::Dns);
     says(&detail, &["SERVFAIL", "did not answer", &failing.to_string(), &silent.to_string()]);
 }
 
@@ -151,7 +151,7 @@ async fn many_silent_resolvers_do_not_stretch_the_attempt() {
     let silent = Zone::new().silent("_acme-challenge.a.test").serve().await;
     let began = std::time::Instant::now();
     let many = Options { resolvers: vec![silent; 20], ..options(silent) };
-    unreachable(attempt(many, Method::Dns01, "a.test").await, ProblemType::Dns);
+    unreachable(attempt(many, ChallengeType::Dns01, "a.test").await, ProblemType::Dns);
     assert!(began.elapsed() < Duration::from_secs(3));
 }
 
@@ -188,5 +188,5 @@ async fn noise_instead_of_dns_is_given_up() {
             socket.send_to(&noise, peer).await.unwrap();
         }
     });
-    unreachable(attempt(options(server), Method::Dns01, "a.test").await, ProblemType::Dns);
+    unreachable(attempt(options(server), ChallengeType::Dns01, "a.test").await, ProblemType::Dns);
 }

@@ -19,7 +19,7 @@ async fn zone() -> SocketAddr {
 
 async fn prove(web: Web) -> Outcome {
     let web = web.serve("127.0.0.1:0").await;
-    attempt(web.options(zone().await), Method::Http01, "a.test").await
+    attempt(web.options(zone().await), ChallengeType::Http01, "a.test").await
 }
 
 /// Redirects the challenge to `location`, where `{port}` is the server's own, and fulfils it
@@ -38,7 +38,8 @@ async fn redirected(location: &'static str) -> Outcome {
 #[tokio::test]
 async fn the_key_authorization_proves_the_name() {
     let web = Web::right().serve("127.0.0.1:0").await;
-    let evidence = proved(attempt(web.options(zone().await), Method::Http01, "a.test").await);
+    let evidence =
+        proved(attempt(web.options(zone().await), ChallengeType::Http01, "a.test").await);
     says(&evidence, &[&format!("GET http://a.test:{}{PATH}", web.address.port())]);
     says(&evidence, &[&format!("at {}: 200 OK with ", web.address)]);
     let requests = web.requests();
@@ -146,7 +147,7 @@ async fn a_redirect_to_https_is_followed_and_its_certificate_not_verified() {
     let https = Web::right().serve_tls("127.0.0.1:0").await;
     let http = Web::new(|_| redirect("https://b.test/x")).serve("127.0.0.1:0").await;
     let options = Options { https_port: https.address.port(), ..http.options(zone().await) };
-    let evidence = proved(attempt(options, Method::Http01, "a.test").await);
+    let evidence = proved(attempt(options, ChallengeType::Http01, "a.test").await);
     says(&evidence, &[&format!("GET https://b.test:{}/x", https.address.port())]);
 }
 
@@ -201,8 +202,48 @@ async fn a_redirect_to_an_ipv6_literal_is_followed_in_brackets() {
     let first =
         Web::new(move |_| redirect(&format!("http://[::1]:{port}/x"))).serve("127.0.0.1:0").await;
     let options = Options { https_port: port, ..first.options(zone().await) };
-    proved(attempt(options, Method::Http01, "a.test").await);
+    proved(attempt(options, ChallengeType::Http01, "a.test").await);
     says(&web.requests()[0], &[&format!("Host: [::1]:{port}\r\n")]);
+}
+
+#[tokio::test]
+async fn of_what_comes_after_a_redirect_a_problem_tells_the_status_alone() {
+    let secret = "SECRET-OF-AN-INTERNAL-SERVER";
+    for code in ["200 OK", "404 Not Found", "500 Internal Server Error"] {
+        let web = Web::new(move |head| {
+            if head.starts_with(&format!("GET {PATH} ")) {
+                redirect("http://b.test/admin")
+            } else {
+                status(code, secret)
+            }
+        });
+        let outcome = prove(web).await;
+        let (Outcome::Refused(problem) | Outcome::Unreachable(problem)) = outcome else {
+            panic!("{outcome:?}")
+        };
+        says(&problem.detail, &["GET http://b.test:", "/admin", code, "not shown"]);
+        assert!(!problem.detail.contains(secret), "{}", problem.detail);
+    }
+    // Nor where an internal server would send its own clients.
+    for next in ["/x?SECRET-OF-AN-INTERNAL-SERVER", "ftp://SECRET-OF-AN-INTERNAL-SERVER/"] {
+        let web = Web::new(move |head| {
+            let path = head.split(' ').nth(1).unwrap();
+            match path {
+                PATH => redirect("http://b.test/admin"),
+                "/admin" => redirect(next),
+                _ => status("404 Not Found", secret),
+            }
+        });
+        let detail = refused(prove(web).await, ProblemType::IncorrectResponse);
+        assert!(!detail.to_uppercase().contains(secret), "{detail}");
+        says(&detail, &["from http://a.test:"]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_redirect_is_shown_for_it_is_the_clients_own() {
+    let outcome = prove(Web::new(|_| status("404 Not Found", "nothing here"))).await;
+    says(&refused(outcome, ProblemType::IncorrectResponse), &["nothing here"]);
 }
 
 #[tokio::test]
@@ -259,7 +300,7 @@ async fn a_connection_that_breaks_may_be_tried_again() {
 async fn ipv4_is_tried_where_ipv6_does_not_answer() {
     let dns = Zone::new().address("a.test", "::1").address("a.test", "127.0.0.1").serve().await;
     let web = Web::right().serve("127.0.0.1:0").await;
-    proved(attempt(web.options(dns), Method::Http01, "a.test").await);
+    proved(attempt(web.options(dns), ChallengeType::Http01, "a.test").await);
 }
 
 #[tokio::test]
@@ -267,7 +308,7 @@ async fn ipv6_comes_first() {
     let dns = Zone::new().address("a.test", "127.0.0.1").address("a.test", "::1").serve().await;
     let web = Web::right().serve("[::1]:0").await;
     let other = Web::right().serve(&format!("127.0.0.1:{}", web.address.port())).await;
-    says(&proved(attempt(web.options(dns), Method::Http01, "a.test").await), &["at [::1]:"]);
+    says(&proved(attempt(web.options(dns), ChallengeType::Http01, "a.test").await), &["at [::1]:"]);
     assert!(other.requests().is_empty());
 }
 
@@ -276,17 +317,17 @@ async fn nobody_at_any_address_may_be_tried_again() {
     let dns = Zone::new().address("a.test", "::1").address("a.test", "127.0.0.1").serve().await;
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let options = Options { http_port: gone.port(), ..options(dns) };
-    let outcome = attempt(options, Method::Http01, "a.test").await;
+    let outcome = attempt(options, ChallengeType::Http01, "a.test").await;
     let detail = unreachable(outcome, ProblemType::Connection);
     says(&detail, &["[::1]:", &gone.to_string(), "refused", "GET http://a.test:"]);
 }
 
 #[tokio::test]
 async fn a_name_without_address_is_refused_and_a_failing_resolver_is_not() {
-    let outcome = attempt(options(zone().await), Method::Http01, "nowhere.test").await;
+    let outcome = attempt(options(zone().await), ChallengeType::Http01, "nowhere.test").await;
     says(&refused(outcome, ProblemType::Dns), &["NXDOMAIN", "DNS A and AAAA nowhere.test"]);
     let silent = Zone::new().silent("a.test").serve().await;
-    let outcome = attempt(options(silent), Method::Http01, "a.test").await;
+    let outcome = attempt(options(silent), ChallengeType::Http01, "a.test").await;
     unreachable(outcome, ProblemType::Dns);
 }
 
@@ -295,10 +336,10 @@ async fn names_under_localhost_are_this_machine_without_dns() {
     let nobody = "127.0.0.1:9".parse().unwrap();
     let web = Web::right().serve("127.0.0.1:0").await;
     for name in ["test.localhost", "localhost"] {
-        proved(attempt(web.options(nobody), Method::Http01, name).await);
+        proved(attempt(web.options(nobody), ChallengeType::Http01, name).await);
     }
     let options = Options { localhost_is_this_machine: false, ..web.options(zone().await) };
-    refused(attempt(options, Method::Http01, "test.localhost").await, ProblemType::Dns);
+    refused(attempt(options, ChallengeType::Http01, "test.localhost").await, ProblemType::Dns);
 }
 
 #[test]

@@ -8,9 +8,13 @@ use ipnet::IpNet;
 use super::*;
 use crate::acme::problem::Problem;
 
+mod caa;
 mod denied;
 mod dns01;
+mod dns_persist01;
+mod dnssec;
 mod http01;
+mod ip;
 mod responder;
 mod tls_alpn01;
 mod web;
@@ -20,11 +24,14 @@ use web::Web;
 use zone::Zone;
 
 const TOKEN: &str = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0";
+const ACCOUNT: &str = "https://ca.test/acme/ca/account/1";
+const ISSUER: &str = "ca.test";
+const NOW: Timestamp = Timestamp::from_unix_s(1_800_000_000);
 const KEY_AUTHORIZATION: &str =
     "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI";
 
 fn identifier(name: &str) -> Identifier {
-    Identifier::dns(name).unwrap()
+    Identifier::from_text(name).unwrap()
 }
 
 /// Short times, so that what never answers is a quick test.
@@ -40,7 +47,7 @@ fn options(resolver: SocketAddr) -> Options {
     }
 }
 
-async fn attempt(options: Options, method: Method, name: &str) -> Outcome {
+async fn attempt(options: Options, method: ChallengeType, name: &str) -> Outcome {
     let validator = Validator::new(options).unwrap();
     let identifier = identifier(name);
     let attempt = Attempt {
@@ -48,6 +55,9 @@ async fn attempt(options: Options, method: Method, name: &str) -> Outcome {
         identifier: &identifier,
         token: TOKEN,
         key_authorization: KEY_AUTHORIZATION,
+        account_url: Some(ACCOUNT),
+        issuers: &[ISSUER.to_owned(), "second.test".to_owned()],
+        now: NOW,
     };
     validator.validate(attempt).await
 }

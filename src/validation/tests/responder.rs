@@ -1,6 +1,6 @@
 //! TLS servers on the loopback, and the certificates they show.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
@@ -23,7 +23,10 @@ use super::super::tls::provider;
 
 /// A challenge certificate (RFC 8737 §3), which a test may spoil.
 pub(super) struct Responder {
+    /// DNS names, and addresses as such.
     pub(super) names: Vec<&'static str>,
+    /// The only server name that it answers to.
+    pub(super) only_for: Option<&'static str>,
     /// Values of acmeIdentifier extensions.
     pub(super) proofs: Vec<Vec<u8>>,
     pub(super) critical: bool,
@@ -38,6 +41,7 @@ impl Responder {
     pub(super) fn right(name: &'static str, digest: [u8; 32]) -> Self {
         Self {
             names: vec![name],
+            only_for: None,
             proofs: vec![[&[4, 32][..], &digest].concat()],
             critical: true,
             protocols: vec!["acme-tls/1"],
@@ -48,10 +52,14 @@ impl Responder {
     }
 
     pub(super) async fn serve(self) -> SocketAddr {
+        self.serve_at("127.0.0.1:0").await
+    }
+
+    pub(super) async fn serve_at(self, address: &str) -> SocketAddr {
         let certificate = self.certificate();
         let key = if self.stolen { ec(Nid::X9_62_PRIME256V1) } else { self.key };
-        let acceptor = acceptor(&certificate, &key, &self.protocols, &self.versions);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let acceptor = acceptor(&certificate, &key, &self.protocols, &self.versions, self.only_for);
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -67,7 +75,10 @@ impl Responder {
         if !self.names.is_empty() {
             let mut names = SubjectAlternativeName::new();
             for name in &self.names {
-                names.dns(name);
+                match name.parse::<IpAddr>() {
+                    Ok(_) => names.ip(name),
+                    Err(_) => names.dns(name),
+                };
             }
             let names = names.build(&builder.x509v3_context(None, None)).unwrap();
             builder.append_extension(names).unwrap();
@@ -88,7 +99,7 @@ pub(super) fn web_server() -> TlsAcceptor {
     let key = ec(Nid::X9_62_PRIME256V1);
     let mut builder = builder(&key);
     builder.sign(&key, MessageDigest::sha256()).unwrap();
-    acceptor(&builder.build(), &key, &[], rustls::ALL_VERSIONS)
+    acceptor(&builder.build(), &key, &[], rustls::ALL_VERSIONS, None)
 }
 
 pub(super) fn ec(curve: Nid) -> PKey<Private> {
@@ -112,11 +123,12 @@ fn builder(key: &PKey<Private>) -> X509Builder {
 
 /// rustls's own way in refuses a key that is not the certificate's.
 #[derive(Debug)]
-struct Always(Arc<CertifiedKey>);
+struct Always(Arc<CertifiedKey>, Option<&'static str>);
 
 impl ResolvesServerCert for Always {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let right = self.1.is_none() || hello.server_name() == self.1;
+        right.then(|| self.0.clone())
     }
 }
 
@@ -125,12 +137,13 @@ fn acceptor(
     key: &PKey<Private>,
     protocols: &[&str],
     versions: &[&'static SupportedProtocolVersion],
+    only_for: Option<&'static str>,
 ) -> TlsAcceptor {
     let provider = provider();
     let der = PrivatePkcs8KeyDer::from(key.private_key_to_pkcs8().unwrap());
     let key = provider.key_provider.load_private_key(PrivateKeyDer::from(der)).unwrap();
     let chain = vec![CertificateDer::from(certificate.to_der().unwrap())];
-    let shown = Always(Arc::new(CertifiedKey::new(chain, key)));
+    let shown = Always(Arc::new(CertifiedKey::new(chain, key)), only_for);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .unwrap()

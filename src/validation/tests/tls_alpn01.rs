@@ -16,7 +16,7 @@ fn right() -> Responder {
 async fn ask(port: u16, name: &str) -> Outcome {
     let dns = Zone::new().address("a.test", "127.0.0.1").serve().await;
     let options = Options { tls_alpn_port: port, ..options(dns) };
-    attempt(options, Method::TlsAlpn01, name).await
+    attempt(options, ChallengeType::TlsAlpn01, name).await
 }
 
 async fn prove(responder: Responder) -> Outcome {
@@ -67,8 +67,11 @@ async fn a_certificate_that_departs_from_the_rfc_is_refused() {
         (Responder { critical: false, ..right() }, "not critical"),
         (Responder { names: vec!["a.test", "b.test"], ..right() }, "2 entries"),
         (Responder { names: vec!["a.test", "a.test"], ..right() }, "2 entries"),
-        (Responder { names: vec!["b.test"], ..right() }, "\"b.test\", not for \"a.test\""),
-        (Responder { names: vec!["*.test"], ..right() }, "not for \"a.test\""),
+        (
+            Responder { names: vec!["b.test"], ..right() },
+            "\"b.test\", not for the dNSName \"a.test\"",
+        ),
+        (Responder { names: vec!["*.test"], ..right() }, "not for the dNSName \"a.test\""),
         (Responder { names: vec![], ..right() }, "no subjectAltName"),
     ] {
         let detail = refused(prove(responder).await, ProblemType::IncorrectResponse);
@@ -129,7 +132,7 @@ async fn nobody_at_the_port_may_be_asked_again() {
 async fn a_wildcard_is_not_proved_by_tls_or_http() {
     let web = Web::new(|_| ok(KEY_AUTHORIZATION)).serve("127.0.0.1:0").await;
     let dns = Zone::new().address("a.test", "127.0.0.1").serve().await;
-    for method in [Method::TlsAlpn01, Method::Http01] {
+    for method in [ChallengeType::TlsAlpn01, ChallengeType::Http01] {
         let outcome = attempt(web.options(dns), method, "*.a.test").await;
         says(&refused(outcome, ProblemType::Unauthorized), &["*.a.test", "dns-01"]);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, TXT};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CAA, CNAME, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -49,6 +49,14 @@ impl Zone {
 
     pub(super) fn cname(self, owner: &str, target: &str) -> Self {
         self.record(owner, RData::CNAME(CNAME(name(target))))
+    }
+
+    pub(super) fn caa(self, owner: &str, tag: &str, value: &str) -> Self {
+        self.record(owner, caa(false, tag, value))
+    }
+
+    pub(super) fn critical_caa(self, owner: &str, tag: &str, value: &str) -> Self {
+        self.record(owner, caa(true, tag, value))
     }
 
     pub(super) fn rcode(mut self, owner: &str, code: ResponseCode) -> Self {
@@ -196,6 +204,13 @@ fn response(id: u16, query: &Query) -> Message {
 
 pub(super) fn txt(strings: &[&str]) -> RData {
     RData::TXT(TXT::new(strings.iter().map(|&string| string.to_owned()).collect()))
+}
+
+fn caa(critical: bool, tag: &str, value: &str) -> RData {
+    let mut caa = CAA::new_issue(critical, None, Vec::new());
+    tag.clone_into(&mut caa.tag);
+    caa.value = value.as_bytes().to_vec();
+    RData::CAA(caa)
 }
 
 pub(super) fn record_a(address: &str) -> RData {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use const_oid::AssociatedOid;
 use const_oid::db::rfc5280::{ID_AD_CA_ISSUERS, ID_AD_OCSP, ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
+use der::asn1::Uint;
 use der::flagset::FlagSet;
 use der::{Decode, Encode};
 use x509_cert::certificate::TbsCertificateInner;
@@ -12,7 +13,8 @@ use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
     self, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints,
-    CrlDistributionPoints, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
+    CrlDistributionPoints, CrlNumber, CrlReason, KeyUsage, KeyUsages, SubjectAltName,
+    SubjectKeyIdentifier,
 };
 
 use super::LintError;
@@ -125,6 +127,17 @@ impl<'a> Checklist<'a> {
             let [name] = &names[..] else { return false };
             is_uri(name, url) && point.reasons.is_none() && point.crl_issuer.is_none()
         });
+    }
+
+    pub(super) fn crl_number(&mut self, number: u64) {
+        self.expect("cRLNumber", false, |CrlNumber(found)| {
+            Uint::try_from(number).is_ok_and(|wanted| found == wanted)
+        });
+    }
+
+    /// The reason of an entry that has one.
+    pub(super) fn reason_code(&mut self, reason: CrlReason) {
+        self.expect("reasonCode", false, |found: CrlReason| found == reason);
     }
 
     pub(super) fn authority_information(&mut self, urls: &AuthorityInformation) {

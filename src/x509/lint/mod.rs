@@ -6,8 +6,10 @@
 mod checklist;
 mod host_name;
 mod request;
+mod revocation_list;
 
 pub(crate) use request::{LintedRequest, lint_request};
+pub(crate) use revocation_list::{LintedRevocationList, RevocationListError, lint_revocation_list};
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -124,6 +124,19 @@ fn general_name(tag: u8, value: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_csr_is_read_whatever_version_it_says() {
+    let private = Rsa::generate(2048).and_then(PKey::from_rsa).unwrap();
+    for (version, is_read) in [(0, true), (1, true), (2, true), (3, false), (127, false)] {
+        let mut builder = X509Req::builder().unwrap();
+        builder.set_version(version).unwrap();
+        builder.set_pubkey(&private).unwrap();
+        builder.sign(&private, MessageDigest::sha256()).unwrap();
+        let der = builder.build().to_der().unwrap();
+        assert_eq!(CertificateRequest::from_der(&der).is_ok(), is_read, "version {version}");
+    }
+}
+
+#[test]
 fn names_and_key_are_read_for_every_type_of_key() {
     for key in [
         Key::rsa(2048),

@@ -384,6 +384,26 @@ fn a_weak_key_and_a_bad_name_are_refused_even_where_they_are_expected() {
 }
 
 #[test]
+fn an_address_is_no_dns_name_and_an_underscore_only_where_the_profile_has_it() {
+    let ca = Ca::root(&Key::p256());
+    let key = Key::p256();
+    let strict = Profile::tls_server(DAY_S);
+    let lenient = Profile { underscores: true, ..strict.clone() };
+    let linted = |profile: &Profile, name: &str| {
+        let dns_names = names(&[name]);
+        let leaf = ca.leaf(profile, &key.public, &dns_names);
+        lint(leaf.tbs(NOW_S).unwrap().der, &leaf).map(drop)
+    };
+    for address in ["192.0.2.1", "2001:db8::1"] {
+        for profile in [&strict, &lenient] {
+            assert_eq!(linted(profile, address), Err(vec![LintError::Name(address.to_owned())]));
+        }
+    }
+    assert_eq!(linted(&strict, "_a.test"), Err(vec![LintError::Name("_a.test".to_owned())]));
+    assert_eq!(linted(&lenient, "_a.test"), Ok(()));
+}
+
+#[test]
 fn each_altered_field_of_a_ca_certificate_is_caught() {
     use LintError as E;
     let (root_key, key) = (Key::p256(), Key::p256());

@@ -7,6 +7,7 @@ mod issuance;
 mod lint;
 mod path;
 mod request;
+mod revocation_list;
 
 use std::sync::Arc;
 
@@ -25,8 +26,9 @@ use super::algorithm::{Hash, KeyType, ParameterSet, PublicKey, SignatureAlgorith
 use super::ca_certificate::CaCertificate;
 use super::chain::Chain;
 use super::issuer::IssuerCertificate;
-use super::lint::{LintedTbs, lint, lint_ca};
+use super::lint::{LintedTbs, lint, lint_ca, lint_revocation_list};
 use super::profile::{AuthorityInformation, Profile};
+use super::revocation_list::RevocationList;
 use super::serial::Serial;
 use super::subject::Subject;
 use super::tbs::Leaf;
@@ -206,6 +208,13 @@ impl Ca {
             dns_names,
             ip_addresses: &[],
         }
+    }
+
+    /// A CRL as the CA signs it.
+    pub(super) fn sign_list(&self, list: &RevocationList<'_>) -> Vec<u8> {
+        let linted = lint_revocation_list(list.tbs().unwrap(), list).unwrap();
+        let signature = self.key.sign_as(linted.algorithm(), linted.der());
+        linted.assemble(&signature).unwrap()
     }
 
     pub(super) fn issue(&self, leaf: &Leaf<'_>) -> Vec<u8> {

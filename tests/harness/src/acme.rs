@@ -283,6 +283,12 @@ impl Client {
 
     /// Sets up what a challenge asks for.
     pub fn fulfil(&self, name: &str, challenge: &Value) {
+        if challenge["type"] == "dns-persist-01" {
+            let issuer = challenge["issuer-domain-names"][0].as_str().unwrap();
+            let account = self.kid.as_deref().unwrap();
+            let record = format!("{issuer}; accounturi={account}; policy=wildcard");
+            return self.zone.add_txt(&format!("_validation-persist.{name}"), &record);
+        }
         let token = challenge["token"].as_str().unwrap();
         let key_authorization = self.key_authorization(token);
         match challenge["type"].as_str().unwrap() {
@@ -292,9 +298,27 @@ impl Client {
                 let digest = hash(MessageDigest::sha256(), key_authorization.as_bytes()).unwrap();
                 self.zone.add_txt(&format!("_acme-challenge.{name}"), &base64url(digest));
             }
+            "dns-account-01" => {
+                let digest = hash(MessageDigest::sha256(), key_authorization.as_bytes()).unwrap();
+                let account = self.kid.as_deref().unwrap().as_bytes();
+                let account = hash(MessageDigest::sha256(), account).unwrap();
+                let label = base32(&account[..10]);
+                let name = format!("_{label}._acme-challenge.{name}");
+                self.zone.add_txt(&name, &base64url(digest));
+            }
             other => panic!("no challenge type of ours: {other}"),
         }
     }
+}
+
+/// RFC 4648 §6, in lower case, of a multiple of five octets.
+fn base32(bytes: &[u8]) -> String {
+    let alphabet: Vec<char> = ('a'..='z').chain('2'..='7').collect();
+    let of = |five: &[u8]| {
+        let bits = five.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+        (0..8).rev().map(|place| (bits >> (5 * place) & 31) as usize).collect::<Vec<_>>()
+    };
+    bytes.chunks(5).flat_map(of).map(|digit| alphabet[digit]).collect()
 }
 
 /// An order that was placed.

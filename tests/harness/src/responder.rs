@@ -1,6 +1,9 @@
 //! What a client sets up to prove control: a web server for http-01, a TLS server for tls-alpn-01.
 
 use std::collections::HashMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
@@ -19,7 +22,14 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::csr;
 
-type Tokens = Arc<Mutex<HashMap<String, String>>>;
+type Tokens = Arc<Mutex<Shown>>;
+
+#[derive(Default)]
+struct Shown {
+    tokens: HashMap<String, String>,
+    /// Where other programs leave key authorizations.
+    folder: Option<PathBuf>,
+}
 
 /// Answers for every name on this machine.
 #[derive(Clone)]
@@ -47,13 +57,19 @@ impl Responder {
 
     /// Shows a key authorization for http-01 (RFC 8555 §8.3).
     pub fn show_http01(&self, token: &str, key_authorization: &str) {
-        let mut tokens = self.tokens.lock().unwrap();
-        tokens.insert(token.to_owned(), key_authorization.to_owned());
+        let mut shown = self.tokens.lock().unwrap();
+        shown.tokens.insert(token.to_owned(), key_authorization.to_owned());
     }
 
     /// Takes it away again.
     pub fn hide_http01(&self, token: &str) {
-        self.tokens.lock().unwrap().remove(token);
+        self.tokens.lock().unwrap().tokens.remove(token);
+    }
+
+    /// Also shows for http-01 what other programs, such as a client, leave in a folder: what others
+    /// know as the folder `.well-known/acme-challenge` of a web server.
+    pub fn read_http01_from(&self, folder: PathBuf) {
+        self.tokens.lock().unwrap().folder = Some(folder);
     }
 
     /// Shows a key authorization for tls-alpn-01 (RFC 8737 §3).
@@ -64,12 +80,30 @@ impl Responder {
         let key = PrivateKeyDer::try_from(key.private_key_to_pkcs8().unwrap()).unwrap();
         let key = rustls_openssl::default_provider().key_provider.load_private_key(key).unwrap();
         let key = Arc::new(CertifiedKey::new(chain, key));
-        self.certificates.0.lock().unwrap().insert(name.to_owned(), key);
+        self.certificates.0.lock().unwrap().insert(server_name(name), key);
     }
 
     /// Takes it away again.
     pub fn hide_tls_alpn01(&self, name: &str) {
-        self.certificates.0.lock().unwrap().remove(name);
+        self.certificates.0.lock().unwrap().remove(&server_name(name));
+    }
+}
+
+/// What a client of ACME is called in the handshake: a name by itself, an address by its reverse name
+/// (RFC 8738 §6).
+fn server_name(name: &str) -> String {
+    match name.parse() {
+        Err(_) => name.to_owned(),
+        Ok(IpAddr::V4(address)) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        Ok(IpAddr::V6(address)) => {
+            let digits: String =
+                address.octets().iter().map(|byte| format!("{byte:02x}")).collect();
+            let labels: String = digits.chars().rev().map(|digit| format!("{digit}.")).collect();
+            format!("{labels}ip6.arpa")
+        }
     }
 }
 
@@ -84,8 +118,12 @@ fn challenge_certificate(name: &str, key_authorization: &str, key: &PKey<Private
     builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
     builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
     builder.set_pubkey(key).unwrap();
-    let names =
-        SubjectAlternativeName::new().dns(name).build(&builder.x509v3_context(None, None)).unwrap();
+    let mut names = SubjectAlternativeName::new();
+    match name.parse::<IpAddr>() {
+        Ok(_) => names.ip(name),
+        Err(_) => names.dns(name),
+    };
+    let names = names.build(&builder.x509v3_context(None, None)).unwrap();
     builder.append_extension(names).unwrap();
     builder.append_extension(X509Extension::new_from_der(&oid, true, &value).unwrap()).unwrap();
     builder.sign(key, MessageDigest::sha256()).unwrap();
@@ -114,7 +152,7 @@ async fn answer_http(mut stream: TcpStream, tokens: &Tokens) {
         .nth(1)
         .and_then(|path| path.strip_prefix("/.well-known/acme-challenge/"))
         .unwrap_or_default();
-    let body = tokens.lock().unwrap().get(token).cloned();
+    let body = tokens.lock().unwrap().get(token);
     let (status, body) = match body {
         Some(body) => ("200 OK", body),
         None => ("404 Not Found", String::new()),
@@ -123,6 +161,13 @@ async fn answer_http(mut stream: TcpStream, tokens: &Tokens) {
     let answer =
         format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
     let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+impl Shown {
+    fn get(&self, token: &str) -> Option<String> {
+        let left = || fs::read_to_string(self.folder.as_ref()?.join(token)).ok();
+        self.tokens.get(token).cloned().or_else(left)
+    }
 }
 
 #[derive(Debug, Default)]

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use openssl::x509::X509;
+use openssl::x509::{X509, X509Crl};
 use tempfile::TempDir;
 
-use crate::acme::Client;
+use crate::acme::{Answer, Client};
 use crate::csr;
 use crate::issuer::Issuer;
 use crate::key::{Algorithm, Key};
@@ -23,6 +23,9 @@ use crate::zone::Zone;
 
 /// How long a start may take: a token's library and a busy machine included.
 const START: Duration = Duration::from_secs(60);
+
+/// How long a CRL may take to tell of what was revoked.
+const CRL: Duration = Duration::from_secs(30);
 
 /// Builds kipuka where that is needed, and returns the program. For tests in packages of their own:
 /// those of kipuka's use `env!("CARGO_BIN_EXE_kipuka")`.
@@ -67,6 +70,10 @@ pub struct Settings {
     pub ca: String,
     /// Goes into `[validation]`.
     pub validation: String,
+    /// Where http-01 is asked; the responder's port unless set.
+    pub http_port: Option<u16>,
+    /// Where tls-alpn-01 is asked; the responder's port unless set.
+    pub tls_alpn_port: Option<u16>,
     /// Goes into `[policy]`.
     pub policy: String,
 }
@@ -127,8 +134,8 @@ impl Server {
              [log]\nformat = \"json\"\nlevel = \"info\"\n\n",
             settings.server,
             zone.address,
-            responder.http_port,
-            responder.tls_port,
+            settings.http_port.unwrap_or(responder.http_port),
+            settings.tls_alpn_port.unwrap_or(responder.tls_port),
             settings.validation
         );
         text += &format!("[policy]\n{}\n\n", settings.policy);
@@ -206,6 +213,18 @@ impl Server {
 
     /// Starts the program, and waits until `/readyz` says that it is ready.
     pub fn spawn(&mut self) {
+        self.launch();
+        let begin = Instant::now();
+        while self.admin_get("/readyz").is_none_or(|(status, _)| status != 200) {
+            let ended = self.process.as_mut().unwrap().child.try_wait().unwrap();
+            assert!(ended.is_none(), "kipuka ended with {ended:?}: {}", self.log());
+            assert!(begin.elapsed() < START, "kipuka is not ready: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts the program again, and waits for nothing.
+    pub fn launch(&mut self) {
         let mut child =
             self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
@@ -217,18 +236,29 @@ impl Server {
             }
         });
         self.process = Some(Running { child, stderr });
-        let begin = Instant::now();
-        while self.admin_get("/readyz").is_none_or(|(status, _)| status != 200) {
-            let ended = self.process.as_mut().unwrap().child.try_wait().unwrap();
-            assert!(ended.is_none(), "kipuka ended with {ended:?}: {}", self.log());
-            assert!(begin.elapsed() < START, "kipuka is not ready: {}", self.log());
-            thread::sleep(Duration::from_millis(10));
-        }
     }
 
     /// A GET to the admin listener: status and body; `None` where nobody listens.
     pub fn admin_get(&self, path: &str) -> Option<(u16, String)> {
         plain_get(self.admin, path)
+    }
+
+    /// The CRL of a CA in PEM, as `listen` serves it; waits until it tells of this many certificates.
+    pub async fn crl(&self, ca: &str, revoked: usize) -> String {
+        let client = self.client(ca).await;
+        let begin = Instant::now();
+        loop {
+            let answer = client.get(&format!("/crl/{ca}.crl")).await;
+            if answer.status == 200 {
+                assert_eq!(answer.header("content-type"), "application/pkix-crl");
+                let crl = X509Crl::from_der(&answer.body).unwrap();
+                if crl.get_revoked().map_or(0, |entries| entries.len()) == revoked {
+                    return String::from_utf8(crl.to_pem().unwrap()).unwrap();
+                }
+            }
+            assert!(begin.elapsed() < CRL, "no CRL with {revoked} entries: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// All that the program has written to stderr.
@@ -304,4 +334,33 @@ pub fn plain_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// Any request without a body over plain HTTP/1.1; `headers` are whole lines. `None` where nobody
+/// listens.
+pub fn plain_request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> Option<Answer> {
+    use std::io::Write as _;
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let name = http::HeaderName::from_bytes(name.as_bytes()).ok()?;
+        headers.append(name, http::HeaderValue::from_str(value.trim()).ok()?);
+    }
+    Some(Answer { status, headers, body: answer.split_off(end + 4).into() })
 }

@@ -1,7 +1,9 @@
 //! A DNS server on loopback, over UDP and TCP, whose answers a test sets while it runs.
 
 use std::collections::HashMap;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hickory_resolver::proto::op::{Message, MessageType};
@@ -28,6 +30,9 @@ struct Content {
     names: HashMap<String, Entry>,
     /// What was asked, in order.
     asked: Vec<(String, RecordType)>,
+    authentic: bool,
+    /// Where other programs leave TXT records.
+    folder: Option<PathBuf>,
 }
 
 /// What is known of a name.
@@ -59,6 +64,12 @@ impl Zone {
         self.add(name, RData::TXT(TXT::new(strings)));
     }
 
+    /// Also answers with what other programs, such as a client's hooks, leave in a folder: a file
+    /// has a name and holds the TXT records of that name, one a line.
+    pub fn read_txt_from(&self, folder: PathBuf) {
+        self.content().folder = Some(folder);
+    }
+
     /// Adds an A or AAAA record. From the first on, the name no longer has 127.0.0.1 by itself.
     pub fn add_address(&self, name: &str, address: IpAddr) {
         self.add(
@@ -87,6 +98,11 @@ impl Zone {
     /// Answers every question for this name with a code such as `ServFail`.
     pub fn set_response_code(&self, name: &str, code: ResponseCode) {
         self.content().names.entry(normal(name)).or_default().response_code = Some(code);
+    }
+
+    /// From here on answers carry the AD bit, as those of a validating resolver about signed zones do.
+    pub fn vouch(&self) {
+        self.content().authentic = true;
     }
 
     /// Forgets what was said of a name.
@@ -150,10 +166,11 @@ impl Zone {
         answer.add_query(question.clone());
         let kind = question.query_type();
         let mut content = self.content();
+        answer.metadata.authentic_data = content.authentic;
         content.asked.push((normal(&question.name().to_ascii()), kind));
         let mut name = question.name().clone();
         for _ in 0..ALIASES {
-            let entry = content.names.get(&normal(&name.to_ascii())).cloned().unwrap_or_default();
+            let entry = content.entry(&normal(&name.to_ascii()));
             if let Some(code) = entry.response_code {
                 answer.metadata.response_code = code;
                 break;
@@ -168,6 +185,18 @@ impl Zone {
             }
         }
         answer
+    }
+}
+
+impl Content {
+    fn entry(&self, name: &str) -> Entry {
+        let mut entry = self.names.get(name).cloned().unwrap_or_default();
+        let left =
+            self.folder.as_ref().and_then(|folder| fs::read_to_string(folder.join(name)).ok());
+        for value in left.unwrap_or_default().lines() {
+            entry.records.push(RData::TXT(TXT::new(vec![value.to_owned()])));
+        }
+        entry
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is asked of the token, call by call, and what becomes of a ceremony when it fails.
 
+use std::time::{Duration, Instant};
+
 use harness::Token;
 
 use super::Ceremony;
@@ -11,6 +13,18 @@ fn ceremony() -> Ceremony {
     ceremony.run("hsm keygen --id 07 --type ec-p256 --label root");
     ceremony.run("hsm keygen --id 08 --type ec-p256 --label other");
     ceremony
+}
+
+/// Nobody is there to press Ctrl-C in a script.
+#[test]
+fn a_token_that_does_not_answer_is_not_waited_for_without_end() {
+    let ceremony = ceremony();
+    ceremony.token.suffer(&["hang C_Sign 600000"]);
+    let begun = Instant::now();
+    ceremony.refused(ROOT, 1, "did not answer within 30 s");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    ceremony.token.suffer(&[]);
+    ceremony.run(ROOT);
 }
 
 /// How often a function was called by the last command.

@@ -164,7 +164,7 @@ pub(super) fn rows() -> Vec<Row<Bend>> {
     let name = |why, bend, says| row("RFC 5280 §4.2.1.6", why, bend, says);
     vec![
         shape("no version", |p| p.version = Vec::new()),
-        shape("version 2", |p| p.version = value(0x02, &[1])),
+        shape("version 4", |p| p.version = value(0x02, &[3])),
         shape("a long version", |p| p.version = value(0x02, &[0, 0])),
         shape("no subject", |p| p.subject = Vec::new()),
         shape("a subject of text", |p| p.subject = value(0x0c, b"CN=a.test")),

@@ -1,0 +1,38 @@
+//! How control of a name is proved to a CA.
+
+use super::Authority;
+use crate::acme::challenge::ChallengeType;
+use crate::acme::identifier::Identifier;
+
+pub(crate) use crate::config::CaaMode;
+
+/// How control of a name is proved to a CA.
+#[derive(Clone, Debug)]
+pub(crate) struct Proof {
+    /// The types of challenges that it offers.
+    pub(crate) challenges: Vec<ChallengeType>,
+    /// What becomes of a certificate that CAA records do not permit (RFC 8659).
+    pub(crate) caa: CaaMode,
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Self { challenges: ChallengeType::STANDARD.to_vec(), caa: CaaMode::Off }
+    }
+}
+
+impl Authority {
+    /// The challenges that can prove this identifier here; none where it cannot be had.
+    pub(crate) fn challenges_for(
+        &self,
+        identifier: &Identifier,
+    ) -> impl Iterator<Item = ChallengeType> {
+        self.proof.challenges.iter().copied().filter(|kind| kind.proves(identifier))
+    }
+
+    /// Whether something is looked at again before a certificate is signed.
+    pub(crate) fn rechecks(&self) -> bool {
+        self.proof.caa != CaaMode::Off
+            || self.proof.challenges.contains(&ChallengeType::DnsPersist01)
+    }
+}

@@ -1,0 +1,50 @@
+//! CRLs to sign: when their time has come, and after revocations.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::each::{self, Terms};
+use crate::flow::{self, Context, SharedContext};
+use crate::signer::Health;
+use crate::store::WorkKind;
+
+/// How often to look whether a CRL's time has come, and for CAs that a reload brought.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+    let terms = Terms {
+        kind: WorkKind::Crl,
+        lease: |context| context.limits.load().issuance_lease,
+        at_once: 4,
+        not_for: issuers_that_cannot_sign,
+    };
+    let publish =
+        |context: SharedContext, lease| async move { flow::publish_crl(&context, lease).await };
+    tokio::join!(each::run(context.clone(), stop.clone(), terms, publish), schedule(context, stop));
+}
+
+async fn schedule(context: SharedContext, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        if let Err(error) = flow::schedule_crls(&context).await {
+            tracing::error!(%error, "CRLs could not be scheduled");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Their CRLs wait on the list, where another instance may find them.
+fn issuers_that_cannot_sign(context: &Context) -> Vec<String> {
+    let authorities = context.authorities.load();
+    let of_health = |up: bool| {
+        authorities
+            .iter()
+            .filter(move |authority| (authority.signer.health() == Health::Up) == up)
+            .map(|authority| authority.crl_issuer())
+    };
+    let up: Vec<_> = of_health(true).collect();
+    of_health(false).filter(|issuer| !up.contains(issuer)).collect()
+}

@@ -1,0 +1,39 @@
+//! acme-client from npm.
+
+use harness::{Port, Server, Settings};
+
+use crate::{leaf, package, run, script, server, server_with};
+
+fn npm(server: &Server, command: &str) {
+    let (program, modules) = (script("npm/client.cjs"), package("npm/node_modules"));
+    let environment = format!("NODE_EXTRA_CA_CERTS=$ROOT NODE_PATH={modules}");
+    run(server, &format!("{environment} node {program} {command}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn npm_issues_and_renews_with_http_01() {
+    let server = server().await;
+    let names = ["www.example.test", "a.www.example.test"];
+    let issue = || {
+        npm(&server, "issue www.pem http-01 www.example.test a.www.example.test");
+        leaf(&server, "www.pem", &names)
+    };
+    assert_ne!(issue().to_der().unwrap(), issue().to_der().unwrap());
+    npm(&server, "deactivate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn npm_issues_with_tls_alpn_01() {
+    let port = Port::reserve();
+    let settings = Settings { tls_alpn_port: Some(port.number), ..Settings::default() };
+    let server = server_with(settings).await;
+    npm(&server, &format!("issue www.pem tls-alpn-01:{} www.example.test", port.number));
+    leaf(&server, "www.pem", &["www.example.test"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn npm_gets_a_wildcard_with_dns_01() {
+    let server = server().await;
+    npm(&server, "issue wildcard.pem dns-01 example.test '*.example.test'");
+    leaf(&server, "wildcard.pem", &["example.test", "*.example.test"]);
+}

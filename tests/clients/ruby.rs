@@ -1,0 +1,28 @@
+//! acme-client for Ruby, as Debian has it.
+
+use harness::Server;
+
+use crate::{leaf, run, script, server};
+
+fn ruby(server: &Server, command: &str) {
+    run(server, &format!("SSL_CERT_FILE=$ROOT ruby {} {command}", script("ruby/client.rb")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ruby_issues_and_renews_with_http_01() {
+    let server = server().await;
+    let names = ["www.example.test", "a.www.example.test"];
+    let issue = || {
+        ruby(&server, "issue www.pem http-01 www.example.test a.www.example.test");
+        leaf(&server, "www.pem", &names)
+    };
+    assert_ne!(issue().to_der().unwrap(), issue().to_der().unwrap());
+    ruby(&server, "deactivate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ruby_gets_a_wildcard_with_dns_01() {
+    let server = server().await;
+    ruby(&server, "issue wildcard.pem dns-01 example.test '*.example.test'");
+    leaf(&server, "wildcard.pem", &["example.test", "*.example.test"]);
+}
