@@ -68,6 +68,10 @@ impl Timestamp {
         Self(self.0.saturating_add(span_ms(span)))
     }
 
+    pub(crate) fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span_ms(span)))
+    }
+
     /// As HTTP writes it (RFC 9110 §5.6.7), to the second.
     pub(crate) fn http_date(self) -> String {
         let time = jiff::Timestamp::from_second(self.unix_s()).unwrap_or_default();

@@ -13,6 +13,8 @@ pub(crate) struct Authorization {
     pub(crate) account_id: String,
     /// With its wildcard, where the order asked for one.
     pub(crate) identifier: Identifier,
+    /// Whether it stands for every name below the identifier, too (RFC 9444 §4.1).
+    pub(crate) subdomains: bool,
     pub(crate) expires_at: Timestamp,
     pub(crate) deactivated_at: Option<Timestamp>,
     /// The challenge whose result decided it; written once, together with that result, so that
@@ -52,6 +54,12 @@ impl Authorization {
     pub(crate) fn concluding_challenge(&self) -> Option<&Challenge> {
         let id = self.concluded_by.as_deref()?;
         self.challenges.iter().find(|challenge| challenge.id == id)
+    }
+
+    /// Whether it stands for this identifier: for its own, or where it covers subdomains, for a name
+    /// below. Of a wildcard only the wildcard's own authorization tells (RFC 8555 §7.1.3).
+    pub(crate) fn covers(&self, identifier: &Identifier) -> bool {
+        self.identifier == *identifier || (self.subdomains && identifier.is_below(&self.identifier))
     }
 
     pub(crate) fn status(&self, now: Timestamp) -> AuthorizationStatus<'_> {
@@ -112,6 +120,7 @@ mod tests {
             ca: "ca".to_owned(),
             account_id: "account".to_owned(),
             identifier: Identifier::dns("a.test").unwrap(),
+            subdomains: false,
             expires_at,
             deactivated_at: deactivated.then_some(PAST),
             concluded_by: result.is_some().then(|| "challenge".to_owned()),
@@ -148,6 +157,7 @@ mod tests {
             ca: "ca".to_owned(),
             account_id: "account".to_owned(),
             identifier: Identifier::dns("a.test").unwrap(),
+            subdomains: false,
             expires_at,
             deactivated_at: deactivated.then_some(PAST),
             concluded_by: concluded.then(|| "first".to_owned()),

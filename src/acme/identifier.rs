@@ -99,6 +99,21 @@ impl Identifier {
         }
     }
 
+    /// Whether it is a DNS name with further labels in front of `ancestor` (RFC 9444 §2). Neither is a
+    /// wildcard.
+    pub(crate) fn is_below(&self, ancestor: &Self) -> bool {
+        self.form == Form::Name
+            && ancestor.form == Form::Name
+            && self.base.strip_suffix(&ancestor.base).is_some_and(|labels| labels.ends_with('.'))
+    }
+
+    /// The DNS names above this one, nearest first; none of an address or a wildcard.
+    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &str> {
+        let name = if self.form == Form::Name { self.base.as_str() } else { "" };
+        std::iter::successors(name.split_once('.'), |(_, rest)| rest.split_once('.'))
+            .map(|(_, ancestor)| ancestor)
+    }
+
     /// What to prove control of: a DNS name without the `*.` (RFC 8555 §7.1.4), or an address.
     pub(crate) fn base(&self) -> &str {
         &self.base
@@ -139,6 +154,29 @@ mod tests {
             assert_eq!(Identifier::dns(same).unwrap(), Identifier::dns("example.test").unwrap());
         }
         assert_eq!(Identifier::dns("*.Example.test").unwrap().to_string(), "*.example.test");
+    }
+
+    #[test]
+    fn a_name_is_below_those_that_end_it_at_a_dot() {
+        let id = |text: &str| Identifier::from_text(text).unwrap();
+        for (name, ancestor, below) in [
+            ("a.b.test", "b.test", true),
+            ("a.b.test", "test", true),
+            ("b.test", "b.test", false),
+            ("b.test", "a.b.test", false),
+            ("ab.test", "b.test", false),
+            ("*.b.test", "b.test", false),
+            ("a.b.test", "*.b.test", false),
+            ("10.0.0.1", "1", false),
+        ] {
+            let ancestor = Identifier::from_text(ancestor);
+            let found = ancestor.is_ok_and(|ancestor| id(name).is_below(&ancestor));
+            assert_eq!(found, below, "{name}");
+        }
+        assert_eq!(id("a.b.test").ancestors().collect::<Vec<_>>(), ["b.test", "test"]);
+        assert_eq!(id("printer").ancestors().count(), 0);
+        assert_eq!(id("*.b.test").ancestors().count(), 0);
+        assert_eq!(id("10.0.0.1").ancestors().count(), 0);
     }
 
     #[test]

@@ -15,6 +15,13 @@ pub(crate) struct Order {
     pub(crate) ca: String,
     pub(crate) account_id: String,
     pub(crate) expires_at: Timestamp,
+    /// Which dates the client asked for.
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) not_after: Option<Timestamp>,
+    /// The name of the profile (draft-ietf-acme-profiles §4), where its CA had any.
+    pub(crate) profile: Option<String>,
+    /// Which certificate the client means to replace (RFC 9773 §5).
+    pub(crate) replaces: Option<String>,
     /// When a CSR was accepted; written once, together with the plan of the certificate.
     pub(crate) processing_since: Option<Timestamp>,
     /// The certificate's id, once it is issued.
@@ -23,7 +30,10 @@ pub(crate) struct Order {
     pub(crate) error: Option<Problem>,
     /// When its account was deactivated: nothing is issued from then on (RFC 8555 §7.3.6).
     pub(crate) account_deactivated_at: Option<Timestamp>,
-    /// One for each identifier; each with at least the challenge that decided it.
+    /// What the certificate is to name.
+    pub(crate) identifiers: Vec<Identifier>,
+    /// At the place of each identifier the one that stands for it, which need not be its own (RFC
+    /// 9444); each with at least the challenge that decided it.
     pub(crate) authorizations: Vec<Authorization>,
 }
 
@@ -50,10 +60,6 @@ impl OrderStatus {
 }
 
 impl Order {
-    pub(crate) fn identifiers(&self) -> impl Iterator<Item = &Identifier> {
-        self.authorizations.iter().map(|authorization| &authorization.identifier)
-    }
-
     /// The first of these that is known decides: a certificate, an error, the end of its account, a CSR
     /// in progress, the expiry, an authorization that can no longer become valid. So a valid order stays valid when
     /// its authorizations age, and `ready` shows at the same instant as the last `valid`.
@@ -87,7 +93,8 @@ impl Order {
 
     /// What became of authorizations that can no longer become valid.
     fn lost_authorizations(&self, now: Timestamp) -> Option<Problem> {
-        let subproblems = self.authorizations.iter().filter_map(|authorization| {
+        let pairs = self.identifiers.iter().zip(&self.authorizations);
+        let subproblems = pairs.filter_map(|(identifier, authorization)| {
             let unauthorized = |detail: &str| Problem::new(ProblemType::Unauthorized, detail);
             let problem = match authorization.status(now) {
                 AuthorizationStatus::Pending | AuthorizationStatus::Valid => return None,
@@ -100,7 +107,7 @@ impl Order {
                 }
                 AuthorizationStatus::Expired => unauthorized("the authorization has expired"),
             };
-            Some(problem.about(&authorization.identifier))
+            Some(problem.about(identifier))
         });
         Problem::from_subproblems(subproblems.collect())
     }
@@ -121,6 +128,7 @@ mod tests {
             ca: "ca".to_owned(),
             account_id: "account".to_owned(),
             identifier: Identifier::dns(&format!("{id}.test")).unwrap(),
+            subdomains: false,
             expires_at: START.plus(Duration::from_secs(100)),
             deactivated_at: None,
             concluded_by: None,
@@ -142,10 +150,15 @@ mod tests {
             ca: "ca".to_owned(),
             account_id: "account".to_owned(),
             expires_at: START.plus(Duration::from_secs(100)),
+            not_before: None,
+            not_after: None,
+            profile: None,
+            replaces: None,
             processing_since: None,
             certificate_id: None,
             error: None,
             account_deactivated_at: None,
+            identifiers: ["a.test", "b.test"].map(|name| Identifier::dns(name).unwrap()).into(),
             authorizations: vec![authorization("a"), authorization("b")],
         }
     }

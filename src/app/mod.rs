@@ -40,6 +40,7 @@ const WORKERS_DRAIN: Duration = Duration::from_secs(15);
 fn limits(config: &Config) -> Limits {
     Limits {
         hold: config.server.hold,
+        reuse: config.validation.reuse,
         validation_attempts: config.validation.attempts,
         issuance_lease: issuance_lease(config),
         // As with issuance: an attempt must end before another may begin, or none ever counts.
@@ -184,6 +185,13 @@ impl App {
     /// Takes a new configuration over, all of it or nothing: CAs, validation, the TLS certificate.
     /// Listeners, the database and the token's library keep what they started with.
     pub(crate) async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        let done = self.take_over(config).await;
+        // Whichever tokens are left show how they are; those that are gone had the same names.
+        self.tokens.values().for_each(|token| token.show());
+        done
+    }
+
+    async fn take_over(&mut self, config: Config) -> Result<(), StartError> {
         let open: Vec<_> = self
             .config
             .hsms
@@ -225,7 +233,6 @@ impl App {
             ..limits(&config)
         }));
         self.tokens = tokens;
-        self.tokens.values().for_each(|token| token.show());
         self.config = Config { server: self.config.server.clone(), ..config };
         Ok(())
     }

@@ -202,6 +202,7 @@ pub(crate) async fn open_authority(
             underscores: policy.underscores(),
             ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
         },
+        subdomain_authorizations: ca.subdomain_authorizations,
         policy,
         meta: Meta {
             terms_of_service: ca.terms_of_service.clone(),

@@ -1,6 +1,5 @@
 //! From names and a key to a certificate: prepared and linted, then signed.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Authority;
@@ -9,9 +8,20 @@ use crate::clock::Timestamp;
 use crate::entropy::{Entropy, NoEntropy};
 use crate::signer::SignError;
 use crate::x509::algorithm::PublicKey;
+use crate::x509::dates::RequestedDates;
 use crate::x509::lint::{LintError, LintedTbs, lint};
+use crate::x509::profile::Profile;
 use crate::x509::serial::Serial;
 use crate::x509::tbs::{Leaf, TbsError};
+
+/// What a certificate is to be, but for its serial and the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) identifiers: &'a [Identifier],
+    pub(crate) public_key: &'a PublicKey,
+    pub(crate) profile: &'a Profile,
+    pub(crate) dates: RequestedDates,
+}
 
 /// A certificate that may be signed once it is stored.
 #[derive(Debug)]
@@ -32,6 +42,8 @@ pub(crate) enum IssueError {
     Serial,
     #[error("the planned certificate is not what this CA would plan for the order")]
     NotAsPlanned,
+    #[error("the planned certificate has expired before it was signed")]
+    Expired,
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
 }
@@ -77,16 +89,16 @@ fn names_of<'a>(
 }
 
 impl Authority {
-    /// A certificate for identifiers of an order.
+    /// A certificate as an order wants it.
     pub(crate) fn prepare(
         &self,
-        identifiers: &BTreeSet<Identifier>,
-        public_key: &PublicKey,
+        wanted: &Wanted<'_>,
         now: Timestamp,
         entropy: Entropy,
     ) -> Result<Prepared, IssueError> {
-        let (dns_names, ip_addresses) = names_of(identifiers);
-        self.prepare_names(&dns_names, &ip_addresses, public_key, now, entropy)
+        let (dns_names, ip_addresses) = names_of(wanted.identifiers);
+        let serial = Serial::from_entropy(entropy.bytes()?);
+        self.prepare_leaf(&self.leaf(serial, wanted, &dns_names, &ip_addresses), now)
     }
 
     /// A certificate for names that need no proof: kipuka's own.
@@ -99,11 +111,20 @@ impl Authority {
         entropy: Entropy,
     ) -> Result<Prepared, IssueError> {
         let serial = Serial::from_entropy(entropy.bytes()?);
-        let leaf = self.leaf(serial, dns_names, ip_addresses, public_key);
+        let wanted = Wanted {
+            identifiers: &[],
+            public_key,
+            profile: &self.profile,
+            dates: RequestedDates::default(),
+        };
+        self.prepare_leaf(&self.leaf(serial, &wanted, dns_names, ip_addresses), now)
+    }
+
+    fn prepare_leaf(&self, leaf: &Leaf<'_>, now: Timestamp) -> Result<Prepared, IssueError> {
         let tbs = leaf.tbs(now.unix_s())?;
         Ok(Prepared {
-            tbs: lint(tbs.der, &leaf).map_err(IssueError::Lint)?,
-            serial: serial.to_string(),
+            tbs: lint(tbs.der, leaf).map_err(IssueError::Lint)?,
+            serial: leaf.serial.to_string(),
         })
     }
 
@@ -113,32 +134,37 @@ impl Authority {
         &self,
         tbs: &[u8],
         serial: &str,
+        wanted: &Wanted<'_>,
         planned_at: Timestamp,
-        identifiers: &[Identifier],
-        public_key: &PublicKey,
+        now: Timestamp,
     ) -> Result<LintedTbs, IssueError> {
         let serial = Serial::from_hex(serial).ok_or(IssueError::Serial)?;
-        let (dns_names, ip_addresses) = names_of(identifiers);
-        let leaf = self.leaf(serial, &dns_names, &ip_addresses, public_key);
-        if leaf.tbs(planned_at.unix_s())?.der != tbs {
+        let (dns_names, ip_addresses) = names_of(wanted.identifiers);
+        let leaf = self.leaf(serial, wanted, &dns_names, &ip_addresses);
+        let planned = leaf.tbs(planned_at.unix_s())?;
+        if planned.der != tbs {
             return Err(IssueError::NotAsPlanned);
         }
-        lint(tbs.to_vec(), &leaf).map_err(IssueError::Lint)
+        if planned.not_after_s < now.unix_s() {
+            return Err(IssueError::Expired);
+        }
+        lint(planned.der, &leaf).map_err(IssueError::Lint)
     }
 
     fn leaf<'a>(
         &'a self,
         serial: Serial,
+        wanted: &Wanted<'a>,
         dns_names: &'a [String],
         ip_addresses: &'a [IpAddr],
-        public_key: &'a PublicKey,
     ) -> Leaf<'a> {
         Leaf {
             issuer: self.chain.issuer(),
             algorithm: self.signer.algorithm(),
-            profile: &self.profile,
+            profile: wanted.profile,
             serial,
-            public_key,
+            public_key: wanted.public_key,
+            dates: wanted.dates,
             dns_names,
             ip_addresses,
         }

@@ -10,7 +10,7 @@ pub(crate) use ceremony::{
     stand_in_key,
 };
 pub(crate) use crl::{CrlTerms, crl_issuer};
-pub(crate) use issue::SignFailure;
+pub(crate) use issue::{SignFailure, Wanted};
 pub(crate) use proof::{CaaMode, Proof};
 
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(crate) struct Authority {
     pub(crate) issuer_id: String,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) profile: Profile,
+    /// An authorization for a domain may stand for the names below it (RFC 9444).
+    pub(crate) subdomain_authorizations: bool,
     /// How long a CRL is valid; `None` where the CA's certificate does not let its key sign any.
     pub(crate) crl_validity: Option<Duration>,
     /// What it may be asked for.

@@ -22,7 +22,7 @@ pub(super) fn check(config: Option<&Path>) -> Result<(), Failure> {
     let mut report = Report::default();
     report.ok("configuration", config.file.display());
     for warning in &warnings {
-        println!("warning  {warning}");
+        say!("warning  {warning}");
     }
     super::runtime()?.block_on(look(&config, &mut report));
     pkcs11::shut_down(std::time::Duration::from_secs(5));
@@ -38,11 +38,11 @@ pub(super) struct Report {
 impl Report {
     #[expect(clippy::unused_self, reason = "it stands beside `wrong`, which counts")]
     pub(super) fn ok(&mut self, what: impl Display, found: impl Display) {
-        println!("ok       {what}: {found}");
+        say!("ok       {what}: {found}");
     }
 
     pub(super) fn wrong(&mut self, error: impl Display) {
-        println!("WRONG    {error}");
+        say!("WRONG    {error}");
         self.wrong += 1;
     }
 
@@ -108,7 +108,7 @@ async fn look(config: &Config, report: &mut Report) {
         Ok(validator) => match validator.check_resolvers().await {
             Ok(answered) => report.ok("DNS", answered),
             // Names that need no DNS can be issued for, so it is no reason not to start.
-            Err(error) => println!("warning  {error}; until one answers, orders fail"),
+            Err(error) => say!("warning  {error}; until one answers, orders fail"),
         },
         Err(error) => report.wrong(error),
     }
@@ -128,7 +128,7 @@ fn warn_of_key_usage(ca: &Ca) {
         true => "",
         false => ", so what key_usage demands is not compared with anything",
     };
-    println!(
+    say!(
         "warning  CA {:?}: its certificate has no key usage extension{demanded}; RFC 5280 wants \
          keyCertSign and cRLSign there: `kipuka ca create-root` and `create-intermediate` write them",
         ca.id

@@ -1,5 +1,11 @@
 //! The command line: one file for each command.
 
+/// A line on stdout, as `println!`. Whoever reads it may have gone (`| head`): what is under way, such
+/// as a certificate whose key was made just now, is finished all the same.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::cli::say(format_args!($($words)*)) };
+}
+
 mod account;
 mod ca;
 mod cert;
@@ -130,6 +136,11 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn say(words: std::fmt::Arguments<'_>) {
+    // There is nobody to tell.
+    let _ = writeln!(io::stdout(), "{words}");
 }
 
 /// Prints a listing. Whoever reads it may have read enough (`| head`): that is no failure.

@@ -187,6 +187,13 @@ impl Transcript {
         Ok(())
     }
 
+    /// Ends it where something was made, and what should have come after was not.
+    pub(super) fn end_early(mut self, failure: &Failure) -> Result<(), Failure> {
+        self.section("NOT DONE");
+        self.line("Reason", failure.text());
+        self.end(&[])
+    }
+
     /// Ends it with the files that were written, and the places for signatures, and writes it.
     pub(super) fn end(mut self, written: &[(&Path, &[u8])]) -> Result<(), Failure> {
         let Some(path) = self.path.clone() else { return Ok(()) };
@@ -218,7 +225,7 @@ impl Transcript {
             .collect();
         self.text.push_str(&places);
         files::write(&path, self.text.as_bytes(), 0o644, self.existing)?;
-        println!("Transcript: {}", path.display());
+        say!("Transcript: {}", path.display());
         Ok(())
     }
 }

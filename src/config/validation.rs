@@ -16,6 +16,7 @@ pub(super) const KEYS: &[&str] = &[
     "resolve_localhost",
     "timeout_s",
     "attempts",
+    "reuse_hours",
     "require_dnssec",
 ];
 
@@ -39,6 +40,8 @@ pub(crate) struct Validation {
     pub(crate) timeout: Duration,
     /// How often a challenge is tried before it is invalid, 1 to 20.
     pub(crate) attempts: u32,
+    /// How long a proof serves for other orders of the same account: 0, which is never, to 168 h.
+    pub(crate) reuse: Duration,
     /// TXT and CAA answers count only where the resolver says that DNSSEC proves them.
     pub(crate) require_dnssec: bool,
 }
@@ -56,6 +59,7 @@ pub(super) fn read(section: &Section<'_>) -> Validation {
             .integer("attempts", 1..=20)
             .and_then(|attempts| u32::try_from(attempts).ok())
             .unwrap_or(3),
+        reuse: Duration::from_secs(3600 * section.integer("reuse_hours", 0..=168).unwrap_or(24)),
         require_dnssec: section.boolean("require_dnssec").unwrap_or(false),
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::identifiers::judge_again;
+use super::new_order::requested_dates;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
 use crate::acme::identifier::Identifier;
 use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::Authority;
+use crate::ca::{Authority, Wanted};
 use crate::jose::jwk::Jwk;
 use crate::store::{Plan, WorkKind};
 use crate::x509::csr::CertificateRequest;
@@ -63,7 +64,7 @@ async fn plan(
 ) -> Result<(), Error> {
     let bad_csr = |detail: String| Error::from(Problem::new(ProblemType::BadCsr, detail));
     let request = CertificateRequest::from_der(csr).map_err(|error| bad_csr(error.to_string()))?;
-    let ordered: BTreeSet<Identifier> = order.identifiers().cloned().collect();
+    let ordered: BTreeSet<Identifier> = order.identifiers.iter().cloned().collect();
     check_names(&request, &ordered)?;
     judge_again(&authority.policy, &ordered)?;
     let key_type = request.public_key().key_type();
@@ -80,8 +81,15 @@ async fn plan(
         return Err(bad_csr("the CSR's key is the account key; use a key of its own".to_owned()));
     }
     let now = context.clock.now();
+    let profile = &authority.profile;
+    let wanted = Wanted {
+        identifiers: &order.identifiers,
+        public_key: request.public_key(),
+        profile,
+        dates: requested_dates(order.not_before, order.not_after),
+    };
     let prepared = authority
-        .prepare(&ordered, request.public_key(), now, context.entropy)
+        .prepare(&wanted, now, context.entropy)
         .map_err(|error| Error::Failed(error.to_string()))?;
     let planned = context.store.plan_issuance(Plan {
         order_id: order.id.clone(),
@@ -92,6 +100,8 @@ async fn plan(
         issuer_id: authority.issuer_id.clone(),
         serial: prepared.serial,
         tbs: prepared.tbs.der().to_vec(),
+        profile: serde_json::to_string(profile)
+            .map_err(|error| Error::Failed(error.to_string()))?,
         now,
     });
     if !planned.await? && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {

@@ -1,6 +1,6 @@
 //! Which identifiers an account may have, in an order or an authorization (RFC 8555 §7.4, §7.4.1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::acme::account::{Account, Binding};
 use crate::acme::identifier::Identifier;
@@ -12,9 +12,11 @@ use crate::policy::{NamePattern, Policy};
 pub(crate) struct AskedIdentifier {
     pub(crate) kind: String,
     pub(crate) value: String,
+    /// A domain above that the client would prove instead (RFC 9444 §4.3).
+    pub(crate) ancestor_domain: Option<String>,
 }
 
-/// The identifiers in normal form, each once.
+/// The identifiers in normal form, each once, with the domain that the client would prove instead.
 ///
 /// # Errors
 /// What is wrong with each of them, or which rule refuses it, as subproblems (RFC 8555 §6.7.1).
@@ -22,7 +24,7 @@ pub(super) fn accept_identifiers(
     account: &Account,
     policy: &Policy,
     asked: &[AskedIdentifier],
-) -> Result<BTreeSet<Identifier>, Problem> {
+) -> Result<BTreeMap<Identifier, Option<Identifier>>, Problem> {
     if asked.is_empty() {
         return Err(Problem::malformed("the order names no identifiers"));
     }
@@ -30,16 +32,18 @@ pub(super) fn accept_identifiers(
         let detail = format!("the order has {} identifiers: {refusal}", asked.len());
         Problem::new(ProblemType::RejectedIdentifier, detail)
     })?;
-    let mut identifiers = BTreeSet::new();
+    let mut identifiers = BTreeMap::new();
     let mut refused = Vec::new();
     let bound = account.binding.as_ref().filter(|binding| !binding.allowed.is_empty());
-    for AskedIdentifier { kind, value } in asked {
-        let accepted = Identifier::parse(kind, value)
-            .and_then(|identifier| judge(policy, &identifier).map(|()| identifier))
-            .and_then(|identifier| check_binding(bound, &identifier).map(|()| identifier));
+    for one in asked {
+        let AskedIdentifier { kind, value, .. } = one;
+        let accepted = read(one)
+            .and_then(|read| judge(policy, &read.0).map(|()| read))
+            .and_then(|read| check_binding(bound, &read.0).map(|()| read));
         match accepted {
-            Ok(identifier) => {
-                identifiers.insert(identifier);
+            Ok((identifier, ancestor)) => {
+                let kept = identifiers.entry(identifier).or_insert(None);
+                *kept = kept.take().or(ancestor);
             }
             Err(problem) => refused.push(Subproblem {
                 kind: problem.kind,
@@ -69,6 +73,20 @@ fn check_binding(bound: Option<&Binding>, identifier: &Identifier) -> Result<(),
         allowed.join(", ")
     );
     Err(Problem::new(ProblemType::RejectedIdentifier, detail))
+}
+
+fn read(asked: &AskedIdentifier) -> Result<(Identifier, Option<Identifier>), Problem> {
+    let identifier = Identifier::parse(&asked.kind, &asked.value)?;
+    let Some(text) = &asked.ancestor_domain else { return Ok((identifier, None)) };
+    match Identifier::dns(text) {
+        Ok(ancestor) if identifier.is_below(&ancestor) => Ok((identifier, Some(ancestor))),
+        // The order may name the domain itself, too, beside the names below.
+        Ok(ancestor) if identifier == ancestor => Ok((identifier, None)),
+        _ => {
+            let detail = format!("the ancestorDomain of {identifier} is not a domain above it");
+            Err(Problem::malformed(detail))
+        }
+    }
 }
 
 /// Whether the policy has the CA issue it.

@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
+use super::new_order::requested_dates;
 use super::recheck::{Objection, recheck};
 use super::{Context, Error};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::SignFailure;
+use crate::ca::{SignFailure, Wanted};
 use crate::store::{Lease, PlannedCertificate};
 use crate::x509::csr;
 
@@ -43,11 +44,22 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         Ok(public_key) => public_key,
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
-    let (serial, names) = (&plan.serial, &plan.identifiers);
-    let linted = match authority.lint(&plan.tbs, serial, plan.planned_at, names, &public_key) {
+    // What it was planned by; by older releases, that was not kept.
+    let profile = match plan.profile.as_deref().map(serde_json::from_str).transpose() {
+        Ok(profile) => profile.unwrap_or_else(|| authority.profile.clone()),
+        Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
+    };
+    let wanted = Wanted {
+        identifiers: &plan.identifiers,
+        public_key: &public_key,
+        profile: &profile,
+        dates: requested_dates(plan.not_before, plan.not_after),
+    };
+    let now = context.clock.now();
+    let linted = match authority.lint(&plan.tbs, &plan.serial, &wanted, plan.planned_at, now) {
         Ok(linted) => linted,
-        // What was planned no longer fits the CA, whose certificate or profile changed in
-        // between, or is not what was planned.
+        // What was planned no longer fits the CA, whose certificate changed in between, or is not
+        // what was planned.
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
     if authority.rechecks() {

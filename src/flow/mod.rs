@@ -2,6 +2,7 @@
 
 mod account;
 mod authorization;
+mod authorize;
 mod caa;
 mod challenge;
 mod external_account;
@@ -10,6 +11,7 @@ mod identifiers;
 mod issue;
 mod key_change;
 mod new_account;
+mod new_authz;
 mod new_order;
 mod own_certificate;
 mod publish_crl;
@@ -27,6 +29,7 @@ pub(crate) use identifiers::AskedIdentifier;
 pub(crate) use issue::issue;
 pub(crate) use key_change::{NewKey, change_key};
 pub(crate) use new_account::{NewAccount, new_account};
+pub(crate) use new_authz::new_authz;
 pub(crate) use new_order::{NewOrderRequest, new_order};
 pub(crate) use own_certificate::{OwnCertificate, own_certificate};
 pub(crate) use publish_crl::{publish_crl, schedule_crls};
@@ -63,6 +66,8 @@ pub(crate) struct Limits {
     pub(crate) hold: Duration,
     /// How long an order and its authorizations live.
     pub(crate) order_lifetime: Duration,
+    /// How long after it was proved an authorization is used for other orders; zero is never.
+    pub(crate) reuse: Duration,
     /// How often a validation is tried that got no answer.
     pub(crate) validation_attempts: u32,
     /// Longer than one signature can take: after this, another worker may take the work.
@@ -76,6 +81,7 @@ impl Default for Limits {
         Self {
             hold: Duration::from_secs(4),
             order_lifetime: Duration::from_secs(7 * 24 * 3600),
+            reuse: Duration::from_secs(24 * 3600),
             validation_attempts: 4,
             issuance_lease: Duration::from_secs(20),
             validation_lease: Duration::from_secs(20),

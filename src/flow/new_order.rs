@@ -1,16 +1,16 @@
 //! An order is placed (RFC 8555 §7.4).
 
+use super::authorize::{Authorizations, pending};
 use super::identifiers::{AskedIdentifier, accept_identifiers};
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
-use crate::acme::challenge::Challenge;
-use crate::acme::identifier::Identifier;
 use crate::acme::order::Order;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::clock::Timestamp;
-use crate::store::{NewAuthorization, NewChallenge, NewOrder};
+use crate::store::{NewOrder, OrderedIdentifier};
+use crate::x509::dates::RequestedDates;
 
 /// What a client orders.
 #[derive(Clone, Debug, Default)]
@@ -25,59 +25,75 @@ pub(crate) struct NewOrderRequest {
     pub(crate) profile: Option<String>,
 }
 
-/// Places an order; the same name twice counts once.
+/// Places an order; the same name twice counts once. It is `ready` at once where authorizations that
+/// the account has already stand for all its identifiers.
 pub(crate) async fn new_order(
     context: &Context,
     authority: &Authority,
     account: &Account,
     request: NewOrderRequest,
 ) -> Result<Order, Error> {
-    check_dates(&request)?;
     check_profile(&request)?;
+    check_dates(&request, authority, context.clock.now())?;
     let identifiers = accept_identifiers(account, &authority.policy, &request.identifiers)?;
-    let now = context.clock.now();
-    let entropy = context.entropy;
-    let mut authorizations = Vec::with_capacity(identifiers.len());
-    for identifier in identifiers {
-        let mut challenges = Vec::new();
-        for kind in authority.challenges_for(&identifier) {
-            challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
+    for reuse in [true, false] {
+        let wanted = identifiers.clone();
+        let chosen = Authorizations::choose(context, authority, account, wanted, reuse).await?;
+        let Authorizations { identifiers, earlier, new } = chosen;
+        let now = context.clock.now();
+        let limit = now.plus(context.limits.load().order_lifetime);
+        // With the first of these the order cannot be fulfilled any more.
+        let ends = earlier.iter().map(|earlier| earlier.expires_at).chain(request.not_after);
+        let order = NewOrder {
+            id: context.entropy.id()?,
+            ca: authority.id.clone(),
+            account_id: account.id.clone(),
+            created_at: now,
+            expires_at: ends.fold(limit, Timestamp::min),
+            not_before: request.not_before,
+            not_after: request.not_after,
+            profile: None,
+            replaces: None,
+            identifiers,
+            authorizations: new,
+        };
+        // Refused where an authorization was given up just now: then without those.
+        if context.store.create_order(&order).await? {
+            tracing::info!(
+                ca.id = order.ca,
+                account.id = order.account_id,
+                order.id = order.id,
+                identifiers = order.identifiers.len(),
+                new_authorizations = order.authorizations.len(),
+                "order placed"
+            );
+            return placed(order, earlier);
         }
-        if challenges.is_empty() {
-            return Err(cannot_be_proved(&identifier).into());
-        }
-        authorizations.push(NewAuthorization { id: entropy.id()?, identifier, challenges });
     }
-    let order = NewOrder {
-        id: entropy.id()?,
-        ca: authority.id.clone(),
-        account_id: account.id.clone(),
-        created_at: now,
-        expires_at: now.plus(context.limits.load().order_lifetime),
-        authorizations,
-    };
-    context.store.create_order(&order).await?;
-    tracing::info!(
-        ca.id = order.ca,
-        account.id = order.account_id,
-        order.id = order.id,
-        identifiers = order.authorizations.len(),
-        "order placed"
-    );
-    Ok(placed(order))
+    Err(Error::Failed("an order with new authorizations alone was refused".to_owned()))
 }
 
-fn cannot_be_proved(identifier: &Identifier) -> Problem {
-    let detail = format!("this CA offers no challenge that could prove {identifier}");
-    let problem = Problem::new(ProblemType::RejectedIdentifier, detail);
-    Problem { subproblems: vec![problem.about(identifier)], ..problem }
+/// The dates as the certificate's plan takes them.
+pub(super) fn requested_dates(
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+) -> RequestedDates {
+    RequestedDates {
+        not_before_s: not_before.map(Timestamp::unix_s),
+        not_after_s: not_after.map(Timestamp::unix_s),
+    }
 }
 
-fn check_dates(request: &NewOrderRequest) -> Result<(), Problem> {
-    if request.not_before.is_none() && request.not_after.is_none() {
-        return Ok(());
-    }
-    Err(Problem::malformed("this CA sets the dates itself; leave out notBefore and notAfter"))
+fn check_dates(
+    request: &NewOrderRequest,
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    requested_dates(request.not_before, request.not_after)
+        .check(&authority.profile, authority.chain.issuer(), now.unix_s())
+        .map_err(|error| {
+            Problem::malformed(format!("these dates cannot be had: {error}; or leave them out"))
+        })
 }
 
 fn check_profile(request: &NewOrderRequest) -> Result<(), Problem> {
@@ -86,39 +102,32 @@ fn check_profile(request: &NewOrderRequest) -> Result<(), Problem> {
     Err(Problem::new(ProblemType::InvalidProfile, detail))
 }
 
-fn placed(order: NewOrder) -> Order {
-    let (ca, account_id, expires_at) = (order.ca, order.account_id, order.expires_at);
-    let authorizations = order.authorizations.into_iter().map(|authorization| Authorization {
-        id: authorization.id,
-        ca: ca.clone(),
-        account_id: account_id.clone(),
-        identifier: authorization.identifier,
-        expires_at,
-        deactivated_at: None,
-        concluded_by: None,
-        challenges: authorization
-            .challenges
-            .into_iter()
-            .map(|new| Challenge {
-                id: new.id,
-                kind: new.kind,
-                token: new.token,
-                begun_at: None,
-                account_url: None,
-                retry: None,
-                result: None,
-            })
-            .collect(),
-    });
-    Order {
+/// The order as it stands when it was just kept.
+fn placed(order: NewOrder, mut known: Vec<Authorization>) -> Result<Order, Error> {
+    let new = order.authorizations.into_iter();
+    known.extend(new.map(|new| pending(&order.ca, &order.account_id, new)));
+    let (mut identifiers, mut authorizations) = (Vec::new(), Vec::new());
+    for OrderedIdentifier { identifier, authorization_id } in order.identifiers {
+        let Some(known) = known.iter().find(|known| known.id == authorization_id) else {
+            return Err(Error::Failed(format!("{identifier} was left without authorization")));
+        };
+        authorizations.push(known.clone());
+        identifiers.push(identifier);
+    }
+    Ok(Order {
         id: order.id,
-        expires_at,
+        ca: order.ca,
+        account_id: order.account_id,
+        expires_at: order.expires_at,
+        not_before: order.not_before,
+        not_after: order.not_after,
+        profile: order.profile,
+        replaces: order.replaces,
         processing_since: None,
         certificate_id: None,
         error: None,
         account_deactivated_at: None,
-        authorizations: authorizations.collect(),
-        ca,
-        account_id,
-    }
+        identifiers,
+        authorizations,
+    })
 }

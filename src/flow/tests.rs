@@ -23,7 +23,7 @@ use crate::acme::authorization::AuthorizationStatus;
 use crate::acme::challenge::{ChallengeResult, ChallengeStatus, ChallengeType};
 use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Proof, prepare_ca};
+use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Proof, Wanted, prepare_ca};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::jose::jwk::Jwk;
@@ -34,6 +34,7 @@ use crate::store::{Lease, Store, WorkKind};
 use crate::validation::{Options, Validator};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
 use crate::x509::csr::CertificateRequest;
+use crate::x509::dates::RequestedDates;
 use crate::x509::profile::Profile;
 
 const START: Timestamp = Timestamp::from_unix_s(1_800_000_000);
@@ -147,7 +148,11 @@ impl Site {
     }
 
     async fn place(&self, names: &[&str]) -> Order {
-        let asked = |name: &&str| AskedIdentifier { kind: "dns".to_owned(), value: (*name).into() };
+        let asked = |name: &&str| AskedIdentifier {
+            kind: "dns".to_owned(),
+            value: (*name).into(),
+            ancestor_domain: None,
+        };
         let identifiers = names.iter().map(asked).collect();
         let request = NewOrderRequest { identifiers, ..NewOrderRequest::default() };
         new_order(&self.context, &self.authority, &self.account, request).await.unwrap()
@@ -179,6 +184,10 @@ impl Site {
     async fn ready(&self, names: &[&str]) -> Order {
         let order = self.place(names).await;
         for placed in &order.authorizations {
+            // By an earlier order.
+            if placed.status(self.context.clock.now()) == AuthorizationStatus::Valid {
+                continue;
+            }
             let challenge = &placed.challenges[0].id;
             let begun = begin_challenge(&self.context, placed.clone(), challenge, ACCOUNT_URL)
                 .await
@@ -259,6 +268,7 @@ async fn authority(store: &Store, now: Timestamp) -> (Authority, Arc<Sick>) {
         signer: Arc::clone(&signer) as Arc<dyn Signer>,
         crl_validity: Some(DAY * 7),
         profile: Profile::tls_server(90 * 24 * 3600),
+        subdomain_authorizations: false,
         policy: Policy::default(),
         meta: Meta::default(),
         proof: Proof::default(),
@@ -533,8 +543,13 @@ async fn a_plan_that_differs_in_one_bit_does_not_pass_the_last_look() {
     let planned = site.store().planned_certificate(&order.id).await.unwrap().unwrap();
     let request = CertificateRequest::from_der(&csr).unwrap();
     let passes = |tbs: &[u8]| {
-        let (serial, at, names) = (&planned.serial, planned.planned_at, &planned.identifiers);
-        site.authority.lint(tbs, serial, at, names, request.public_key()).is_ok()
+        let wanted = Wanted {
+            identifiers: &planned.identifiers,
+            public_key: request.public_key(),
+            profile: &site.authority.profile,
+            dates: RequestedDates::default(),
+        };
+        site.authority.lint(tbs, &planned.serial, &wanted, planned.planned_at, START).is_ok()
     };
     assert!(passes(&planned.tbs));
     for bit in 0..planned.tbs.len() * 8 {
@@ -542,6 +557,83 @@ async fn a_plan_that_differs_in_one_bit_does_not_pass_the_last_look() {
         tbs[bit / 8] ^= 1 << (bit % 8);
         assert!(!passes(&tbs), "bit {} of byte {}", bit % 8, bit / 8);
     }
+}
+
+#[tokio::test]
+async fn a_plan_is_signed_as_it_was_made_after_the_profile_has_changed() {
+    let site = Site::new().await;
+    let (order, _) = site.planned().await;
+    let planned = site.store().planned_certificate(&order.id).await.unwrap().unwrap();
+    let old = &site.authority;
+    let changed = Authority {
+        id: old.id.clone(),
+        name: old.name.clone(),
+        chain: old.chain.clone(),
+        issuer_id: old.issuer_id.clone(),
+        alternates: Vec::new(),
+        signer: Arc::clone(&old.signer),
+        crl_validity: None,
+        profile: Profile::tls_server(3600),
+        policy: Policy::default(),
+        subdomain_authorizations: false,
+        meta: Meta::default(),
+        proof: Proof::default(),
+    };
+    site.context.authorities.store(Arc::new(Authorities::new(vec![Arc::new(changed)])));
+    site.issue().await;
+    let OrderStatus::Valid { certificate_id } = site.status(&order.id).await else {
+        panic!("not valid")
+    };
+    let issued = site.store().certificate("web", &certificate_id).await.unwrap().unwrap();
+    let place = issued.certificate.windows(planned.tbs.len()).position(|part| part == planned.tbs);
+    assert!(place.is_some(), "the planned bytes are in the certificate");
+}
+
+#[tokio::test]
+async fn a_plan_whose_last_second_has_passed_is_not_signed() {
+    let site = Site::new().await;
+    site.ready(&["a.test"]).await;
+    let not_after = Some(START.plus(Duration::from_secs(60)));
+    let identifiers = vec![AskedIdentifier {
+        kind: "dns".to_owned(),
+        value: "a.test".to_owned(),
+        ancestor_domain: None,
+    }];
+    let request = NewOrderRequest { identifiers, not_after, ..NewOrderRequest::default() };
+    let order = new_order(&site.context, &site.authority, &site.account, request).await.unwrap();
+    let csr = Csr::new(&["a.test"]).der();
+    assert_eq!(site.finalize(&order, &csr).await.unwrap(), OrderStatus::Processing);
+    site.advance(Duration::from_secs(61));
+    site.issue().await;
+    assert_eq!(site.status(&order.id).await.as_str(), "invalid");
+    assert_eq!((site.signer.asked(), site.signed().await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_proof_serves_for_as_long_as_is_configured_and_has_an_hour_left() {
+    let site = Site::new().await;
+    let hour = Duration::from_secs(3600);
+    let ready = |order: &Order| order.status(site.context.clock.now()) == OrderStatus::Ready;
+    let limits = |reuse: Duration| {
+        let limits = Limits { hold: Duration::ZERO, reuse, ..Limits::default() };
+        site.context.limits.store(Arc::new(limits));
+    };
+    let first = site.ready(&["a.test"]).await;
+    assert!(ready(&site.place(&["a.test"]).await));
+    site.advance(23 * hour);
+    let late = site.place(&["a.test"]).await;
+    assert!(ready(&late));
+    assert_eq!(late.expires_at, first.expires_at, "no longer than its authorization");
+    site.advance(hour);
+    assert!(!ready(&site.place(&["a.test"]).await));
+    limits(7 * DAY);
+    assert!(ready(&site.place(&["a.test"]).await));
+    site.advance(6 * DAY - hour - hour / 2);
+    assert!(ready(&site.place(&["a.test"]).await), "an hour and a half is left");
+    site.advance(hour);
+    assert!(!ready(&site.place(&["a.test"]).await), "half an hour is left");
+    limits(Duration::ZERO);
+    assert!(!ready(&site.place(&["a.test"]).await));
 }
 
 #[tokio::test]

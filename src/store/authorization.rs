@@ -2,7 +2,7 @@
 
 use super::db::{Done, Row, Statement, values};
 use super::work::{self, Lease, WorkKind};
-use super::{Store, StoreError};
+use super::{NewAuthorization, Store, StoreError};
 use crate::acme::authorization::Authorization;
 use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
@@ -17,7 +17,7 @@ macro_rules! select_authorizations {
             "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, ",
             "COALESCE(a.deactivated_at, u.deactivated_at), a.concluded_by, c.id, c.type, ",
             "c.token, c.begun_at, c.validated_at, c.error, c.account_url, c.retry_error, ",
-            "c.retry_at",
+            "c.retry_at, a.subdomains",
             $rest
         )
     };
@@ -25,7 +25,7 @@ macro_rules! select_authorizations {
 pub(super) use select_authorizations;
 
 /// The number of columns that [`select_authorizations`] names.
-pub(super) const COLUMNS: usize = 16;
+pub(super) const COLUMNS: usize = 17;
 
 /// What a worker needs to validate a challenge.
 #[derive(Debug)]
@@ -48,6 +48,50 @@ impl Store {
              WHERE a.ca = $1 AND a.id = $2 ORDER BY c.type"
         );
         one(&self.db.read(select, values![ca, id]).await?)
+    }
+
+    /// An account's authorizations for any of `identifiers` that were proved after `proved_after` and
+    /// are valid until `until` or longer: the one that was proved last comes first.
+    pub(crate) async fn valid_authorizations(
+        &self,
+        ca: &str,
+        account_id: &str,
+        identifiers: &[String],
+        proved_after: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Authorization>, StoreError> {
+        // A list in one value: neither database takes one otherwise.
+        let select = self.db.pick(
+            select_authorizations!(
+                " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
+                 JOIN challenges c ON c.id = a.concluded_by WHERE a.ca = $1 AND a.account_id = $2 \
+                 AND a.identifier IN (SELECT value FROM json_each($3)) \
+                 AND a.deactivated_at IS NULL AND c.validated_at > $4 AND a.expires_at >= $5 \
+                 ORDER BY c.validated_at DESC, a.id"
+            ),
+            select_authorizations!(
+                " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
+                 JOIN challenges c ON c.id = a.concluded_by WHERE a.ca = $1 AND a.account_id = $2 \
+                 AND a.identifier IN (SELECT json_array_elements_text($3::json)) \
+                 AND a.deactivated_at IS NULL AND c.validated_at > $4 AND a.expires_at >= $5 \
+                 ORDER BY c.validated_at DESC, a.id"
+            ),
+        );
+        let identifiers = serde_json::json!(identifiers).to_string();
+        let values = values![ca, account_id, identifiers, proved_after, until];
+        self.db.read(select, values).await?.iter().map(authorization_of).collect()
+    }
+
+    /// Keeps an authorization that no order asked for (RFC 8555 §7.4.1).
+    pub(crate) async fn create_authorization(
+        &self,
+        ca: &str,
+        account_id: &str,
+        authorization: &NewAuthorization,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let statements = insert_authorizations(ca, account_id, [authorization], now);
+        self.db.transact(statements).await.map(drop)
     }
 
     /// The authorization that the challenge with this id belongs to.
@@ -169,6 +213,48 @@ impl Store {
     }
 }
 
+/// Statements that keep new authorizations with their challenges.
+pub(super) fn insert_authorizations<'a>(
+    ca: &str,
+    account_id: &str,
+    new: impl IntoIterator<Item = &'a NewAuthorization>,
+    now: Timestamp,
+) -> Vec<Statement> {
+    let (mut authorizations, mut challenges) = (Vec::new(), Vec::new());
+    for authorization in new {
+        authorizations.push(values![
+            authorization.id.as_str(),
+            ca,
+            account_id,
+            authorization.identifier.to_string(),
+            i64::from(authorization.subdomains),
+            now,
+            authorization.expires_at,
+        ]);
+        challenges.extend(authorization.challenges.iter().map(|challenge| {
+            values![
+                challenge.id.as_str(),
+                authorization.id.as_str(),
+                challenge.kind.as_str(),
+                challenge.token.as_str(),
+            ]
+        }));
+    }
+    let mut statements = Vec::new();
+    if !authorizations.is_empty() {
+        statements.push(Statement::insert_rows(
+            "INSERT INTO authorizations (id, ca, account_id, identifier, subdomains, created_at, \
+             expires_at) VALUES",
+            authorizations,
+        ));
+        statements.push(Statement::insert_rows(
+            "INSERT INTO challenges (id, authorization_id, type, token) VALUES",
+            challenges,
+        ));
+    }
+    statements
+}
+
 fn one(rows: &[Row]) -> Result<Option<Authorization>, StoreError> {
     let Some(first) = rows.first() else { return Ok(None) };
     let mut authorization = authorization_of(first)?;
@@ -189,6 +275,7 @@ pub(super) fn authorization_of(row: &Row) -> Result<Authorization, StoreError> {
         ca: row.text(1)?,
         account_id: row.text(2)?,
         identifier,
+        subdomains: row.int(16)? != 0,
         expires_at: row.time(4)?,
         deactivated_at: row.optional_time(5)?,
         concluded_by: row.optional_text(6)?,

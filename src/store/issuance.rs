@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) serial: String,
     /// The DER of the TBSCertificate.
     pub(crate) tbs: Vec<u8>,
+    /// What the TBSCertificate was made by, in a form of the caller's.
+    pub(crate) profile: String,
     pub(crate) now: Timestamp,
 }
 
@@ -39,11 +41,16 @@ pub(crate) struct PlannedCertificate {
     pub(crate) planned_at: Timestamp,
     pub(crate) account_deactivated: bool,
     pub(crate) identifiers: Vec<Identifier>,
+    /// Which dates the order asked for.
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) not_after: Option<Timestamp>,
+    /// As in [`Plan`]; none was kept by older releases.
+    pub(crate) profile: Option<String>,
 }
 
 impl Store {
     /// Accepts a CSR and plans its certificate. `false` where somebody was first, or where the
-    /// account or an authorization was deactivated meanwhile; then nothing is written.
+    /// account or an authorization was deactivated or expired meanwhile; then nothing is written.
     pub(crate) async fn plan_issuance(&self, plan: Plan) -> Result<bool, StoreError> {
         let accept = "UPDATE orders SET processing_since = $2, csr = $3 WHERE id = $1 \
              AND processing_since IS NULL AND error IS NULL \
@@ -53,9 +60,9 @@ impl Store {
              JOIN authorizations a ON a.id = p.authorization_id \
              LEFT JOIN challenges c ON c.id = a.concluded_by \
              WHERE p.order_id = orders.id AND (a.deactivated_at IS NOT NULL \
-             OR c.validated_at IS NULL))";
+             OR a.expires_at <= $2 OR c.validated_at IS NULL))";
         let keep = "INSERT INTO certificates (id, ca, account_id, order_id, issuer_id, serial, \
-                    tbs, planned_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+                    tbs, planned_at, profile) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let order_id = plan.order_id.as_str();
         let done = self.db.transact(vec![
             Statement::required(accept, values![order_id, plan.now, plan.csr]),
@@ -70,6 +77,7 @@ impl Store {
                     plan.serial,
                     plan.tbs,
                     plan.now,
+                    plan.profile,
                 ],
             ),
             work::enqueue(WorkKind::Issuance, order_id, plan.now),
@@ -87,7 +95,8 @@ impl Store {
         order_id: &str,
     ) -> Result<Option<PlannedCertificate>, StoreError> {
         let select = "SELECT c.ca, c.account_id, c.serial, c.tbs, o.csr, \
-                      c.planned_at, a.identifier, u.deactivated_at FROM certificates c \
+                      c.planned_at, COALESCE(p.identifier, a.identifier), o.not_before, \
+                      o.not_after, c.profile, u.deactivated_at FROM certificates c \
                       JOIN orders o ON o.id = c.order_id \
                       JOIN accounts u ON u.id = o.account_id \
                       JOIN order_authorizations p ON p.order_id = o.id \
@@ -107,8 +116,11 @@ impl Store {
             tbs: row.blob(3)?,
             csr: row.blob(4)?,
             planned_at: row.time(5)?,
-            account_deactivated: row.optional_time(7)?.is_some(),
+            account_deactivated: row.optional_time(10)?.is_some(),
             identifiers,
+            not_before: row.optional_time(7)?,
+            not_after: row.optional_time(8)?,
+            profile: row.optional_text(9)?,
         }))
     }
 

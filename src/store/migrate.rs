@@ -15,6 +15,7 @@ macro_rules! steps {
             (4, "work", step!($database, "0004_work.sql")),
             (5, "external_accounts", step!($database, "0005_external_accounts.sql")),
             (6, "revocations", step!($database, "0006_revocations.sql")),
+            (7, "orders", step!($database, "0007_orders.sql")),
             (8, "validation", step!($database, "0008_validation.sql")),
         ]
     };
@@ -36,7 +37,11 @@ pub(super) fn postgres() -> Migrator {
 
 /// The number of the newest step.
 pub(super) fn newest() -> i64 {
-    steps!("sqlite").map(|(number, ..)| number).into_iter().max().unwrap_or(0)
+    numbers().into_iter().max().unwrap_or(0)
+}
+
+pub(super) fn numbers() -> Vec<i64> {
+    steps!("sqlite").map(|(number, ..)| number).to_vec()
 }
 
 fn migrator<const N: usize>(steps: [(i64, &'static str, &'static str); N]) -> Migrator {

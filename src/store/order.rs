@@ -1,9 +1,11 @@
 //! Orders (RFC 8555 §7.1.3).
 
-use super::authorization::{COLUMNS, authorization_of, select_authorizations};
-use super::db::{Statement, Value, values};
+use super::authorization::{
+    COLUMNS, authorization_of, insert_authorizations, select_authorizations,
+};
+use super::db::{Done, Statement, values};
 use super::{Store, StoreError};
-use crate::acme::challenge::ChallengeType;
+use crate::acme::challenge::{Challenge, ChallengeType};
 use crate::acme::identifier::Identifier;
 use crate::acme::order::Order;
 use crate::clock::Timestamp;
@@ -16,13 +18,29 @@ pub(crate) struct NewOrder {
     pub(crate) account_id: String,
     pub(crate) created_at: Timestamp,
     pub(crate) expires_at: Timestamp,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) not_after: Option<Timestamp>,
+    pub(crate) profile: Option<String>,
+    pub(crate) replaces: Option<String>,
+    /// In the order in which they are to be shown.
+    pub(crate) identifiers: Vec<OrderedIdentifier>,
+    /// To be kept with it; authorizations that are kept already are named by `identifiers` alone.
     pub(crate) authorizations: Vec<NewAuthorization>,
+}
+
+/// What is ordered, and the authorization that stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OrderedIdentifier {
+    pub(crate) identifier: Identifier,
+    pub(crate) authorization_id: String,
 }
 
 #[derive(Debug)]
 pub(crate) struct NewAuthorization {
     pub(crate) id: String,
     pub(crate) identifier: Identifier,
+    pub(crate) subdomains: bool,
+    pub(crate) expires_at: Timestamp,
     pub(crate) challenges: Vec<NewChallenge>,
 }
 
@@ -31,6 +49,21 @@ pub(crate) struct NewChallenge {
     pub(crate) id: String,
     pub(crate) kind: ChallengeType,
     pub(crate) token: String,
+}
+
+impl NewChallenge {
+    /// The challenge as it stands when it was just kept.
+    pub(crate) fn pending(self) -> Challenge {
+        Challenge {
+            id: self.id,
+            kind: self.kind,
+            token: self.token,
+            begun_at: None,
+            account_url: None,
+            retry: None,
+            result: None,
+        }
+    }
 }
 
 /// A part of an account's list of orders (RFC 8555 §7.1.2.1).
@@ -50,65 +83,63 @@ pub(crate) struct OrdersCursor {
 }
 
 impl Store {
-    /// Keeps a new order with new authorizations.
-    pub(crate) async fn create_order(&self, order: &NewOrder) -> Result<(), StoreError> {
-        let insert_order = "INSERT INTO orders (id, ca, account_id, created_at, expires_at) \
-                            VALUES ($1, $2, $3, $4, $5)";
-        let mut authorizations: Vec<Vec<Value>> = Vec::new();
-        let mut challenges = Vec::new();
-        let mut positions = Vec::new();
-        for (authorization, position) in order.authorizations.iter().zip(0_i64..) {
-            authorizations.push(values![
-                authorization.id.as_str(),
-                order.ca.as_str(),
-                order.account_id.as_str(),
-                authorization.identifier.to_string(),
+    /// Keeps a new order and its new authorizations. `false` where one of the other authorizations that
+    /// it is to use is not this account's, or was deactivated meanwhile; then nothing is kept.
+    pub(crate) async fn create_order(&self, order: &NewOrder) -> Result<bool, StoreError> {
+        let insert_order = "INSERT INTO orders (id, ca, account_id, created_at, expires_at, \
+                            not_before, not_after, profile, replaces) \
+                            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let use_earlier = "INSERT INTO order_authorizations (order_id, position, authorization_id, \
+                           identifier) SELECT $1, $2, a.id, $4 FROM authorizations a \
+                           WHERE a.id = $3 AND a.ca = $5 AND a.account_id = $6 \
+                           AND a.deactivated_at IS NULL";
+        let (ca, account_id) = (order.ca.as_str(), order.account_id.as_str());
+        let mut statements = vec![Statement::new(
+            insert_order,
+            values![
+                order.id.as_str(),
+                ca,
+                account_id,
                 order.created_at,
                 order.expires_at,
-            ]);
-            challenges.extend(authorization.challenges.iter().map(|challenge| {
-                values![
-                    challenge.id.as_str(),
-                    authorization.id.as_str(),
-                    challenge.kind.as_str(),
-                    challenge.token.as_str(),
-                ]
-            }));
-            positions.push(values![order.id.as_str(), position, authorization.id.as_str()]);
+                order.not_before,
+                order.not_after,
+                order.profile.clone(),
+                order.replaces.clone(),
+            ],
+        )];
+        let new = order.authorizations.iter();
+        statements.extend(insert_authorizations(ca, account_id, new, order.created_at));
+        let mut positions = Vec::new();
+        for (place, position) in order.identifiers.iter().zip(0_i64..) {
+            let OrderedIdentifier { identifier, authorization_id } = place;
+            let new = order.authorizations.iter().find(|new| new.id == *authorization_id);
+            let own = new.is_some_and(|new| new.identifier == *identifier);
+            let name = (!own).then(|| identifier.to_string());
+            let values = values![order.id.as_str(), position, authorization_id.as_str(), name];
+            if new.is_some() {
+                positions.push(values);
+            } else {
+                let values = values.into_iter().chain(values![ca, account_id]).collect();
+                statements.push(Statement::required(use_earlier, values));
+            }
         }
-        let statements = vec![
-            Statement::new(
-                insert_order,
-                values![
-                    order.id.as_str(),
-                    order.ca.as_str(),
-                    order.account_id.as_str(),
-                    order.created_at,
-                    order.expires_at,
-                ],
-            ),
-            Statement::insert_rows(
-                "INSERT INTO authorizations (id, ca, account_id, identifier, created_at, \
-                 expires_at) VALUES",
-                authorizations,
-            ),
-            Statement::insert_rows(
-                "INSERT INTO challenges (id, authorization_id, type, token) VALUES",
-                challenges,
-            ),
-            Statement::insert_rows(
-                "INSERT INTO order_authorizations (order_id, position, authorization_id) VALUES",
+        if !positions.is_empty() {
+            statements.push(Statement::insert_rows(
+                "INSERT INTO order_authorizations (order_id, position, authorization_id, \
+                 identifier) VALUES",
                 positions,
-            ),
-        ];
-        self.db.transact(statements).await.map(drop)
+            ));
+        }
+        Ok(self.db.transact(statements).await? == Done::Committed)
     }
 
     /// The order with this id and CA; each of its authorizations with the challenge that decided.
     pub(crate) async fn order(&self, ca: &str, id: &str) -> Result<Option<Order>, StoreError> {
         let select = select_authorizations!(
             ", o.id, o.ca, o.account_id, o.expires_at, o.processing_since, o.certificate_id, \
-             o.error, u.deactivated_at FROM orders o JOIN accounts u ON u.id = o.account_id \
+             o.error, o.not_before, o.not_after, o.profile, o.replaces, p.identifier, \
+             u.deactivated_at FROM orders o JOIN accounts u ON u.id = o.account_id \
              JOIN order_authorizations p ON p.order_id = o.id \
              JOIN authorizations a ON a.id = p.authorization_id \
              LEFT JOIN challenges c ON c.id = a.concluded_by \
@@ -124,6 +155,16 @@ impl Store {
                 Err(_) => return Err(StoreError::Corrupt { table: "orders", id }),
             },
         };
+        let authorizations: Vec<_> = rows.iter().map(authorization_of).collect::<Result<_, _>>()?;
+        let mut identifiers = Vec::with_capacity(rows.len());
+        for (row, authorization) in rows.iter().zip(&authorizations) {
+            identifiers.push(match row.optional_text(COLUMNS + 11)? {
+                None => authorization.identifier.clone(),
+                Some(text) => Identifier::stored(&text)
+                    .filter(|identifier| authorization.covers(identifier))
+                    .ok_or_else(|| StoreError::Corrupt { table: "orders", id: id.clone() })?,
+            });
+        }
         Ok(Some(Order {
             id,
             ca: row.text(COLUMNS + 1)?,
@@ -132,8 +173,13 @@ impl Store {
             processing_since: row.optional_time(COLUMNS + 4)?,
             certificate_id: row.optional_text(COLUMNS + 5)?,
             error,
-            account_deactivated_at: row.optional_time(COLUMNS + 7)?,
-            authorizations: rows.iter().map(authorization_of).collect::<Result<_, _>>()?,
+            account_deactivated_at: row.optional_time(COLUMNS + 12)?,
+            not_before: row.optional_time(COLUMNS + 7)?,
+            not_after: row.optional_time(COLUMNS + 8)?,
+            profile: row.optional_text(COLUMNS + 9)?,
+            replaces: row.optional_text(COLUMNS + 10)?,
+            identifiers,
+            authorizations,
         }))
     }
 

@@ -3,12 +3,13 @@
 use x509_cert::ext::Extension;
 
 use super::algorithm::{PublicKey, SignatureAlgorithm};
+use super::dates::last_second;
 use super::extensions;
 use super::issuer::IssuerCertificate;
 use super::profile::AuthorityInformation;
 use super::serial::Serial;
 use super::subject::Subject;
-use super::tbs::{Tbs, TbsError, Template, last_second};
+use super::tbs::{Tbs, TbsError, Template};
 
 const DAY_S: i64 = 24 * 3600;
 

@@ -5,6 +5,7 @@ pub(crate) mod ca_certificate;
 pub(crate) mod certificate;
 pub(crate) mod chain;
 pub(crate) mod csr;
+pub(crate) mod dates;
 pub(crate) mod description;
 mod extensions;
 pub(crate) mod issuer;

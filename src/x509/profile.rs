@@ -1,10 +1,13 @@
 //! What every certificate of one CA has in common.
 
+use serde::{Deserialize, Serialize};
+
 /// How long before "now" a certificate begins, for clients whose clock is a little slow.
 pub(crate) const BACKDATE_S: i64 = 60;
 
-/// What a CA puts into the certificates of TLS servers; a request adds names and key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a CA puts into the certificates of TLS servers; a request adds names and key. It is stored
+/// with what is planned by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Profile {
     /// From notBefore to notAfter, both included (RFC 5280 §4.1.2.5).
     pub(crate) validity_s: i64,
@@ -21,14 +24,14 @@ pub(crate) struct Profile {
 }
 
 /// What the key may be used for in TLS (RFC 5280 §4.2.1.12). The profile decides, never the CSR.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExtendedKeyUsage {
     pub(crate) server_auth: bool,
     pub(crate) client_auth: bool,
 }
 
 /// Where more is known about the issuer (RFC 5280 §4.2.2.1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AuthorityInformation {
     /// The URL of the issuer's certificate.
     pub(crate) ca_issuers: Option<String>,

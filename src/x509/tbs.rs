@@ -13,6 +13,7 @@ use x509_cert::ext::Extension;
 use x509_cert::time::{Time, Validity};
 
 use super::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
+use super::dates::RequestedDates;
 use super::extensions;
 use super::issuer::IssuerCertificate;
 use super::profile::Profile;
@@ -29,6 +30,7 @@ pub(crate) struct Leaf<'a> {
     pub(crate) serial: Serial,
     /// The subject's key.
     pub(crate) public_key: &'a PublicKey,
+    pub(crate) dates: RequestedDates,
     /// In normal form.
     pub(crate) dns_names: &'a [String],
     /// Never in the common name, nor as a dNSName (RFC 8738 §3).
@@ -73,8 +75,7 @@ pub(crate) enum TbsError {
 }
 
 impl Leaf<'_> {
-    /// Writes the `TBSCertificate`: from `backdate_s` before now and for `validity_s`, yet within
-    /// the validity of the CA's own certificate.
+    /// Writes the `TBSCertificate`, valid as [`RequestedDates::resolve`] says.
     pub(crate) fn tbs(&self, now_s: i64) -> Result<Tbs, TbsError> {
         if self.dns_names.is_empty() && self.ip_addresses.is_empty() {
             return Err(TbsError::NoNames);
@@ -85,10 +86,7 @@ impl Leaf<'_> {
         if now_s > self.issuer.not_after_s() {
             return Err(TbsError::IssuerExpired);
         }
-        let not_before_s =
-            now_s.saturating_sub(self.profile.backdate_s).max(self.issuer.not_before_s());
-        let not_after_s =
-            last_second(not_before_s, self.profile.validity_s).min(self.issuer.not_after_s());
+        let (not_before_s, not_after_s) = self.dates.resolve(self.profile, self.issuer, now_s);
         let subject = match self.common_name() {
             Some(name) => common_name(name)?,
             None => EMPTY_NAME.to_vec(),
@@ -144,11 +142,6 @@ fn common_name(name: &str) -> Result<Vec<u8>, der::Error> {
     let value = Any::encode_from(&Utf8StringRef::new(name)?)?;
     let attribute = AttributeTypeAndValue { oid: COMMON_NAME, value };
     vec![SetOfVec::try_from([attribute])?].to_der()
-}
-
-/// RFC 5280 §4.1.2.5: the last second belongs to the validity.
-pub(super) fn last_second(not_before_s: i64, validity_s: i64) -> i64 {
-    not_before_s.saturating_add(validity_s).saturating_sub(1)
 }
 
 /// All that a `TBSCertificate` needs, whatever it is for.

@@ -88,8 +88,10 @@ pub(super) fn root(config: Option<&Path>, arguments: &Root) -> Result<(), Failur
         let Some((key, prepared)) = ready(&place, arguments.transcript.dry_run, prepare)? else {
             return super::would_write(&arguments.out);
         };
-        let signer = place.signer(&key, tokens)?;
-        let chain = tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)?;
+        let (mut transcript, chain) = place.go_on(transcript, &key, || {
+            let signer = place.signer(&key, tokens)?;
+            tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)
+        })?;
         place.tell(&mut transcript, &key)?;
         keep(transcript, &arguments.transcript, &arguments.out, &chain, &MADE_HERE)
     })
@@ -135,10 +137,12 @@ fn below(
     let Some((key, prepared)) = ready(&place, arguments.transcript.dry_run, prepare)? else {
         return super::would_write(out);
     };
-    // The new CA must have its key, too: a certificate for a key that does not sign is of no use.
-    place.signer(&key, tokens)?;
-    let signer = issuer.signer(tokens)?;
-    let chain = tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)?;
+    let (mut transcript, chain) = place.go_on(transcript, &key, || {
+        // The new CA must have its key, too: a certificate for a key that does not sign is of no use.
+        place.signer(&key, tokens)?;
+        let signer = issuer.signer(tokens)?;
+        tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)
+    })?;
     place.tell(&mut transcript, &key)?;
     issuer.tell(&mut transcript)?;
     keep(transcript, &arguments.transcript, out, &chain, &MADE_HERE)
@@ -158,9 +162,9 @@ fn ready(
     };
     if dry_run {
         if existing.is_none() {
-            println!("{}", place.intention());
+            say!("{}", place.intention());
         }
-        println!("would sign: {}", super::summary(&rehearsed));
+        say!("would sign: {}", super::summary(&rehearsed));
         return Ok(None);
     }
     match existing {
@@ -192,26 +196,29 @@ fn request(tokens: &Tokens, arguments: &Intermediate, csr: &Path) -> Result<(), 
             match existing {
                 Some(key) => prepare(&key)?,
                 None => {
-                    println!("{}", place.intention());
+                    say!("{}", place.intention());
                     prepare(&stand_in_key().map_err(Failure::failed)?)?
                 }
             };
-            println!("would sign: a request for {}", arguments.subject);
+            say!("would sign: a request for {}", arguments.subject);
             return super::would_write(csr);
         }
         Some(key) => key,
         None => place.make()?,
     };
-    let prepared = prepare(&key)?;
-    let signer = place.signer(&key, tokens)?;
-    let der = tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)?;
+    let (mut transcript, (der, algorithm)) = place.go_on(transcript, &key, || {
+        let prepared = prepare(&key)?;
+        let signer = place.signer(&key, tokens)?;
+        let der = tokens.runtime.block_on(prepared.sign(&signer)).map_err(Failure::failed)?;
+        Ok((der, signer.algorithm()))
+    })?;
     let file = pem::request(&der);
     files::write(csr, file.as_bytes(), 0o644, arguments.transcript.existing())?;
-    println!("{}: a request for {}", csr.display(), arguments.subject);
+    say!("{}: a request for {}", csr.display(), arguments.subject);
     place.tell(&mut transcript, &key)?;
     transcript.section("Request");
     transcript.line("Subject", &arguments.subject);
-    transcript.line("Signature algorithm", signer.algorithm());
+    transcript.line("Signature algorithm", algorithm);
     transcript.line("SHA-256 of its DER", crate::x509::description::sha256_hex(&der));
     transcript.section("Checks");
     transcript.line("ok", MADE_HERE[0]);

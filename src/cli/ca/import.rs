@@ -105,7 +105,7 @@ pub(super) fn import(config: Option<&Path>, arguments: &Arguments) -> Result<(),
             );
         }
         if arguments.transcript.dry_run {
-            println!("would take: the certificate of {}", chain.issuer().subject());
+            say!("would take: the certificate of {}", chain.issuer().subject());
             return super::would_write(out);
         }
         tokens.signer(&open, &arguments.id, &key)?;

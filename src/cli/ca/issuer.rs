@@ -61,7 +61,7 @@ impl Issuer {
             )));
         }
         let algorithm = SignatureAlgorithm::default_for(key.key_type());
-        println!(
+        say!(
             "issuer {}, until {}: {} key with CKA_ID {id} found on the token {:?}",
             chain.issuer().subject(),
             crate::clock::Timestamp::from_unix_s(chain.issuer().not_after_s()),

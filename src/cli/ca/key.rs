@@ -52,7 +52,7 @@ impl<'a> Place<'a> {
             return Ok(None);
         }
         let key = token.public_key(&id.0).map_err(Failure::failed)?;
-        println!("{} key with CKA_ID {id} found on the token {:?}", key.key_type(), token.label());
+        say!("{} key with CKA_ID {id} found on the token {:?}", key.key_type(), token.label());
         warn_of_doubts(token, &id.0)?;
         Ok(Some(key))
     }
@@ -75,7 +75,7 @@ impl<'a> Place<'a> {
         };
         let (token, id) = (&self.open.token, &self.arguments.id);
         let key = keygen::generate(token, spec, &id.0, label).map_err(Failure::failed)?;
-        println!("{} key with CKA_ID {id} made on the token {:?}", key.key_type(), token.label());
+        say!("{} key with CKA_ID {id} made on the token {:?}", key.key_type(), token.label());
         warn_of_doubts(token, &id.0)?;
         Ok(key)
     }
@@ -83,6 +83,26 @@ impl<'a> Place<'a> {
     /// The key, once it has made a test signature.
     pub(super) fn signer(&self, key: &PublicKey, tokens: &Tokens) -> Result<Pkcs11Signer, Failure> {
         tokens.signer(&self.open, &self.arguments.id, key)
+    }
+
+    /// Does what comes after the key is there. Where that fails and the key was made just now, the
+    /// transcript tells so: the key stays in the token.
+    pub(super) fn go_on<T>(
+        &self,
+        mut transcript: Transcript,
+        key: &PublicKey,
+        rest: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<(Transcript, T), Failure> {
+        match rest() {
+            Ok(done) => Ok((transcript, done)),
+            Err(failure) if self.arguments.generate.is_some() => {
+                // The first reason is the one that matters.
+                let told = self.tell(&mut transcript, key);
+                let _ = told.and_then(|()| transcript.end_early(&failure));
+                Err(failure)
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     pub(super) fn tell(&self, transcript: &mut Transcript, key: &PublicKey) -> Result<(), Failure> {

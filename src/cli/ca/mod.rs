@@ -107,8 +107,8 @@ fn summary(prepared: &PreparedCa) -> String {
 
 /// How a dry run ends.
 fn would_write(out: &Path) -> Result<(), Failure> {
-    println!("would write: {} and a transcript", out.display());
-    println!("Dry run: nothing was made, signed or written");
+    say!("would write: {} and a transcript", out.display());
+    say!("Dry run: nothing was made, signed or written");
     Ok(())
 }
 
@@ -123,9 +123,9 @@ fn keep(
     let file = chain.to_file();
     files::write(out, file.as_bytes(), 0o644, arguments.existing())?;
     let certificate = chain.issuer();
-    println!("{}: the certificate of {}", out.display(), certificate.subject());
+    say!("{}: the certificate of {}", out.display(), certificate.subject());
     // To be read aloud and compared.
-    println!("SHA-256 fingerprint: {}", sha256_hex(certificate.der()));
+    say!("SHA-256 fingerprint: {}", sha256_hex(certificate.der()));
     transcript.certificate("Certificate", certificate.der())?;
     transcript.section("Checks");
     for check in checks {

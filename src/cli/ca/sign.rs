@@ -59,7 +59,7 @@ pub(super) fn csr(config: Option<&Path>, arguments: &Csr) -> Result<(), Failure>
     let der = files::request(&arguments.csr, "--csr")?;
     let request = ReceivedRequest::from_der(&der)
         .map_err(|error| Failure::Failed(format!("{shown}: {error}")))?;
-    println!("{shown}: a request for {}, signed by its key", request.subject);
+    say!("{shown}: a request for {}, signed by its key", request.subject);
     let new = NewCa {
         subject: &request.subject,
         public_key: &request.public_key,
@@ -91,7 +91,7 @@ pub(super) fn cross(config: Option<&Path>, arguments: &Cross) -> Result<(), Fail
     }
     let subject =
         Subject::from_der(present.subject_der()).map_err(|error| failed(error.to_string()))?;
-    println!("{shown}: the certificate of {subject}");
+    say!("{shown}: the certificate of {subject}");
     let new = NewCa {
         subject: &subject,
         public_key: present.public_key(),
@@ -121,7 +121,7 @@ fn sign(
         let prepared = prepare_ca(&new, issuer.algorithm, Clock::System.now(), Entropy)
             .map_err(super::refused)?;
         if arguments.transcript.dry_run {
-            println!("would sign: {}", super::summary(&prepared));
+            say!("would sign: {}", super::summary(&prepared));
             return super::would_write(out);
         }
         let signer = issuer.signer(tokens)?;

@@ -46,15 +46,15 @@ pub(super) async fn bench(
         Some(id) => id.to_vec(),
         None => only_key(hsm).await?,
     };
-    println!("sessions signatures/s    median/ms       p99/ms");
+    say!("sessions signatures/s    median/ms       p99/ms");
     let mut measured = Vec::new();
     for sessions in sessions {
         let result = measure(hsm, cka_id, *sessions, each).await?;
-        println!("{result}");
+        say!("{result}");
         measured.push(result);
     }
     if let Some(sessions) = recommended(&measured) {
-        println!("in [hsm] write: max_sessions = {sessions}");
+        say!("in [hsm] write: max_sessions = {sessions}");
     }
     Ok(())
 }

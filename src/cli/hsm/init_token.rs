@@ -53,6 +53,6 @@ pub(super) fn init_token(
         None => pin::choose("PIN of the user")?,
     };
     init::token(&hsm.library, label, &so_pin, &user_pin).map_err(Failure::failed)?;
-    println!("the token {label:?} is initialised; `kipuka hsm slots` shows it");
+    say!("the token {label:?} is initialised; `kipuka hsm slots` shows it");
     Ok(())
 }

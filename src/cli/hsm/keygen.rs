@@ -33,15 +33,15 @@ pub(super) fn keygen(
     transcript.token("Token", &open)?;
     if arguments.transcript.dry_run {
         keygen::check(token, *spec, &id.0).map_err(Failure::failed)?;
-        println!(
+        say!(
             "would make: the {spec} key {label:?} with CKA_ID {id} on the token {:?}",
             token.label()
         );
-        println!("Dry run: nothing was made");
+        say!("Dry run: nothing was made");
         return Ok(());
     }
     let key = keygen::generate(token, *spec, &id.0, label).map_err(Failure::failed)?;
-    println!(
+    say!(
         "{} key {label:?} made on the token {:?}; in [[ca]] write: hsm_slot = \"{id}\"",
         key.key_type(),
         token.label()

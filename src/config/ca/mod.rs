@@ -32,6 +32,7 @@ pub(super) const KEYS: &[&str] = &[
     "validity_days",
     "key_usage",
     "client_auth",
+    "subdomain_authorizations",
     "digest",
     "rsa_padding",
     "crl_validity_hours",
@@ -68,6 +69,8 @@ pub(crate) struct Ca {
     pub(crate) key_usage: Vec<KeyUsage>,
     /// Issued certificates are good for TLS clients too (extKeyUsage clientAuth).
     pub(crate) client_auth: bool,
+    /// An authorization for a domain may stand for the names below it (RFC 9444).
+    pub(crate) subdomain_authorizations: bool,
     /// What signatures are made over; `None`: what suits the key.
     pub(crate) digest: Option<Digest>,
     pub(crate) rsa_padding: RsaPadding,
@@ -156,6 +159,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
             .unwrap_or(DEFAULT_VALIDITY_DAYS),
         key_usage: key_usage::read(section),
         client_auth: section.boolean("client_auth").unwrap_or(false),
+        subdomain_authorizations: section.boolean("subdomain_authorizations").unwrap_or(false),
         digest: digest(section),
         rsa_padding: rsa_padding(section).unwrap_or_default(),
         crl_validity: Duration::from_secs(

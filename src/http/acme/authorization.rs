@@ -24,7 +24,7 @@ pub(super) struct Changes {
 
 /// An authorization as its account sees it (RFC 8555 §7.1.4): the name without `*.`, which a member
 /// of its own tells.
-fn authorization_object(
+pub(super) fn authorization_object(
     resource: &Resource,
     authorization: &Authorization,
     now: Timestamp,
@@ -43,6 +43,9 @@ fn authorization_object(
     });
     if identifier.is_wildcard() {
         object["wildcard"] = json!(true);
+    }
+    if authorization.subdomains {
+        object["subdomainAuthAllowed"] = json!(true);
     }
     object
 }

@@ -1,13 +1,20 @@
 //! The directory (RFC 8555 §7.1.1): it names what works, and nothing else.
 
+use std::sync::Arc;
+
 use axum::Extension;
+use axum::extract::State;
 use serde_json::{Map, Value, json};
 
+use super::Acme;
 use super::reply::Reply;
-use super::request::{AcmeRequest, AsGet};
+use super::request::{AccountRequest, AsGet};
 use super::resource::Resource;
 
-pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply {
+pub(super) async fn directory(
+    State(acme): State<Arc<Acme>>,
+    Extension(resource): Extension<Resource>,
+) -> Reply {
     let links = &resource.links;
     let mut meta = Map::new();
     let configured = &resource.authority.meta;
@@ -23,7 +30,10 @@ pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply
     if configured.external_account_required {
         meta.insert("externalAccountRequired".to_owned(), json!(true));
     }
-    Reply::ok(json!({
+    if resource.authority.subdomain_authorizations {
+        meta.insert("subdomainAuthAllowed".to_owned(), json!(true));
+    }
+    let mut directory = json!({
         "newNonce": links.new_nonce(),
         "newAccount": links.new_account(),
         "newOrder": links.new_order(),
@@ -31,10 +41,18 @@ pub(super) async fn directory(Extension(resource): Extension<Resource>) -> Reply
         "revokeCert": links.revoke_cert(),
         // Always an object: clients were seen to stumble where it is missing.
         "meta": Value::Object(meta),
-    }))
+    });
+    // Of no use where no order takes an authorization that is there already.
+    if !acme.context.limits.load().reuse.is_zero() {
+        directory["newAuthz"] = json!(links.new_authz());
+    }
+    Reply::ok(directory)
 }
 
 /// The same for who asks by POST-as-GET, which RFC 8555 §6.3 wants to work here too.
-pub(super) async fn directory_as_post(request: AcmeRequest<AsGet>) -> Reply {
-    directory(Extension(request.resource)).await
+pub(super) async fn directory_as_post(
+    acme: State<Arc<Acme>>,
+    request: AccountRequest<AsGet>,
+) -> Reply {
+    directory(acme, Extension(request.resource)).await
 }

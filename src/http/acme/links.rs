@@ -34,6 +34,10 @@ impl Links {
         self.below("new-account")
     }
 
+    pub(super) fn new_authz(&self) -> String {
+        self.below("new-authz")
+    }
+
     pub(super) fn new_order(&self) -> String {
         self.below("new-order")
     }

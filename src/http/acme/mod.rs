@@ -9,6 +9,7 @@ mod finalize;
 mod key_change;
 mod links;
 mod new_account;
+mod new_authz;
 mod new_nonce;
 mod new_order;
 mod order;
@@ -56,6 +57,7 @@ pub(crate) fn router(acme: Arc<Acme>) -> Router {
         .route("/account/{id}", post(account::account))
         .route("/account/{id}/orders", post(account::orders))
         .route("/key-change", post(key_change::key_change))
+        .route("/new-authz", post(new_authz::new_authz))
         .route("/new-order", post(new_order::new_order))
         .route("/order/{id}", post(order::order))
         .route("/order/{id}/finalize", post(finalize::finalize))

@@ -25,15 +25,21 @@ pub(super) struct Fields {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct IdentifierFields {
     #[serde(rename = "type")]
     kind: String,
     value: String,
+    /// RFC 9444 §4.3.
+    ancestor_domain: Option<String>,
 }
 
 impl Fields {
     fn read(self) -> Result<NewOrderRequest, Problem> {
-        let asked = |IdentifierFields { kind, value }| AskedIdentifier { kind, value };
+        let asked = |fields| {
+            let IdentifierFields { kind, value, ancestor_domain } = fields;
+            AskedIdentifier { kind, value, ancestor_domain }
+        };
         Ok(NewOrderRequest {
             identifiers: self.identifiers.into_iter().map(asked).collect(),
             not_before: self.not_before.map(|text| read_date("notBefore", &text)).transpose()?,

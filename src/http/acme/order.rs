@@ -1,5 +1,6 @@
 //! Orders (RFC 8555 §7.1.3, §7.4).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -22,12 +23,16 @@ const RETRY_AFTER_S: u32 = 2;
 pub(super) fn order_object(links: &Links, order: &Order, now: Timestamp) -> Value {
     let status = order.status(now);
     let identifiers: Vec<_> = order
-        .identifiers()
+        .identifiers
+        .iter()
         .map(|identifier| json!({ "type": identifier.kind(), "value": identifier.to_string() }))
         .collect();
+    // One may stand for several identifiers.
+    let mut seen = BTreeSet::new();
     let authorizations: Vec<_> = order
         .authorizations
         .iter()
+        .filter(|authorization| seen.insert(&authorization.id))
         .map(|authorization| links.authorization(&authorization.id))
         .collect();
     let mut object = json!({
@@ -37,6 +42,16 @@ pub(super) fn order_object(links: &Links, order: &Order, now: Timestamp) -> Valu
         "authorizations": authorizations,
         "finalize": links.finalize(&order.id),
     });
+    for (member, value) in [
+        ("notBefore", order.not_before.map(|time| time.to_string())),
+        ("notAfter", order.not_after.map(|time| time.to_string())),
+        ("profile", order.profile.clone()),
+        ("replaces", order.replaces.clone()),
+    ] {
+        if let Some(value) = value {
+            object[member] = json!(value);
+        }
+    }
     match status {
         OrderStatus::Valid { certificate_id } => {
             object["certificate"] = json!(links.certificate(&certificate_id));

@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::store::db::{Done, Statement, Value};
 use crate::store::{
-    Lease, NewAuthorization, NewChallenge, NewOrder, Plan, Registered, Store, WorkKind,
+    Lease, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Plan, Registered, Store,
+    WorkKind,
 };
 
 pub(super) const NOW: Timestamp = Timestamp::from_unix_s(1_800_000_000);
@@ -48,7 +49,7 @@ pub(super) async fn with_account(database: &Database) -> Store {
 /// `order-0-http-01` and so on.
 pub(super) async fn with_order(database: &Database, names: &[&str]) -> Store {
     let store = with_account(database).await;
-    store.create_order(&order(ORDER, names)).await.unwrap();
+    assert!(store.create_order(&order(ORDER, names)).await.unwrap());
     store
 }
 
@@ -83,20 +84,30 @@ pub(super) fn account(id: &str, ca: &str) -> Account {
 }
 
 pub(super) fn order(id: &str, names: &[&str]) -> NewOrder {
-    let authorizations = names.iter().enumerate().map(|(index, name)| {
-        let authorization = format!("{id}-{index}");
-        NewAuthorization {
-            identifier: Identifier::dns(name).unwrap(),
-            challenges: ChallengeType::STANDARD
-                .into_iter()
-                .map(|kind| NewChallenge {
-                    id: format!("{authorization}-{}", kind.as_str()),
-                    kind,
-                    token: format!("token of {authorization}-{}", kind.as_str()),
-                })
-                .collect(),
-            id: authorization,
-        }
+    let authorizations: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| {
+            let authorization = format!("{id}-{index}");
+            NewAuthorization {
+                identifier: Identifier::dns(name).unwrap(),
+                subdomains: false,
+                expires_at: after(3600),
+                challenges: ChallengeType::STANDARD
+                    .into_iter()
+                    .map(|kind| NewChallenge {
+                        id: format!("{authorization}-{}", kind.as_str()),
+                        kind,
+                        token: format!("token of {authorization}-{}", kind.as_str()),
+                    })
+                    .collect(),
+                id: authorization,
+            }
+        })
+        .collect();
+    let identifiers = authorizations.iter().map(|authorization| OrderedIdentifier {
+        identifier: authorization.identifier.clone(),
+        authorization_id: authorization.id.clone(),
     });
     NewOrder {
         id: id.to_owned(),
@@ -104,7 +115,12 @@ pub(super) fn order(id: &str, names: &[&str]) -> NewOrder {
         account_id: ACCOUNT.to_owned(),
         created_at: NOW,
         expires_at: after(3600),
-        authorizations: authorizations.collect(),
+        not_before: None,
+        not_after: None,
+        profile: None,
+        replaces: None,
+        identifiers: identifiers.collect(),
+        authorizations,
     }
 }
 
@@ -153,6 +169,7 @@ pub(super) async fn plan(store: &Store, order: &str) -> Plan {
         issuer_id: store.keep_issuer("chain").await.unwrap(),
         serial: format!("serial of {order}"),
         tbs: format!("tbs of {order}").into_bytes(),
+        profile: format!("profile of {order}"),
         now: NOW,
     }
 }

@@ -12,6 +12,7 @@ mod external_accounts;
 mod fixture;
 mod issuance;
 mod orders;
+mod reuse;
 mod revocations;
 mod schema;
 mod waiting;
@@ -69,6 +70,14 @@ suite! {
         a_list_of_orders_is_paged_also_where_all_are_of_one_instant,
         a_list_of_orders_leaves_out_those_that_are_invalid,
         a_second_order_with_the_same_id_is_a_conflict_and_leaves_nothing;
+    reuse:
+        only_authorizations_that_are_valid_and_last_are_found,
+        an_order_with_valid_authorizations_is_ready_at_once,
+        an_order_that_names_a_deactivated_or_foreign_authorization_leaves_nothing,
+        nothing_is_planned_with_an_authorization_that_has_expired,
+        what_an_order_asks_for_is_given_back,
+        one_authorization_stands_for_several_names_below_it,
+        no_authorization_is_ever_shared_across_accounts_or_cas;
     challenges:
         a_challenge_is_begun_once,
         a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,

@@ -18,7 +18,7 @@ pub(super) async fn an_order_of_100_identifiers_keeps_their_order(database: &Dat
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let store = with_order(database, &names).await;
     let order = store.order(CA, ORDER).await.unwrap().unwrap();
-    let kept: Vec<_> = order.identifiers().map(ToString::to_string).collect();
+    let kept: Vec<_> = order.identifiers.iter().map(ToString::to_string).collect();
     assert_eq!(kept, names);
     assert_eq!(order.account_id, ACCOUNT);
     assert_eq!(order.expires_at, after(3600));

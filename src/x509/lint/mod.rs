@@ -60,6 +60,8 @@ pub(crate) enum LintError {
     OutsideIssuer,
     #[error("it ends before it begins, or is valid for longer than allowed")]
     Validity,
+    #[error("its dates are not those that were asked for")]
+    Dates,
     #[error("its public key is not the requested one")]
     PublicKey,
     #[error("its public key is too weak: {0}")]
@@ -108,6 +110,12 @@ pub(crate) fn lint(tbs_der: Vec<u8>, expected: &Leaf<'_>) -> Result<LintedTbs, V
         validity_s: expected.profile.validity_s,
     };
     common.check(&tbs, &tbs_der, &mut list);
+    let asked = expected.dates;
+    list.require(
+        asked.not_before_s.is_none_or(|asked| asked == unix_s(tbs.validity().not_before))
+            && asked.not_after_s.is_none_or(|asked| asked == unix_s(tbs.validity().not_after)),
+        LintError::Dates,
+    );
     let has_subject = check_subject(&tbs, expected, &mut list);
     check_names(expected, has_subject, &mut list);
     let mut usages = KeyUsages::DigitalSignature.into();

@@ -3,6 +3,7 @@
 mod algorithms;
 mod chain;
 mod csr;
+mod dates;
 mod issuance;
 mod lint;
 mod path;
@@ -25,6 +26,7 @@ use spki::SubjectPublicKeyInfoOwned;
 use super::algorithm::{Hash, KeyType, ParameterSet, PublicKey, SignatureAlgorithm};
 use super::ca_certificate::CaCertificate;
 use super::chain::Chain;
+use super::dates::RequestedDates;
 use super::issuer::IssuerCertificate;
 use super::lint::{LintedTbs, lint, lint_ca, lint_revocation_list};
 use super::profile::{AuthorityInformation, Profile};
@@ -204,6 +206,7 @@ impl Ca {
             algorithm: self.key.algorithm(),
             profile,
             serial: serial(1),
+            dates: RequestedDates::default(),
             public_key,
             dns_names,
             ip_addresses: &[],

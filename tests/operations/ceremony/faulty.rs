@@ -15,6 +15,41 @@ fn ceremony() -> Ceremony {
     ceremony
 }
 
+#[test]
+fn a_key_that_was_made_before_the_token_failed_is_told_of_in_the_transcript() {
+    let ceremony = ceremony();
+    let made = ROOT.replace("--id 07", "--id 0a") + " --generate ec-p256 --label new";
+    ceremony.token.suffer(&["fail C_Sign CKR_DEVICE_ERROR always"]);
+    let (code, said) = ceremony.try_run(&made);
+    assert_eq!(code, 1, "{said}");
+    assert!(!ceremony.path("root.pem").exists());
+    let transcript = ceremony.read("root.pem.transcript.txt");
+    for part in
+        ["Key (made now, as ec-p256)", "CKA_NEVER_EXTRACTABLE", "NOT DONE", "CKR_DEVICE_ERROR"]
+    {
+        assert!(transcript.contains(part), "{part}: {transcript}");
+    }
+    // The next attempt does not replace it.
+    ceremony.token.suffer(&[]);
+    ceremony.refused(&ROOT.replace("--id 07", "--id 0a"), 1, "root.pem.transcript.txt");
+    ceremony.run(&(ROOT.replace("--id 07", "--id 0a") + " --transcript second.txt"));
+}
+
+#[test]
+fn a_ceremony_is_finished_though_nobody_reads_what_it_says() {
+    let ceremony = ceremony();
+    let config = ceremony.path("kipuka.toml");
+    let script = format!(
+        "export KIPUKA_HSM_PIN={}; {} --config {} {ROOT} | true; exit ${{PIPESTATUS[0]}}",
+        ceremony.pin,
+        crate::BINARY,
+        config.display()
+    );
+    ceremony.shell(&script);
+    assert!(ceremony.path("root.pem").exists());
+    assert!(ceremony.read("root.pem.transcript.txt").contains("Files written"));
+}
+
 /// Nobody is there to press Ctrl-C in a script.
 #[test]
 fn a_token_that_does_not_answer_is_not_waited_for_without_end() {

@@ -49,6 +49,22 @@ fn wrong_usage_ends_with_2_and_a_sentence() {
     ceremony.refused("ca verify --root gone.pem", 2, "gone.pem: cannot be read");
 }
 
+/// As keys on PIV cards are.
+#[test]
+fn a_key_that_wants_a_login_before_each_signature_is_refused() {
+    let ceremony = Ceremony::new();
+    ceremony.token.shell(
+        "pkcs11-tool --module $MODULE --token-label kipuka --login --pin $PIN --keypairgen \
+         --key-type EC:prime256v1 --id 07 --label strict --always-auth",
+    );
+    ceremony.refused(
+        "ca create-root --id 07 --subject CN=Root --days 30 --out root.pem",
+        1,
+        "wants a login before each signature (CKA_ALWAYS_AUTHENTICATE)",
+    );
+    assert!(ceremony.run("hsm keys").contains("always authenticate"));
+}
+
 #[test]
 fn what_cannot_be_signed_ends_with_1_and_a_sentence() {
     let ceremony = Ceremony::new();

@@ -42,8 +42,9 @@ async fn a_token_that_is_away_at_the_start_keeps_only_its_own_ca_down_until_it_i
     let mut client = server.account("away").await;
     let mut order = client.order(&["a.test"]).await.prove("http-01").await;
     let csr = order.csr().der();
-    let object = order.finalize_with(&csr).await.expect(200).json();
-    assert_eq!(object["status"], "processing");
+    let answer = order.finalize_with(&csr).await.expect(200);
+    assert_eq!(answer.json()["status"], "processing");
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
     server.token.as_ref().unwrap().suffer(&[]);
     let back = Instant::now();
     let chain = order.certificates().await;
