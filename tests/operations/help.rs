@@ -36,6 +36,10 @@ fn help_is_as_it_was_reviewed() {
         "eab create",
         "eab list",
         "eab revoke",
+        "cert",
+        "cert list",
+        "cert show",
+        "cert revoke",
         "policy explain",
     ] {
         let name = format!("kipuka {command}").trim().replace(' ', "-");

@@ -5,6 +5,7 @@
 mod accounts;
 mod algorithms;
 mod ceremony;
+mod certificates;
 mod command_line;
 mod dev;
 mod founding_document;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Ca, Server, Settings, Token};
+use harness::{Ca, Port, Server, Settings, Token};
 use openssl::x509::X509;
 
 use crate::BINARY;
@@ -118,4 +118,33 @@ async fn a_second_ca_is_added_by_the_commands_of_its_page_while_the_first_serves
     let chain = client.order(&["a.test"]).await.prove("http-01").await.finalize().await;
     let root = X509::from_pem(&fs::read(root).unwrap()).unwrap();
     harness::acme::verify_chain(&chain, &[root], "a.test");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_revoked_by_the_commands_of_its_page_and_the_crl_is_there() {
+    let port = Port::reserve();
+    let settings = Settings {
+        cas: vec![Ca::KeyFile { id: "issuing-ca", rsa: false }],
+        server: format!("http_listen = \"{}\"", port.address()),
+        ..Settings::default()
+    };
+    let server = Server::start(BINARY, settings).await;
+    let mut client = server.account("issuing-ca").await;
+    let order = client.order(&["www.example.internal"]).await.prove("http-01").await;
+    let certificate = order.finalize().await.remove(0);
+    server.crl("issuing-ca", 0).await;
+    let commands = tested_commands("revocation.md");
+    let begin = commands.find("curl").unwrap();
+    let (revoke, fetch) = commands.split_at(begin);
+    let folder = server.folder.path();
+    let config = server.config().display().to_string();
+    let environment = [("PATH", &*path(folder)), ("KIPUKA_CONFIG", &config)];
+    let said = harness::command::shell(revoke, &environment);
+    let serial = certificate.serial_number().to_bn().unwrap().to_hex_str().unwrap().to_string();
+    assert!(said.contains(&format!("revoked: {}", serial.to_lowercase())), "{said}");
+    server.crl("issuing-ca", 1).await;
+    let fetch = fetch.replace("ca.example.internal:8080", &port.address().to_string());
+    let fetch = format!("cd {}\n{fetch}", folder.display());
+    let shown = harness::command::shell(&fetch, &environment);
+    assert!(shown.contains(&serial) && shown.contains("Key Compromise"), "{shown}");
 }

@@ -26,6 +26,7 @@ mod revocation_list;
 mod subdomains;
 mod terms;
 mod transport;
+mod transport_rules;
 mod validation;
 
 use harness::{Server, Settings};
