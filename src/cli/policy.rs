@@ -49,7 +49,8 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
         )));
     };
     let policy = Policy::new(&ca.policy, &ca.general_policy);
-    let answers: Vec<_> = arguments.names.iter().map(|name| Answer::new(&policy, name)).collect();
+    let answer = |name| Answer::new(&policy, &ca.challenges, name);
+    let answers: Vec<_> = arguments.names.iter().map(|name| answer(name)).collect();
     let too_many = policy.check_count(answers.len()).err();
     if arguments.json {
         let object = json!({
@@ -88,29 +89,34 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
 struct Answer<'n> {
     given: &'n str,
     identifier: Option<Identifier>,
+    /// The types of challenge that an authorization would offer.
+    challenges: Vec<&'static str>,
     /// What decides, or why not, with the rule if it was one.
     verdict: Result<Rule, (String, Option<Rule>)>,
 }
 
 impl<'n> Answer<'n> {
-    fn new(policy: &Policy, given: &'n str) -> Self {
-        match Identifier::from_text(given) {
-            Err(problem) => Self { given, identifier: None, verdict: Err((problem.detail, None)) },
-            Ok(identifier) => {
-                let verdict = policy.judge(&identifier);
-                let verdict = verdict.map_err(|no| (no.why.to_owned(), Some(no.rule)));
-                Self { given, identifier: Some(identifier), verdict }
+    fn new(policy: &Policy, offered: &[&'static str], given: &'n str) -> Self {
+        let identifier = match Identifier::from_text(given) {
+            Ok(identifier) => identifier,
+            Err(problem) => {
+                let verdict = Err((problem.detail, None));
+                return Self { given, identifier: None, challenges: Vec::new(), verdict };
             }
-        }
-    }
-
-    /// The types of challenge that an authorization would offer.
-    fn challenges(&self) -> Vec<&'static str> {
-        let Some(identifier) = self.identifier.as_ref().filter(|_| self.verdict.is_ok()) else {
-            return Vec::new();
         };
-        let types = ChallengeType::ALL.into_iter();
-        types.filter(|kind| kind.proves(identifier)).map(ChallengeType::as_str).collect()
+        let proves = |name: &&&'static str| {
+            ChallengeType::from_name(name).is_some_and(|kind| kind.proves(&identifier))
+        };
+        let challenges: Vec<_> = offered.iter().filter(proves).copied().collect();
+        let verdict = match policy.judge(&identifier) {
+            Err(no) => Err((no.why.to_owned(), Some(no.rule))),
+            Ok(_) if challenges.is_empty() => {
+                Err(("this CA offers no challenge that could prove it".to_owned(), None))
+            }
+            Ok(rule) => Ok(rule),
+        };
+        let challenges = if verdict.is_ok() { challenges } else { Vec::new() };
+        Self { given, identifier: Some(identifier), challenges, verdict }
     }
 
     fn line(&self) -> String {
@@ -120,7 +126,7 @@ impl<'n> Answer<'n> {
         };
         match &self.verdict {
             Ok(rule) => {
-                format!("{name}: yes: {rule}; proved by {}\n", self.challenges().join(", "))
+                format!("{name}: yes: {rule}; proved by {}\n", self.challenges.join(", "))
             }
             Err((why, Some(rule))) => format!("{name}: no: {why} ({rule})\n"),
             Err((why, None)) => format!("{name}: no: {why}\n"),
@@ -141,7 +147,7 @@ impl<'n> Answer<'n> {
             "issued": self.verdict.is_ok(),
             "reason": reason,
             "rule": rule.map(rule_json),
-            "challenges": self.challenges(),
+            "challenges": self.challenges,
         })
     }
 }
