@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ const SOFTHSM2: [&str; 6] = [
 const TOKEN_LABEL: &str = "kipuka-dev";
 const ROOT: Key = Key { id: 1, name: "root" };
 const ISSUING: Key = Key { id: 2, name: "issuing" };
+/// From the port of ACME to that of the CRL.
+const CRL_PORT_ABOVE: u16 = 80;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, clap::Args)]
@@ -45,6 +47,9 @@ pub(super) struct Arguments {
     /// Where ACME is served [default: 127.0.0.1:14000]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Where the CRL is served, by plain HTTP [default: 80 ports above --listen]
+    #[arg(long, value_name = "ADDR:PORT")]
+    crl_listen: Option<SocketAddr>,
     /// The port that http-01 asks [default: 5002]
     #[arg(long, value_name = "N")]
     http_port: Option<u16>,
@@ -85,6 +90,7 @@ pub(super) fn dev(arguments: &Arguments) -> Result<(), Failure> {
 impl Arguments {
     fn has_settings(&self) -> bool {
         self.listen.is_some()
+            || self.crl_listen.is_some()
             || self.http_port.is_some()
             || self.tls_alpn_port.is_some()
             || self.resolver.is_some()
@@ -263,9 +269,19 @@ fn config_text(arguments: &Arguments, keys: &KeySettings) -> String {
 /// What the options set: everything up to the line that ends it.
 fn settings_text(arguments: &Arguments) -> String {
     let listen = arguments.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 14000)));
+    let crl_listen = arguments.crl_listen.unwrap_or_else(|| {
+        // A free port has no neighbour that is known.
+        let port = match listen.port() {
+            0 => 0,
+            port => port.checked_add(CRL_PORT_ABOVE).unwrap_or(port - CRL_PORT_ABOVE),
+        };
+        SocketAddr::new(listen.ip(), port)
+    });
     let mut text = format!(
-        "[server]\nlisten = \"{listen}\"\n\n[validation]\nresolve_localhost = true\nhttp_port = {}\n\
+        "[server]\nlisten = \"{listen}\"\nhttp_listen = \"{crl_listen}\"\n{}\
+         \n[validation]\nresolve_localhost = true\nhttp_port = {}\n\
          tls_alpn_port = {}\n",
+        http_url_text(crl_listen),
         arguments.http_port.unwrap_or(5002),
         arguments.tls_alpn_port.unwrap_or(5001)
     );
@@ -273,6 +289,19 @@ fn settings_text(arguments: &Arguments) -> String {
         text.push_str(&format!("resolvers = [\"{resolver}\"]\n"));
     }
     text + SETTINGS_END
+}
+
+/// The base of the URLs in certificates: what listens on this machine alone is there by its own name.
+fn http_url_text(crl_listen: SocketAddr) -> String {
+    let host = match crl_listen.ip() {
+        ip if ip.is_unspecified() || ip.is_loopback() => "localhost".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    match crl_listen.port() {
+        0 => String::new(),
+        port => format!("http_url = \"http://{host}:{port}\"\n"),
+    }
 }
 
 const SETTINGS_END: &str = "# end of the options\n\n";

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Failure, load, print_json, print_listing};
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
-use crate::config::Needs;
+use crate::config::{CaaMode, Needs};
 use crate::policy::{Policy, Rule};
 
 #[derive(Debug, Subcommand)]
@@ -49,12 +49,15 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
         )));
     };
     let policy = Policy::new(&ca.policy, &ca.general_policy);
-    let answer = |name| Answer::new(&policy, &ca.challenges, name);
-    let answers: Vec<_> = arguments.names.iter().map(|name| answer(name)).collect();
+    let offered: Vec<_> =
+        ca.challenges.iter().filter_map(|name| ChallengeType::from_name(name)).collect();
+    let answers: Vec<_> =
+        arguments.names.iter().map(|name| Answer::new(&policy, &offered, name)).collect();
     let too_many = policy.check_count(answers.len()).err();
     if arguments.json {
         let object = json!({
             "ca": ca.id,
+            "caa": caa(ca.caa),
             "names": answers.iter().map(Answer::json).collect::<Vec<_>>(),
             "order": match &too_many {
                 None => json!({ "issued": true }),
@@ -67,7 +70,7 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
         });
         print_json(&object)?;
     } else {
-        let mut text: String = answers.iter().map(Answer::line).collect();
+        let mut text: String = answers.iter().map(|answer| answer.line(ca.caa)).collect();
         if let Some(refusal) = &too_many {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{} names in one order: no: {refusal}", answers.len());
@@ -85,6 +88,15 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
     }
 }
 
+/// As `caa` is set to it.
+fn caa(mode: CaaMode) -> &'static str {
+    match mode {
+        CaaMode::Off => "off",
+        CaaMode::Report => "report",
+        CaaMode::Enforce => "enforce",
+    }
+}
+
 /// What is said of one name.
 struct Answer<'n> {
     given: &'n str,
@@ -96,37 +108,40 @@ struct Answer<'n> {
 }
 
 impl<'n> Answer<'n> {
-    fn new(policy: &Policy, offered: &[&'static str], given: &'n str) -> Self {
-        let identifier = match Identifier::from_text(given) {
-            Ok(identifier) => identifier,
-            Err(problem) => {
-                let verdict = Err((problem.detail, None));
-                return Self { given, identifier: None, challenges: Vec::new(), verdict };
+    fn new(policy: &Policy, offered: &[ChallengeType], given: &'n str) -> Self {
+        let refused = |why, rule| (why, Some(rule));
+        let (identifier, verdict) = match Identifier::from_text(given) {
+            Err(problem) => (None, Err((problem.detail, None))),
+            Ok(identifier) => {
+                let verdict = policy.judge(&identifier);
+                (Some(identifier), verdict.map_err(|no| refused(no.why.to_owned(), no.rule)))
             }
         };
-        let proves = |name: &&&'static str| {
-            ChallengeType::from_name(name).is_some_and(|kind| kind.proves(&identifier))
-        };
-        let challenges: Vec<_> = offered.iter().filter(proves).copied().collect();
-        let verdict = match policy.judge(&identifier) {
-            Err(no) => Err((no.why.to_owned(), Some(no.rule))),
-            Ok(_) if challenges.is_empty() => {
-                Err(("this CA offers no challenge that could prove it".to_owned(), None))
+        let mut answer = Self { given, identifier, challenges: Vec::new(), verdict };
+        if let (Some(identifier), Ok(_)) = (&answer.identifier, &answer.verdict) {
+            let fitting = offered.iter().filter(|kind| kind.proves(identifier));
+            answer.challenges = fitting.map(|kind| kind.as_str()).collect();
+            if answer.challenges.is_empty() {
+                let why = "none of the CA's challenges can prove it; see challenges in [[ca]]";
+                answer.verdict = Err((why.to_owned(), None));
             }
-            Ok(rule) => Ok(rule),
-        };
-        let challenges = if verdict.is_ok() { challenges } else { Vec::new() };
-        Self { given, identifier: Some(identifier), challenges, verdict }
+        }
+        answer
     }
 
-    fn line(&self) -> String {
+    fn line(&self, mode: CaaMode) -> String {
         let name = match &self.identifier {
             Some(identifier) => identifier.to_string(),
             None => format!("{:?}", self.given),
         };
         match &self.verdict {
             Ok(rule) => {
-                format!("{name}: yes: {rule}; proved by {}\n", self.challenges.join(", "))
+                let records = match mode {
+                    CaaMode::Off => String::new(),
+                    mode => format!("; caa = {:?}", caa(mode)),
+                };
+                let challenges = self.challenges.join(", ");
+                format!("{name}: yes: {rule}; proved by {challenges}{records}\n")
             }
             Err((why, Some(rule))) => format!("{name}: no: {why} ({rule})\n"),
             Err((why, None)) => format!("{name}: no: {why}\n"),

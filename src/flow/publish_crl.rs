@@ -56,10 +56,15 @@ pub(crate) async fn publish_crl(context: &Context, lease: Lease) -> Result<(), E
 /// Puts those CRLs on the list whose time has come.
 pub(crate) async fn schedule_crls(context: &Context) -> Result<(), Error> {
     let now = context.clock.now();
+    let mut seen = BTreeSet::new();
     for authority in context.authorities.load_full().iter() {
         let Some(validity) = authority.crl_validity else { continue };
-        let issuer = authority.crl_issuer();
-        let published = context.store.published_crl(&issuer, &authority.signing_key()).await?;
+        let (issuer, signing_key) = (authority.crl_issuer(), authority.signing_key());
+        // The first of several with one certificate signs for all.
+        if !seen.insert((issuer.clone(), signing_key.clone())) {
+            continue;
+        }
+        let published = context.store.published_crl(&issuer, &signing_key).await?;
         if !published.is_none_or(|published| is_due(published, validity, now)) {
             continue;
         }
@@ -72,10 +77,11 @@ pub(crate) async fn schedule_crls(context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Half of its validity is left for whoever has to mend a token.
+/// Half of its validity is left for whoever has to mend a token. Where another validity was configured,
+/// a CRL that has it is due.
 fn is_due(published: PublishedCrl, validity: Duration, now: Timestamp) -> bool {
-    let lifetime = published.next_update.since(published.this_update).min(validity);
-    now >= published.this_update.plus(lifetime / 2)
+    let lifetime = published.next_update.since(published.this_update);
+    lifetime != validity || now >= published.this_update.plus(validity / 2)
 }
 
 /// The CAs of this issuer's name, one for each key.

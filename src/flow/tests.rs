@@ -1,5 +1,6 @@
 //! Flows against a real SQLite file, a clock turned by hand, and a signing key that may be sick.
 
+mod crl;
 mod recheck;
 
 use std::collections::VecDeque;

@@ -57,7 +57,7 @@ impl Drop for Dev {
 fn the_printed_certbot_command_gets_a_certificate_and_a_second_run_is_the_same_ca() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("dev");
-    let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
+    let ports = [Port::reserve(), Port::reserve(), Port::reserve(), Port::reserve()];
     let options = [
         "--listen".to_owned(),
         ports[0].address().to_string(),
@@ -65,6 +65,8 @@ fn the_printed_certbot_command_gets_a_certificate_and_a_second_run_is_the_same_c
         ports[1].number.to_string(),
         "--tls-alpn-port".to_owned(),
         ports[2].number.to_string(),
+        "--crl-listen".to_owned(),
+        ports[3].address().to_string(),
     ];
     let first = Dev::start(&dir, &options);
     harness::command::shell(&first.certbot(), &[]);
@@ -75,6 +77,7 @@ fn the_printed_certbot_command_gets_a_certificate_and_a_second_run_is_the_same_c
         live.display()
     );
     harness::command::shell(&verify, &[]);
+    revocation_shows_where_the_certificate_says(&first, &dir, &live, "");
     drop(first);
 
     let root = fs::read(dir.join("root.pem")).unwrap();
@@ -88,14 +91,48 @@ fn the_printed_certbot_command_gets_a_certificate_and_a_second_run_is_the_same_c
         &[],
     );
     harness::command::shell(&verify, &[]);
+    let key = format!("--key-path {}/privkey.pem", live.display());
+    revocation_shows_where_the_certificate_says(&second, &dir, &live, &key);
+}
+
+/// The CRL at the URL in the certificate lets it pass, and no more after certbot has revoked it.
+fn revocation_shows_where_the_certificate_says(dev: &Dev, dir: &Path, live: &Path, by: &str) {
+    let check = format!(
+        "url=$(openssl x509 -noout -ext crlDistributionPoints -in {1}/cert.pem | \
+         sed -n 's/ *URI://p')\n\
+         for i in $(seq 100); do curl --silent --show-error --fail \"$url\" | \
+         openssl crl -inform DER -out {0}/crl.pem; \
+         if {{ openssl verify -x509_strict -crl_check -CAfile {0}/root.pem \
+         -untrusted {1}/chain.pem -CRLfile {0}/crl.pem {1}/cert.pem || true; }} 2>&1 | \
+         grep -q \"$EXPECTED\"; then exit 0; fi; sleep 0.1; done; exit 1",
+        dir.display(),
+        live.display()
+    );
+    harness::command::shell(&check, &[("EXPECTED", "cert.pem: OK")]);
+    let certbot = dev.certbot();
+    let (trust, _) = certbot.split_once("certonly").unwrap();
+    let (_, options) = certbot.split_once("--server").unwrap();
+    let (options, _) = options.split_once("--agree-tos").unwrap();
+    let revoke = format!(
+        "{trust} revoke --cert-path {}/cert.pem {by} --reason superseded \
+         --no-delete-after-revoke --server {options}",
+        live.display()
+    );
+    harness::command::shell(&revoke, &[]);
+    harness::command::shell(&check, &[("EXPECTED", "certificate revoked")]);
 }
 
 #[test]
 fn the_keys_are_made_in_the_token_and_cannot_be_taken_out() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("dev");
-    let port = Port::reserve();
-    let options = ["--listen".to_owned(), port.address().to_string()];
+    let (port, crl_port) = (Port::reserve(), Port::reserve());
+    let options = [
+        "--listen".to_owned(),
+        port.address().to_string(),
+        "--crl-listen".to_owned(),
+        crl_port.address().to_string(),
+    ];
     drop(Dev::start(&dir, &options));
     let conf = dir.join("softhsm2.conf");
     let pin = fs::read_to_string(dir.join("hsm.pin")).unwrap();
@@ -124,8 +161,13 @@ fn the_keys_are_made_in_the_token_and_cannot_be_taken_out() {
 fn without_softhsm2_the_keys_are_files_and_it_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("dev");
-    let port = Port::reserve();
-    let options = ["--listen".to_owned(), port.address().to_string()];
+    let (port, crl_port) = (Port::reserve(), Port::reserve());
+    let options = [
+        "--listen".to_owned(),
+        port.address().to_string(),
+        "--crl-listen".to_owned(),
+        crl_port.address().to_string(),
+    ];
     // In a mount namespace of its own, where the library is not to be found.
     let hide = "for folder in /usr/lib/softhsm /usr/lib/*/softhsm; do mount -t tmpfs none $folder; done; exec \"$@\"";
     let mut command = Command::new("unshare");

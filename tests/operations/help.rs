@@ -28,6 +28,10 @@ fn help_is_as_it_was_reviewed() {
         "ca cross-sign",
         "ca show",
         "ca verify",
+        "cert",
+        "cert list",
+        "cert show",
+        "cert revoke",
         "policy explain",
     ] {
         let name = format!("kipuka {command}").trim().replace(' ', "-");

@@ -4,6 +4,7 @@
 
 mod algorithms;
 mod ceremony;
+mod certificates;
 mod command_line;
 mod dev;
 mod founding_document;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Ca, Server, Settings, Token};
+use harness::{Ca, Port, Server, Settings, Token};
 use openssl::x509::X509;
 
 use crate::BINARY;
@@ -136,7 +136,10 @@ fn the_examples_of_the_page_on_validation_are_read_as_they_stand() {
     let environment =
         [("PATH", &*path(folder.path())), ("KIPUKA_CONFIG", &*config.display().to_string())];
     let said = harness::command::shell(explain, &environment);
-    let ways: Vec<_> = said.lines().map(|line| line.split_once("proved by ").unwrap().1).collect();
+    let ways: Vec<_> = said
+        .lines()
+        .map(|line| line.split_once("proved by ").unwrap().1.split(';').next().unwrap())
+        .collect();
     assert_eq!(
         ways,
         [
@@ -156,4 +159,33 @@ fn the_examples_of_the_page_on_validation_are_read_as_they_stand() {
     fs::write(&conf, unbound).unwrap();
     let check = format!("/usr/sbin/unbound-checkconf {}", conf.display());
     assert!(harness::command::shell(&check, &[]).contains("no errors"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_revoked_by_the_commands_of_its_page_and_the_crl_is_there() {
+    let port = Port::reserve();
+    let settings = Settings {
+        cas: vec![Ca::KeyFile { id: "issuing-ca", rsa: false }],
+        server: format!("http_listen = \"{}\"", port.address()),
+        ..Settings::default()
+    };
+    let server = Server::start(BINARY, settings).await;
+    let mut client = server.account("issuing-ca").await;
+    let order = client.order(&["www.example.internal"]).await.prove("http-01").await;
+    let certificate = order.finalize().await.remove(0);
+    server.crl("issuing-ca", 0).await;
+    let commands = tested_commands("revocation.md");
+    let begin = commands.find("curl").unwrap();
+    let (revoke, fetch) = commands.split_at(begin);
+    let folder = server.folder.path();
+    let config = server.config().display().to_string();
+    let environment = [("PATH", &*path(folder)), ("KIPUKA_CONFIG", &config)];
+    let said = harness::command::shell(revoke, &environment);
+    let serial = certificate.serial_number().to_bn().unwrap().to_hex_str().unwrap().to_string();
+    assert!(said.contains(&format!("revoked: {}", serial.to_lowercase())), "{said}");
+    server.crl("issuing-ca", 1).await;
+    let fetch = fetch.replace("ca.example.internal:8080", &port.address().to_string());
+    let fetch = format!("cd {}\n{fetch}", folder.display());
+    let shown = harness::command::shell(&fetch, &environment);
+    assert!(shown.contains(&serial) && shown.contains("Key Compromise"), "{shown}");
 }

@@ -174,6 +174,54 @@ fn verify(root: &Path, chain: &Path, what: &str) {
     assert!(judged.status.success(), "{what}: {}", text(&judged));
 }
 
+/// Every CA's list lets a certificate pass until it is revoked.
+async fn revoke_everywhere(server: &Server, cas: &[Ca]) {
+    let folder = server.folder.path();
+    // Those of one key have one certificate here: they are one issuer, and its first CA signs for all.
+    let mut keys = std::collections::BTreeSet::new();
+    for Ca { id, .. } in cas.iter().filter(|ca| keys.insert(ca.cka_id)) {
+        let mut client = server.account(id).await;
+        let chain = client.order(&[NAME]).await.prove("http-01").await.finalize().await;
+        let pem = chain.iter().flat_map(|one| one.to_pem().unwrap()).collect::<Vec<_>>();
+        fs::write(folder.join("chain.pem"), pem).unwrap();
+        fs::write(folder.join("issuer.pem"), chain[1].to_pem().unwrap()).unwrap();
+        let openssl = |arguments: &[&str]| {
+            let mut openssl = match id.starts_with("ml-dsa") {
+                true => kryoptic::openssl(),
+                false => Command::new("openssl"),
+            };
+            let output = output(openssl.args(arguments).current_dir(folder));
+            (output.status.success(), text(&output))
+        };
+        let check = |crl: String| {
+            fs::write(folder.join("crl.pem"), crl).unwrap();
+            let (_, said) =
+                openssl(&["crl", "-noout", "-verify", "-in", "crl.pem", "-CAfile", "issuer.pem"]);
+            assert!(said.contains("verify OK"), "{id}: {said}");
+            openssl(&[
+                "verify",
+                "-x509_strict",
+                "-crl_check",
+                "-CAfile",
+                "root.pem",
+                "-CRLfile",
+                "crl.pem",
+                "-untrusted",
+                "chain.pem",
+                "chain.pem",
+            ])
+        };
+        let (good, said) = check(server.crl(id, 0).await);
+        assert!(good, "{id}: {said}");
+        let url = client.url("revokeCert");
+        let certificate = harness::key::base64url(chain[0].to_der().unwrap());
+        let payload = serde_json::json!({ "certificate": certificate, "reason": 5 });
+        client.post(&url, &payload).await.expect(200);
+        let (good, said) = check(server.crl(id, 1).await);
+        assert!(!good && said.contains("certificate revoked"), "{id}: {said}");
+    }
+}
+
 fn signature_algorithm(certificate: &X509) -> String {
     let der = certificate.to_der().unwrap();
     let mut openssl = kryoptic::openssl();
@@ -230,6 +278,7 @@ async fn cas_of_every_classic_algorithm_issue_for_every_kind_of_csr() {
     ];
     let server = server(token, &cas).await;
     issue_everything(&server, &cas).await;
+    revoke_everywhere(&server, &cas).await;
 }
 
 /// RFC 9881.
@@ -252,4 +301,5 @@ async fn ml_dsa_cas_issue_for_every_kind_of_csr() {
     }
     let server = server(token, &cas).await;
     issue_everything(&server, &cas).await;
+    revoke_everywhere(&server, &cas).await;
 }

@@ -4,16 +4,20 @@ use std::fs;
 use std::process::Command;
 
 use harness::acme::verify_chain;
-use harness::{Answer, Client, Issuer, Server, Settings, command, csr};
+use harness::{Answer, Client, Issuer, Port, Server, Settings, command, csr};
 use openssl::x509::X509;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");
 
 /// A server whose CA has certificates by three roots, the first of which is its own.
 async fn server() -> (Server, [Issuer; 3]) {
+    server_with(Settings::default()).await
+}
+
+async fn server_with(settings: Settings) -> (Server, [Issuer; 3]) {
     let roots = ["first", "second", "third"].map(|name| Issuer::root(name, csr::p256()));
     let issuing = roots[0].below("issuing", csr::p256());
-    let mut server = Server::prepare(BINARY, Settings::default()).await;
+    let mut server = Server::prepare(BINARY, settings).await;
     let folder = server.folder.path();
     let (certificate, key) = issuing.write(folder, "ca", &[&roots[0]]);
     let mut alternates = Vec::new();
@@ -132,4 +136,27 @@ async fn certificates_that_were_issued_before_have_the_chains_of_today() {
     openssl.args(["verify", "-x509_strict", "-CAfile", "third.pem", "-untrusted"]);
     openssl.arg(pem.path()).arg(pem.path()).current_dir(server.folder.path());
     command::run(&mut openssl);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certbot_takes_the_chain_that_it_prefers() {
+    let port = Port::reserve();
+    let settings = Settings { http_port: Some(port.number), ..Settings::default() };
+    let (server, _) = server_with(settings).await;
+    let folder = server.folder.path().display();
+    for (preferred, top) in [("third", "third"), ("second", "second"), ("none of them", "first")] {
+        let certbot = format!(
+            "cd {folder}\nREQUESTS_CA_BUNDLE=root.pem certbot certonly -n --agree-tos \
+             --register-unsafely-without-email --standalone --http-01-port {} \
+             --server {} -d a.test --force-renewal --preferred-chain '{preferred}' \
+             --config-dir certbot --work-dir certbot/work --logs-dir certbot/logs",
+            port.number,
+            server.directory("ca")
+        );
+        command::shell(&certbot, &[]);
+        let pem = fs::read(server.folder.path().join("certbot/live/a.test/fullchain.pem")).unwrap();
+        let chain = X509::stack_from_pem(&pem).unwrap();
+        let issuer = chain.last().unwrap().issuer_name().entries().next().unwrap();
+        assert_eq!(issuer.data().as_slice(), top.as_bytes(), "{preferred}");
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod killed;
+mod revocation;
 mod token;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

@@ -1,6 +1,7 @@
 //! The token fails in every way that can be forced, under a load of orders: none is lost or stuck,
 //! none gets two certificates, and signing goes on within five seconds of the token's return.
 
+mod hang;
 mod login;
 mod remote;
 mod start;

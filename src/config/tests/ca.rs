@@ -166,6 +166,28 @@ fn a_ca_names_the_tokens_that_hold_its_key() {
 }
 
 #[test]
+fn a_crl_lives_for_a_week_unless_set_and_alternate_chains_start_at_the_file_s_folder() {
+    let ca =
+        |lines: &str| format!("[[ca]]\nid = \"a\"\ncert = \"a.pem\"\nkey = \"k.pem\"\n{lines}\n");
+    let read = |lines: &str| good(&ca(lines)).cas.remove(0);
+    let hours = |hours: u64| std::time::Duration::from_secs(hours * 3600);
+    assert_eq!(read("").crl_validity, hours(168));
+    assert_eq!(read("crl_validity_hours = 1").crl_validity, hours(1));
+    for wrong in ["0", "8785", "-1"] {
+        assert_wrong(
+            &ca(&format!("crl_validity_hours = {wrong}")),
+            5,
+            "ca.crl_validity_hours",
+            "out of range",
+        );
+    }
+    assert!(read("").alternate_chains.is_empty());
+    let chains = read("alternate_chains = [\"b.pem\", \"/c.pem\"]").alternate_chains;
+    assert_eq!(chains, [Path::new("/etc/kipuka/b.pem"), Path::new("/c.pem")]);
+    assert_wrong(&ca("alternate_chains = \"b.pem\""), 5, "ca.alternate_chains", "wants an array");
+}
+
+#[test]
 fn challenges_and_caa_are_chosen_for_each_ca() {
     let ca = &good(MINIMAL).cas[0];
     assert_eq!(

@@ -37,6 +37,33 @@ fn the_external_url_is_https_a_host_and_a_port() {
 }
 
 #[test]
+fn the_urls_in_certificates_are_plain_http_and_follow_from_where_it_listens() {
+    let server = |lines: &str| format!("[server]\n{lines}\n");
+    let read = |lines: &str| good(&server(lines)).server.http_url;
+    let (listen, external) =
+        ("http_listen = \"0.0.0.0:8080\"\n", "external_url = \"https://ca.test:8443\"\n");
+    assert_eq!(read(""), None);
+    assert_eq!(read(listen), None, "under which name?");
+    assert_eq!(read(external), None, "at which port?");
+    assert_eq!(read(&format!("{listen}{external}")).as_deref(), Some("http://ca.test:8080"));
+    let port_80 = format!("http_listen = \"0.0.0.0:80\"\n{external}");
+    assert_eq!(read(&port_80).as_deref(), Some("http://ca.test"));
+    assert_eq!(read(&format!("http_listen = \"0.0.0.0:0\"\n{external}")), None);
+    let v6 = "http_listen = \"[::]:8080\"\nexternal_url = \"https://[::1]:8443\"";
+    assert_eq!(read(v6).as_deref(), Some("http://[::1]:8080"));
+    let set = format!("http_url = \"http://CRL.test/\"\n{listen}{external}");
+    assert_eq!(read(&set).as_deref(), Some("http://crl.test"));
+    for (url, said) in [
+        ("https://ca.test", "is not an http URL"),
+        ("http://ca.test/crl", "a path or a query"),
+        ("http://user:zq@ca.test", "has a user name"),
+        ("ca.test", "not understood"),
+    ] {
+        assert_wrong(&server(&format!("http_url = \"{url}\"")), 2, "server.http_url", said);
+    }
+}
+
+#[test]
 fn a_tls_certificate_and_its_key_come_together() {
     let cert = "[server]\ntls_cert = \"a.pem\"\n";
     assert_wrong(cert, 2, "server.tls_cert", "is set without tls_key");
