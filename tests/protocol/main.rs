@@ -20,12 +20,15 @@ mod jws;
 mod key_change;
 mod orders;
 mod policy;
+mod profiles;
+mod renewal;
 mod reuse;
 mod revocation;
 mod revocation_list;
 mod subdomains;
 mod terms;
 mod transport;
+mod transport_rules;
 mod validation;
 
 use harness::{Server, Settings};
