@@ -15,6 +15,7 @@ mod dev;
 mod environment;
 mod files;
 mod hsm;
+mod order;
 mod pin;
 mod policy;
 mod serve;
@@ -59,6 +60,9 @@ enum Command {
     /// Issued certificates: list, show, revoke
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Orders, and what became of them
+    #[command(subcommand)]
+    Order(order::Command),
     /// The rules of what is issued
     #[command(subcommand)]
     Policy(policy::Command),
@@ -111,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Hsm(arguments) => hsm::hsm(config, &arguments),
         Command::Ca(command) => ca::ca(config, &command),
         Command::Cert(command) => cert::cert(config, &command),
+        Command::Order(command) => order::order(config, &command),
         Command::Policy(command) => policy::policy(config, &command),
         Command::Db(command) => db::db(config, &command),
     };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Failure, load, print_json, print_listing};
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
-use crate::config::Needs;
+use crate::config::{CaaMode, Needs};
 use crate::policy::{Policy, Rule};
 
 #[derive(Debug, Subcommand)]
@@ -49,11 +49,15 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
         )));
     };
     let policy = Policy::new(&ca.policy, &ca.general_policy);
-    let answers: Vec<_> = arguments.names.iter().map(|name| Answer::new(&policy, name)).collect();
+    let offered: Vec<_> =
+        ca.challenges.iter().filter_map(|name| ChallengeType::from_name(name)).collect();
+    let answers: Vec<_> =
+        arguments.names.iter().map(|name| Answer::new(&policy, &offered, name)).collect();
     let too_many = policy.check_count(answers.len()).err();
     if arguments.json {
         let object = json!({
             "ca": ca.id,
+            "caa": caa(ca.caa),
             "names": answers.iter().map(Answer::json).collect::<Vec<_>>(),
             "order": match &too_many {
                 None => json!({ "issued": true }),
@@ -66,7 +70,7 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
         });
         print_json(&object)?;
     } else {
-        let mut text: String = answers.iter().map(Answer::line).collect();
+        let mut text: String = answers.iter().map(|answer| answer.line(ca.caa)).collect();
         if let Some(refusal) = &too_many {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{} names in one order: no: {refusal}", answers.len());
@@ -84,43 +88,60 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
     }
 }
 
+/// As `caa` is set to it.
+fn caa(mode: CaaMode) -> &'static str {
+    match mode {
+        CaaMode::Off => "off",
+        CaaMode::Report => "report",
+        CaaMode::Enforce => "enforce",
+    }
+}
+
 /// What is said of one name.
 struct Answer<'n> {
     given: &'n str,
     identifier: Option<Identifier>,
+    /// The types of challenge that an authorization would offer.
+    challenges: Vec<&'static str>,
     /// What decides, or why not, with the rule if it was one.
     verdict: Result<Rule, (String, Option<Rule>)>,
 }
 
 impl<'n> Answer<'n> {
-    fn new(policy: &Policy, given: &'n str) -> Self {
-        match Identifier::from_text(given) {
-            Err(problem) => Self { given, identifier: None, verdict: Err((problem.detail, None)) },
+    fn new(policy: &Policy, offered: &[ChallengeType], given: &'n str) -> Self {
+        let refused = |why, rule| (why, Some(rule));
+        let (identifier, verdict) = match Identifier::from_text(given) {
+            Err(problem) => (None, Err((problem.detail, None))),
             Ok(identifier) => {
                 let verdict = policy.judge(&identifier);
-                let verdict = verdict.map_err(|no| (no.why.to_owned(), Some(no.rule)));
-                Self { given, identifier: Some(identifier), verdict }
+                (Some(identifier), verdict.map_err(|no| refused(no.why.to_owned(), no.rule)))
+            }
+        };
+        let mut answer = Self { given, identifier, challenges: Vec::new(), verdict };
+        if let (Some(identifier), Ok(_)) = (&answer.identifier, &answer.verdict) {
+            let fitting = offered.iter().filter(|kind| kind.proves(identifier));
+            answer.challenges = fitting.map(|kind| kind.as_str()).collect();
+            if answer.challenges.is_empty() {
+                let why = "none of the CA's challenges can prove it; see challenges in [[ca]]";
+                answer.verdict = Err((why.to_owned(), None));
             }
         }
+        answer
     }
 
-    /// The types of challenge that an authorization would offer.
-    fn challenges(&self) -> Vec<&'static str> {
-        let Some(identifier) = self.identifier.as_ref().filter(|_| self.verdict.is_ok()) else {
-            return Vec::new();
-        };
-        let types = ChallengeType::ALL.into_iter();
-        types.filter(|kind| kind.proves(identifier)).map(ChallengeType::as_str).collect()
-    }
-
-    fn line(&self) -> String {
+    fn line(&self, mode: CaaMode) -> String {
         let name = match &self.identifier {
             Some(identifier) => identifier.to_string(),
             None => format!("{:?}", self.given),
         };
         match &self.verdict {
             Ok(rule) => {
-                format!("{name}: yes: {rule}; proved by {}\n", self.challenges().join(", "))
+                let records = match mode {
+                    CaaMode::Off => String::new(),
+                    mode => format!("; caa = {:?}", caa(mode)),
+                };
+                let challenges = self.challenges.join(", ");
+                format!("{name}: yes: {rule}; proved by {challenges}{records}\n")
             }
             Err((why, Some(rule))) => format!("{name}: no: {why} ({rule})\n"),
             Err((why, None)) => format!("{name}: no: {why}\n"),
@@ -141,7 +162,7 @@ impl<'n> Answer<'n> {
             "issued": self.verdict.is_ok(),
             "reason": reason,
             "rule": rule.map(rule_json),
-            "challenges": self.challenges(),
+            "challenges": self.challenges,
         })
     }
 }

@@ -1,5 +1,5 @@
 //! Real ACME clients against a real kipuka whose key is in a token. One file for each client;
-//! docs/clients.md says what of it operators need.
+//! hooks in `hooks`, programs of ours that use libraries in folders of their own.
 
 mod acme_tiny;
 mod acmetool;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use harness::{Ca, Server, Settings, command};
-use openssl::x509::X509;
+use openssl::x509::{CrlStatus, X509, X509Crl};
 
 /// A server with an EC CA in a token.
 async fn server() -> Server {
@@ -98,4 +98,13 @@ fn leaf(server: &Server, path: &str, names: &[&str]) -> X509 {
     names.sort_unstable();
     assert_eq!(found, names);
     leaf
+}
+
+/// Panics unless the CA's CRL comes to name these certificates and no others.
+async fn assert_revoked(server: &Server, certificates: &[&X509]) {
+    let crl = server.crl("ca", certificates.len()).await;
+    let crl = X509Crl::from_pem(crl.as_bytes()).unwrap();
+    for certificate in certificates {
+        assert!(matches!(crl.get_by_cert(certificate), CrlStatus::Revoked(_)));
+    }
 }

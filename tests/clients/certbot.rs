@@ -2,7 +2,7 @@
 
 use harness::{Port, Server, Settings};
 
-use crate::{leaf, package, run, script, server, server_with};
+use crate::{assert_revoked, leaf, package, run, script, server, server_with};
 
 /// How to call a certbot.
 struct Certbot(String);
@@ -23,7 +23,7 @@ impl Certbot {
         run(server, &format!("{trust} {} {command} -n --server $DIRECTORY {folders}", self.0))
     }
 
-    async fn registers_issues_renews_and_unregisters_with_http_01(&self) {
+    async fn registers_issues_renews_revokes_and_unregisters_with_http_01(&self) {
         let port = Port::reserve();
         let settings = Settings { http_port: Some(port.number), ..Settings::default() };
         let server = server_with(settings).await;
@@ -43,6 +43,13 @@ impl Certbot {
         self.run(&server, &format!("certonly {standalone} {rsa}"));
         let rsa = leaf(&server, "certbot/live/rsa/fullchain.pem", &["rsa.example.test"]);
         assert_eq!(rsa.public_key().unwrap().rsa().unwrap().size(), 256);
+        let by_account = "--cert-name www.example.test --reason superseded";
+        let live = "$FOLDER/certbot/live/rsa";
+        let by_key = format!("--cert-path {live}/cert.pem --key-path {live}/privkey.pem");
+        for which in [by_account, &by_key] {
+            self.run(&server, &format!("revoke {which} --no-delete-after-revoke"));
+        }
+        assert_revoked(&server, &[&renewed, &rsa]).await;
         self.run(&server, "update_account --email other@example.test");
         self.run(&server, "unregister");
     }
@@ -63,13 +70,13 @@ impl Certbot {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn debians_certbot_registers_issues_renews_and_unregisters_with_http_01() {
-    Certbot::debians().registers_issues_renews_and_unregisters_with_http_01().await;
+async fn debians_certbot_registers_issues_renews_revokes_and_unregisters_with_http_01() {
+    Certbot::debians().registers_issues_renews_revokes_and_unregisters_with_http_01().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_certbot_registers_issues_renews_and_unregisters_with_http_01() {
-    Certbot::newest().registers_issues_renews_and_unregisters_with_http_01().await;
+async fn the_newest_certbot_registers_issues_renews_revokes_and_unregisters_with_http_01() {
+    Certbot::newest().registers_issues_renews_revokes_and_unregisters_with_http_01().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::fs;
 
 use harness::Server;
 
-use crate::{leaf, run, script, server, shown};
+use crate::{assert_revoked, leaf, run, script, server, shown};
 
 /// Writes the configuration that `dehydrated -f` reads.
 fn configure(server: &Server, more: &str) {
@@ -12,7 +12,7 @@ fn configure(server: &Server, more: &str) {
     fs::create_dir_all(&base).unwrap();
     let text = format!(
         "CA={}\nBASEDIR={}\nWELLKNOWN={}\nHOOK={}\nCURL_OPTS='--cacert {}'\n\
-         CONTACT_EMAIL=admin@example.test\n{more}\n",
+         ACCOUNT_KEYSIZE=2048\nCONTACT_EMAIL=admin@example.test\n{more}\n",
         server.directory("ca"),
         base.display(),
         shown(server).join("http-01").display(),
@@ -28,7 +28,7 @@ fn dehydrated(server: &Server, command: &str, challenge: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dehydrated_issues_and_renews_with_http_01() {
+async fn dehydrated_issues_renews_and_revokes_with_http_01() {
     let server = server().await;
     configure(&server, "");
     let names = ["www.example.test", "a.www.example.test"];
@@ -37,8 +37,12 @@ async fn dehydrated_issues_and_renews_with_http_01() {
     dehydrated(&server, "--cron -d www.example.test -d a.www.example.test", "http-01");
     let first = certificate();
     dehydrated(&server, "--cron --force -d www.example.test -d a.www.example.test", "http-01");
-    assert_ne!(first.to_der().unwrap(), certificate().to_der().unwrap());
+    let renewed = certificate();
+    assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
     dehydrated(&server, "--account", "http-01");
+    let file = "$FOLDER/dehydrated/certs/www.example.test/cert.pem";
+    dehydrated(&server, &format!("--revoke {file}"), "http-01");
+    assert_revoked(&server, &[&renewed]).await;
     dehydrated(&server, "--deactivate", "http-01");
 }
 

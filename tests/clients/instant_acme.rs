@@ -4,14 +4,15 @@ use harness::csr::{self, Csr};
 use harness::{Ca, Database, Server, Settings};
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus,
-    RetryPolicy,
+    RetryPolicy, RevocationReason, RevocationRequest,
 };
 use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
 
-use crate::chain;
+use crate::{assert_revoked, chain, server};
 
 /// Two CAs of different key types in one token.
-async fn server(database: &Database) -> Server {
+async fn two_cas(database: &Database) -> Server {
     let settings = Settings {
         cas: vec![
             Ca::Token { id: "ec", key_type: "EC:prime256v1", cka_id: 1 },
@@ -39,19 +40,25 @@ async fn account(server: &Server, ca: &str) -> Account {
     account
 }
 
+fn dns(names: &[&str]) -> Vec<Identifier> {
+    names.iter().map(|name| Identifier::Dns((*name).to_owned())).collect()
+}
+
+/// Orders, proves all that is not proved yet, and downloads: the chain.
 async fn issue(
     server: &Server,
     account: &Account,
-    names: &[String],
+    new_order: NewOrder<'_>,
     kind: ChallengeType,
     key: PKey<Private>,
-) -> String {
-    let identifiers: Vec<_> = names.iter().cloned().map(Identifier::Dns).collect();
-    let mut order = account.new_order(&NewOrder::new(&identifiers)).await.unwrap();
+) -> Vec<X509> {
+    let mut order = account.new_order(&new_order).await.unwrap();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.unwrap();
-        assert_eq!(authorization.status, AuthorizationStatus::Pending);
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
         let mut challenge = authorization.challenge(kind.clone()).unwrap();
         let name = challenge.identifier().to_string();
         let name = name.trim_start_matches("*.");
@@ -70,15 +77,17 @@ async fn issue(
         challenge.set_ready().await.unwrap();
     }
     assert_eq!(order.poll_ready(&RetryPolicy::default()).await.unwrap(), OrderStatus::Ready);
+    let names: Vec<_> = new_order
+        .identifiers()
+        .iter()
+        .map(|identifier| identifier.authorized(false).to_string())
+        .collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let csr = Csr { key, ..Csr::new(&names) }.der();
     order.finalize_csr(&csr).await.unwrap();
-    order.poll_certificate(&RetryPolicy::default()).await.unwrap()
-}
-
-fn verify(server: &Server, pem: &str) {
+    let pem = order.poll_certificate(&RetryPolicy::default()).await.unwrap();
     std::fs::write(server.folder.path().join("chain.pem"), pem).unwrap();
-    chain(server, "chain.pem");
+    chain(server, "chain.pem")
 }
 
 /// The library reads one root from a file, and each CA here is its own.
@@ -88,7 +97,7 @@ fn root(server: &Server) -> std::path::PathBuf {
 }
 
 async fn every_challenge_type_one_and_a_hundred_names_rsa_and_ec_keys(database: Database) {
-    let server = server(&database).await;
+    let server = two_cas(&database).await;
     for ca in ["ec", "rsa"] {
         let account = account(&server, ca).await;
         for (index, kind) in [ChallengeType::Http01, ChallengeType::Dns01, ChallengeType::TlsAlpn01]
@@ -96,17 +105,17 @@ async fn every_challenge_type_one_and_a_hundred_names_rsa_and_ec_keys(database: 
             .enumerate()
         {
             for (key_type, key) in [("ec", csr::p256()), ("rsa", csr::rsa(2048))] {
-                let name = format!("n{index}.{key_type}.{ca}.test");
-                let chain = issue(&server, &account, &[name], kind.clone(), key).await;
-                verify(&server, &chain);
+                let names = dns(&[&format!("n{index}.{key_type}.{ca}.test")]);
+                issue(&server, &account, NewOrder::new(&names), kind.clone(), key).await;
             }
         }
-        let names = [format!("{ca}.test"), format!("*.{ca}.test")];
-        let chain = issue(&server, &account, &names, ChallengeType::Dns01, csr::p256()).await;
-        verify(&server, &chain);
-        let names: Vec<_> = (0..100).map(|index| format!("n{index}.{ca}.test")).collect();
-        let chain = issue(&server, &account, &names, ChallengeType::Http01, csr::p256()).await;
-        verify(&server, &chain);
+        let names = dns(&[&format!("{ca}.test"), &format!("*.{ca}.test")]);
+        let order = NewOrder::new(&names);
+        issue(&server, &account, order, ChallengeType::Dns01, csr::p256()).await;
+        let names: Vec<_> =
+            (0..100).map(|index| Identifier::Dns(format!("n{index}.{ca}.test"))).collect();
+        let order = NewOrder::new(&names);
+        issue(&server, &account, order, ChallengeType::Http01, csr::p256()).await;
         account.update_contacts(&["mailto:other@example.test"]).await.unwrap();
         account.deactivate().await.unwrap();
     }
@@ -120,4 +129,19 @@ async fn instant_acme_gets_everything_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn instant_acme_gets_everything_on_postgres() {
     every_challenge_type_one_and_a_hundred_names_rsa_and_ec_keys(Database::postgres()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instant_acme_revokes() {
+    let server = server().await;
+    let account = account(&server, "ca").await;
+    let names = dns(&["www.example.test"]);
+    let order = NewOrder::new(&names);
+    let chain = issue(&server, &account, order, ChallengeType::Http01, csr::p256()).await;
+    let request = RevocationRequest {
+        certificate: &chain[0].to_der().unwrap().into(),
+        reason: Some(RevocationReason::KeyCompromise),
+    };
+    account.revoke(&request).await.unwrap();
+    assert_revoked(&server, &[&chain[0]]).await;
 }

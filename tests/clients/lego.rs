@@ -2,7 +2,7 @@
 
 use harness::{Port, Server, Settings};
 
-use crate::{leaf, run, script, server, server_with};
+use crate::{assert_revoked, leaf, run, script, server, server_with};
 
 fn lego(server: &Server, flags: &str, command: &str) {
     let environment = "LEGO_CA_CERTIFICATES=$ROOT EXEC_POLLING_INTERVAL=1 EXEC_SEQUENCE_INTERVAL=1";
@@ -13,7 +13,7 @@ fn lego(server: &Server, flags: &str, command: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lego_issues_and_renews_with_http_01() {
+async fn lego_issues_renews_and_revokes_with_http_01() {
     let port = Port::reserve();
     let settings = Settings { http_port: Some(port.number), ..Settings::default() };
     let server = server_with(settings).await;
@@ -23,7 +23,10 @@ async fn lego_issues_and_renews_with_http_01() {
     lego(&server, &flags, "run");
     let first = certificate();
     lego(&server, &flags, "renew --days 100 --no-random-sleep");
-    assert_ne!(first.to_der().unwrap(), certificate().to_der().unwrap());
+    let renewed = certificate();
+    assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
+    lego(&server, &flags, "revoke --reason 4");
+    assert_revoked(&server, &[&renewed]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use harness::{Port, Server, Settings};
 
-use crate::{leaf, package, run, script, server, server_with};
+use crate::{assert_revoked, leaf, package, run, script, server, server_with};
 
 fn npm(server: &Server, command: &str) {
     let (program, modules) = (script("npm/client.cjs"), package("npm/node_modules"));
@@ -11,14 +11,17 @@ fn npm(server: &Server, command: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn npm_issues_and_renews_with_http_01() {
+async fn npm_issues_renews_and_revokes_with_http_01() {
     let server = server().await;
     let names = ["www.example.test", "a.www.example.test"];
     let issue = || {
         npm(&server, "issue www.pem http-01 www.example.test a.www.example.test");
         leaf(&server, "www.pem", &names)
     };
-    assert_ne!(issue().to_der().unwrap(), issue().to_der().unwrap());
+    let (first, renewed) = (issue(), issue());
+    assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
+    npm(&server, "revoke www.pem");
+    assert_revoked(&server, &[&renewed]).await;
     npm(&server, "deactivate");
 }
 

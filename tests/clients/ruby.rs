@@ -2,21 +2,24 @@
 
 use harness::Server;
 
-use crate::{leaf, run, script, server};
+use crate::{assert_revoked, leaf, run, script, server};
 
 fn ruby(server: &Server, command: &str) {
     run(server, &format!("SSL_CERT_FILE=$ROOT ruby {} {command}", script("ruby/client.rb")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ruby_issues_and_renews_with_http_01() {
+async fn ruby_issues_renews_and_revokes_with_http_01() {
     let server = server().await;
     let names = ["www.example.test", "a.www.example.test"];
     let issue = || {
         ruby(&server, "issue www.pem http-01 www.example.test a.www.example.test");
         leaf(&server, "www.pem", &names)
     };
-    assert_ne!(issue().to_der().unwrap(), issue().to_der().unwrap());
+    let (first, renewed) = (issue(), issue());
+    assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
+    ruby(&server, "revoke www.pem");
+    assert_revoked(&server, &[&renewed]).await;
     ruby(&server, "deactivate");
 }
 

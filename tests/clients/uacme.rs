@@ -1,8 +1,10 @@
 //! uacme, which reads header names letter by letter.
 
+use std::fs;
+
 use harness::Server;
 
-use crate::{leaf, run, script, server};
+use crate::{assert_revoked, leaf, run, script, server};
 
 /// Runs some commands of uacme's. It trusts the system's store and no other, so it runs where that
 /// store is our root.
@@ -20,14 +22,22 @@ fn uacme(server: &Server, challenge: &str, commands: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uacme_issues_and_renews_with_http_01() {
+async fn uacme_issues_renews_and_revokes_with_http_01() {
     let server = server().await;
     let certificate = || leaf(&server, "uacme/www.example.test/cert.pem", &["www.example.test"]);
     uacme(&server, "http-01", &["new admin@example.test", "issue www.example.test"]);
     let first = certificate();
     uacme(&server, "http-01", &["update other@example.test", "-f issue www.example.test"]);
-    assert_ne!(first.to_der().unwrap(), certificate().to_der().unwrap());
-    uacme(&server, "http-01", &["deactivate"]);
+    let renewed = certificate();
+    assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
+    let name = "www.example.test";
+    fs::write(server.folder.path().join("first.pem"), first.to_pem().unwrap()).unwrap();
+    // By the account, and by the key that it renewed.
+    let by_account = "-r 4 revoke $FOLDER/first.pem";
+    let by_key =
+        format!("revoke $FOLDER/uacme/{name}/cert.pem $FOLDER/uacme/private/{name}/key.pem");
+    uacme(&server, "http-01", &[by_account, &by_key, "deactivate"]);
+    assert_revoked(&server, &[&first, &renewed]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,14 @@ allow_networks = ["10.0.0.0/8"]
 max_identifiers = 3
 
 [[ca]]
+id = "strict"
+cert = "strict.pem"
+key = "strict-key.pem"
+challenges = ["http-01"]
+caa_identities = ["ca.test"]
+caa = "enforce"
+
+[[ca]]
 id = "open"
 cert = "open.pem"
 key = "open-key.pem"
@@ -68,11 +76,20 @@ fn explain_says_which_rule_decides_and_what_would_be_offered() {
 }
 
 #[test]
+fn explain_knows_the_challenges_and_the_caa_records_of_the_ca() {
+    let (code, said, all) = explain(&["--ca", "strict", "a.test", "*.a.test"]);
+    assert_eq!(code, Some(1), "{all}");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].ends_with("; proved by http-01; caa = \"enforce\""), "{said}");
+    assert!(lines[1].contains("no: none of the CA's challenges can prove it"), "{said}");
+}
+
+#[test]
 fn explain_tells_programs_the_same() {
     let (code, said, all) = explain(&["--ca", "web", "--json", "a.corp", "printer", "c", "d"]);
     assert_eq!(code, Some(1), "{all}");
     let object: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(object["ca"], "web");
+    assert_eq!((&object["ca"], &object["caa"]), (&json!("web"), &json!("off")));
     let names = object["names"].as_array().unwrap();
     assert_eq!(names[0]["issued"], false);
     assert_eq!(
@@ -91,7 +108,7 @@ fn explain_tells_programs_the_same() {
 fn explain_of_a_ca_that_is_not_there_or_of_nothing_is_wrong_usage() {
     let (code, _, all) = explain(&["--ca", "wbe", "a.test"]);
     assert_eq!(code, Some(2), "{all}");
-    assert!(all.contains("there are: web, open"), "{all}");
+    assert!(all.contains("there are: web, strict, open"), "{all}");
     assert_eq!(explain(&["--ca", "web"]).0, Some(2));
     assert_eq!(explain(&["a.test"]).0, Some(2));
 }

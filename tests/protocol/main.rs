@@ -16,11 +16,14 @@ mod issuance;
 mod jws;
 mod orders;
 mod policy;
+mod profiles;
+mod renewal;
 mod reuse;
 mod revocation;
 mod revocation_list;
 mod subdomains;
 mod transport;
+mod transport_rules;
 mod validation;
 
 use harness::{Server, Settings};

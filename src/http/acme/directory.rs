@@ -27,6 +27,12 @@ pub(super) async fn directory(
     if !configured.caa_identities.is_empty() {
         meta.insert("caaIdentities".to_owned(), json!(configured.caa_identities));
     }
+    if !resource.authority.profiles.is_empty() {
+        let profiles = resource.authority.profiles.iter();
+        let profiles: Map<_, _> =
+            profiles.map(|profile| (profile.name.clone(), json!(profile.description))).collect();
+        meta.insert("profiles".to_owned(), Value::Object(profiles));
+    }
     if resource.authority.subdomain_authorizations {
         meta.insert("subdomainAuthAllowed".to_owned(), json!(true));
     }
@@ -34,6 +40,7 @@ pub(super) async fn directory(
         "newNonce": links.new_nonce(),
         "newAccount": links.new_account(),
         "newOrder": links.new_order(),
+        "renewalInfo": links.renewal_info(),
         "revokeCert": links.revoke_cert(),
         // Always an object: clients were seen to stumble where it is missing.
         "meta": Value::Object(meta),
