@@ -8,6 +8,7 @@ pub mod command;
 pub mod csr;
 pub mod database;
 pub mod der;
+pub mod external_account;
 pub mod issuer;
 pub mod key;
 pub mod kryoptic;
@@ -15,6 +16,7 @@ pub mod port;
 pub mod responder;
 pub mod server;
 pub mod token;
+pub mod validating;
 pub mod wire;
 pub mod zone;
 
@@ -26,6 +28,7 @@ pub use port::Port;
 pub use responder::Responder;
 pub use server::{Ca, Server, Settings};
 pub use token::{SoftToken, Token};
+pub use validating::ValidatingResolver;
 pub use zone::Zone;
 
 #[cfg(test)]
