@@ -1,5 +1,5 @@
 //! Real ACME clients against a real kipuka whose key is in a token. One file for each client;
-//! hooks in `hooks`, programs of ours that use libraries in folders of their own.
+//! docs/clients.md says what of it operators need.
 
 mod acme_tiny;
 mod acmetool;
@@ -18,6 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use harness::external_account::Credentials;
 use harness::{Ca, Server, Settings, command};
 use openssl::x509::{CrlStatus, X509, X509Crl};
 
@@ -39,6 +40,16 @@ async fn server_with(mut settings: Settings) -> Server {
     server.zone.read_txt_from(shown(&server).join("txt"));
     server.spawn();
     server
+}
+
+/// A server that makes accounts only for those who have a key for it (RFC 8555 §7.3.4), and such a key.
+async fn server_with_external_accounts(settings: Settings) -> (Server, Credentials) {
+    let ca = format!("{}\nexternal_account_required = true", settings.ca);
+    let server = server_with(Settings { ca, ..settings }).await;
+    let output = server.run(&["eab", "create", "--reusable", "--json"]);
+    assert!(output.status.success(), "{}", command::text(&output));
+    let credentials = Credentials::from_json(&String::from_utf8(output.stdout).unwrap());
+    (server, credentials)
 }
 
 /// Where a client leaves what its domain shows: `http-01/TOKEN` and `txt/NAME`. Hooks find it in

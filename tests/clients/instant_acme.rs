@@ -1,15 +1,18 @@
 //! instant-acme.
 
+use std::net::Ipv4Addr;
+
 use harness::csr::{self, Csr};
+use harness::external_account::{Credentials, decode};
 use harness::{Ca, Database, Server, Settings};
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus,
-    RetryPolicy, RevocationReason, RevocationRequest,
+    Account, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier, NewAccount,
+    NewOrder, OrderStatus, RetryPolicy, RevocationReason, RevocationRequest,
 };
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
-use crate::{assert_revoked, chain, server};
+use crate::{assert_revoked, chain, server_with_external_accounts};
 
 /// Two CAs of different key types in one token.
 async fn two_cas(database: &Database) -> Server {
@@ -25,6 +28,10 @@ async fn two_cas(database: &Database) -> Server {
 }
 
 async fn account(server: &Server, ca: &str) -> Account {
+    bound_account(server, ca, None).await
+}
+
+async fn bound_account(server: &Server, ca: &str, external: Option<&Credentials>) -> Account {
     // The library takes the process's default, and two providers are linked here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let new = NewAccount {
@@ -32,9 +39,11 @@ async fn account(server: &Server, ca: &str) -> Account {
         terms_of_service_agreed: true,
         only_return_existing: false,
     };
+    let external = external
+        .map(|external| ExternalAccountKey::new(external.kid.clone(), &decode(&external.hmac_key)));
     let (account, _) = Account::builder_with_root(root(server))
         .unwrap()
-        .create(&new, server.directory(ca), None)
+        .create(&new, server.directory(ca), external.as_ref())
         .await
         .unwrap();
     account
@@ -132,10 +141,12 @@ async fn instant_acme_gets_everything_on_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn instant_acme_revokes() {
-    let server = server().await;
-    let account = account(&server, "ca").await;
-    let names = dns(&["www.example.test"]);
+async fn instant_acme_binds_its_account_changes_its_key_certifies_an_ip_address_and_revokes() {
+    let (server, external) = server_with_external_accounts(Settings::default()).await;
+    let mut account = bound_account(&server, "ca", Some(&external)).await;
+    account.update_key().await.unwrap();
+    let mut names = dns(&["www.example.test"]);
+    names.push(Identifier::Ip(Ipv4Addr::LOCALHOST.into()));
     let order = NewOrder::new(&names);
     let chain = issue(&server, &account, order, ChallengeType::Http01, csr::p256()).await;
     let request = RevocationRequest {
