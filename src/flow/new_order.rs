@@ -35,7 +35,7 @@ pub(crate) async fn new_order(
 ) -> Result<Order, Error> {
     check_profile(&request)?;
     check_dates(&request, authority, context.clock.now())?;
-    let identifiers = accept_identifiers(&authority.policy, &request.identifiers)?;
+    let identifiers = accept_identifiers(account, &authority.policy, &request.identifiers)?;
     for reuse in [true, false] {
         let wanted = identifiers.clone();
         let chosen = Authorizations::choose(context, authority, account, wanted, reuse).await?;
@@ -126,6 +126,7 @@ fn placed(order: NewOrder, mut known: Vec<Authorization>) -> Result<Order, Error
         processing_since: None,
         certificate_id: None,
         error: None,
+        account_deactivated_at: None,
         identifiers,
         authorizations,
     })

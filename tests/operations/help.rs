@@ -32,6 +32,14 @@ fn help_is_as_it_was_reviewed() {
         "cert list",
         "cert show",
         "cert revoke",
+        "account",
+        "account list",
+        "account show",
+        "account deactivate",
+        "eab",
+        "eab create",
+        "eab list",
+        "eab revoke",
         "policy explain",
     ] {
         let name = format!("kipuka {command}").trim().replace(' ', "-");
