@@ -144,7 +144,7 @@ async fn instant_acme_gets_everything_on_postgres() {
 async fn instant_acme_binds_its_account_changes_its_key_certifies_an_ip_address_and_revokes() {
     let (server, external) = server_with_external_accounts(Settings::default()).await;
     let mut account = bound_account(&server, "ca", Some(&external)).await;
-    account.update_key().await.unwrap();
+    let _credentials = account.update_key().await.unwrap();
     let mut names = dns(&["www.example.test"]);
     names.push(Identifier::Ip(Ipv4Addr::LOCALHOST.into()));
     let order = NewOrder::new(&names);
