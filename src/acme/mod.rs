@@ -12,3 +12,4 @@ pub(crate) mod key_authorization;
 pub(crate) mod nonce;
 pub(crate) mod order;
 pub(crate) mod problem;
+pub(crate) mod renewal;

@@ -58,6 +58,9 @@ pub(crate) enum ProblemType {
     /// draft-ietf-acme-profiles §6.3.
     #[serde(rename = "urn:ietf:params:acme:error:invalidProfile")]
     InvalidProfile,
+    /// RFC 9773 §7.4.
+    #[serde(rename = "urn:ietf:params:acme:error:alreadyReplaced")]
+    AlreadyReplaced,
 }
 
 impl ProblemType {
@@ -69,6 +72,7 @@ impl ProblemType {
             | Self::Caa
             | Self::ExternalAccountRequired
             | Self::UserActionRequired => 403,
+            Self::AlreadyReplaced => 409,
             Self::RateLimited => 429,
             Self::ServerInternal => 500,
             _ => 400,

@@ -9,9 +9,9 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::oneshot;
 
 use crate::acme::challenge::ChallengeType;
-use crate::ca::{Authorities, Authority, Meta, Proof};
+use crate::ca::{Authorities, Authority, Meta, NamedProfile, Proof};
 use crate::clock::Timestamp;
-use crate::config::{Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
+use crate::config::{self, Ca, CaKey, Config, Digest, Hsm, RsaPadding, Sharing, Validation};
 use crate::policy::Policy;
 use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
@@ -183,6 +183,17 @@ pub(crate) async fn open_authority(
     let crl_validity = chain.issuer().may_sign_crls().then_some(ca.crl_validity);
     let below = |path: String| http_url.map(|base| format!("{base}{path}"));
     let policy = Policy::new(&ca.policy, &ca.general_policy);
+    let profile = Profile {
+        extended_key_usage: ExtendedKeyUsage { server_auth: true, client_auth: ca.client_auth },
+        // None that could be asked for in vain.
+        crl_distribution_point: crl_validity.and_then(|_| below(format!("/crl/{}.crl", ca.id))),
+        authority_information: AuthorityInformation {
+            ca_issuers: below(format!("/ca/{}.cer", ca.id)),
+            ocsp: None,
+        },
+        underscores: policy.underscores(),
+        ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
+    };
     Ok(Authority {
         id: ca.id.clone(),
         name: ca.name.clone(),
@@ -191,17 +202,8 @@ pub(crate) async fn open_authority(
         alternates,
         signer,
         crl_validity,
-        profile: Profile {
-            extended_key_usage: ExtendedKeyUsage { server_auth: true, client_auth: ca.client_auth },
-            // None that could be asked for in vain.
-            crl_distribution_point: crl_validity.and_then(|_| below(format!("/crl/{}.crl", ca.id))),
-            authority_information: AuthorityInformation {
-                ca_issuers: below(format!("/ca/{}.cer", ca.id)),
-                ocsp: None,
-            },
-            underscores: policy.underscores(),
-            ..Profile::tls_server(i64::from(ca.validity_days) * DAY_S)
-        },
+        profiles: ca.profiles.iter().map(|named| named_profile(named, &profile)).collect(),
+        profile,
         subdomain_authorizations: ca.subdomain_authorizations,
         policy,
         meta: Meta {
@@ -239,6 +241,29 @@ async fn alternates(ca: &Ca, chain: &Chain, now: Timestamp) -> Result<Vec<Chain>
         alternates.push(alternate);
     }
     Ok(alternates)
+}
+
+/// What `[profile.NAME]` makes of the CA's own settings.
+fn named_profile(named: &config::Profile, of_ca: &Profile) -> NamedProfile {
+    let validity_s = named.validity.map(|validity| validity.as_secs());
+    let profile = Profile {
+        validity_s: validity_s.and_then(|s| i64::try_from(s).ok()).unwrap_or(of_ca.validity_s),
+        extended_key_usage: named.ext_key_usage.map_or(of_ca.extended_key_usage, |usage| {
+            ExtendedKeyUsage { server_auth: usage.server_auth, client_auth: usage.client_auth }
+        }),
+        common_name: named.common_name,
+        ..of_ca.clone()
+    };
+    let hours = profile.validity_s / 3600;
+    NamedProfile {
+        name: named.name.clone(),
+        description: named
+            .description
+            .clone()
+            .unwrap_or_else(|| format!("certificates that are valid for {hours} hours")),
+        key_types: named.key_types.clone().unwrap_or_default(),
+        profile,
+    }
 }
 
 /// What is asked of a CA's tokens.

@@ -3,6 +3,7 @@
 mod ceremony;
 mod crl;
 mod issue;
+mod profile;
 mod proof;
 
 pub(crate) use ceremony::{
@@ -11,6 +12,7 @@ pub(crate) use ceremony::{
 };
 pub(crate) use crl::{CrlTerms, crl_issuer};
 pub(crate) use issue::{SignFailure, Wanted};
+pub(crate) use profile::NamedProfile;
 pub(crate) use proof::{CaaMode, Proof};
 
 use std::sync::Arc;
@@ -32,7 +34,10 @@ pub(crate) struct Authority {
     /// The id under which the store keeps the chain.
     pub(crate) issuer_id: String,
     pub(crate) signer: Arc<dyn Signer>,
+    /// By which orders are issued that name no other, and kipuka's own certificate.
     pub(crate) profile: Profile,
+    /// Those that orders can name; an order that names none has the first.
+    pub(crate) profiles: Vec<NamedProfile>,
     /// An authorization for a domain may stand for the names below it (RFC 9444).
     pub(crate) subdomain_authorizations: bool,
     /// How long a CRL is valid; `None` where the CA's certificate does not let its key sign any.

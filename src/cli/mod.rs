@@ -17,6 +17,7 @@ mod eab;
 mod environment;
 mod files;
 mod hsm;
+mod order;
 mod pin;
 mod policy;
 mod serve;
@@ -68,6 +69,9 @@ enum Command {
     /// Issued certificates: list, show, revoke
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Orders, and what became of them
+    #[command(subcommand)]
+    Order(order::Command),
     /// The rules of what is issued
     #[command(subcommand)]
     Policy(policy::Command),
@@ -122,6 +126,7 @@ pub fn run() -> ExitCode {
         Command::Account(command) => account::account(config, &command),
         Command::Eab(command) => eab::eab(config, &command),
         Command::Cert(command) => cert::cert(config, &command),
+        Command::Order(command) => order::order(config, &command),
         Command::Policy(command) => policy::policy(config, &command),
         Command::Db(command) => db::db(config, &command),
     };

@@ -16,6 +16,7 @@ mod log;
 mod mistake;
 mod pattern;
 mod policy;
+mod profile;
 mod reader;
 mod secret;
 mod server;
@@ -37,6 +38,7 @@ pub(crate) use pattern::NamePattern;
 #[cfg(test)]
 pub(crate) use policy::KEY_TYPES;
 pub(crate) use policy::{MAX_IDENTIFIERS, Policy};
+pub(crate) use profile::Profile;
 pub(crate) use server::{Server, TlsFiles};
 pub(crate) use validation::Validation;
 
@@ -57,6 +59,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("hsm", hsm::KEYS),
     ("ca", ca::KEYS),
     ("policy", policy::KEYS),
+    ("profile", profile::KEYS),
     ("validation", validation::KEYS),
     ("log", log::KEYS),
 ];
@@ -128,12 +131,13 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
             "add [hsm] with library, and slot or token_label",
         );
     }
+    let profiles = profile::read_all(reader, root);
     let policy = policy::read(&reader.section_or_empty(root, "policy", policy::KEYS));
     Config {
         file: reader.file.to_owned(),
         server: server::read(&reader.section_or_empty(root, "server", server::KEYS)),
         database: database::read(&reader.section_or_empty(root, "database", database::KEYS)),
-        cas: ca::read_all(reader, root, &hsms, &policy),
+        cas: ca::read_all(reader, root, &hsms, &policy, &profiles),
         hsms,
         validation: validation::read(&reader.section_or_empty(
             root,

@@ -121,7 +121,7 @@ fn allowed(
     patterns
 }
 
-fn key_types(section: &Section<'_>) -> Option<Vec<&'static str>> {
+pub(super) fn key_types(section: &Section<'_>) -> Option<Vec<&'static str>> {
     let texts = section.strings("key_types")?;
     if section.is_empty_list("key_types") {
         let remedy = "remove the line to take every type";

@@ -126,11 +126,11 @@ impl<'e> Reader<'e> {
         name: &'static str,
         keys: &'static [&'static str],
     ) -> Option<Section<'a>> {
-        self.section_at(root, name, name, keys)
+        self.section_in(root, name, name, keys)
     }
 
     /// The section `[name]`, which stands as `key` in `table`.
-    fn section_at<'a>(
+    pub(super) fn section_in<'a>(
         &'a self,
         table: &'a DeTable<'a>,
         key: &str,
@@ -227,7 +227,7 @@ impl<'a> Section<'a> {
         keys: &'static [&'static str],
     ) -> Self {
         let reader = self.reader;
-        let found = self.table.and_then(|table| reader.section_at(table, key, name, keys));
+        let found = self.table.and_then(|table| reader.section_in(table, key, name, keys));
         found.unwrap_or(Section { reader, name, line: None, keys, table: None })
     }
 }

@@ -10,7 +10,7 @@ use crate::acme::account::Account;
 use crate::acme::identifier::Identifier;
 use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::{Authority, Wanted};
+use crate::ca::{Authority, NamedProfile, Wanted};
 use crate::jose::jwk::Jwk;
 use crate::store::{Plan, WorkKind};
 use crate::x509::csr::CertificateRequest;
@@ -72,6 +72,14 @@ async fn plan(
         .policy
         .check_key(key_type)
         .map_err(|refusal| bad_csr(format!("the CSR's key is {key_type}: {refusal}")))?;
+    let named = profile_of(authority, order)?;
+    if let Some(named) = named.filter(|named| !named.takes(key_type)) {
+        return Err(bad_csr(format!(
+            "the CSR's key is {key_type}, and the profile {:?} takes {} only",
+            named.name,
+            named.key_types.join(", ")
+        )));
+    }
     // RFC 8555 §11.1 keeps the two keys apart: one that signs requests and one in a certificate.
     let account_spki = Jwk::from_json(&account.jwk)
         .map_err(|error| Error::Failed(error.to_string()))?
@@ -81,7 +89,7 @@ async fn plan(
         return Err(bad_csr("the CSR's key is the account key; use a key of its own".to_owned()));
     }
     let now = context.clock.now();
-    let profile = &authority.profile;
+    let profile = named.map_or(&authority.profile, |named| &named.profile);
     let wanted = Wanted {
         identifiers: &order.identifiers,
         public_key: request.public_key(),
@@ -109,6 +117,19 @@ async fn plan(
         return Err(Problem::new(ProblemType::OrderNotReady, detail).into());
     }
     Ok(())
+}
+
+/// The profile that the order was placed for. Where the CA no longer issues by it, that is what the
+/// client is told (draft-ietf-acme-profiles §4).
+fn profile_of<'a>(
+    authority: &'a Authority,
+    order: &Order,
+) -> Result<Option<&'a NamedProfile>, Problem> {
+    let Some(name) = &order.profile else { return Ok(None) };
+    authority.named_profile(name).map(Some).ok_or_else(|| {
+        let detail = format!("this CA no longer issues by the profile {name:?}; place a new order");
+        Problem::new(ProblemType::InvalidProfile, detail)
+    })
 }
 
 /// The CSR's names must be the order's, each and no other (RFC 8555 §7.4), in any case; a common

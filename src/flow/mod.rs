@@ -16,6 +16,7 @@ mod new_order;
 mod own_certificate;
 mod publish_crl;
 mod recheck;
+mod replaces;
 mod revoke;
 #[cfg(test)]
 mod tests;

@@ -2,15 +2,17 @@
 
 use super::authorize::{Authorizations, pending};
 use super::identifiers::{AskedIdentifier, accept_identifiers};
+use super::replaces::check_replaces;
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
 use crate::acme::order::Order;
 use crate::acme::problem::{Problem, ProblemType};
-use crate::ca::Authority;
+use crate::ca::{Authority, NamedProfile};
 use crate::clock::Timestamp;
 use crate::store::{NewOrder, OrderedIdentifier};
 use crate::x509::dates::RequestedDates;
+use crate::x509::profile::Profile;
 
 /// What a client orders.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,8 @@ pub(crate) struct NewOrderRequest {
     pub(crate) not_after: Option<Timestamp>,
     /// The name of a profile (draft-ietf-acme-profiles §4).
     pub(crate) profile: Option<String>,
+    /// The identifier of the certificate that is to be replaced (RFC 9773 §5).
+    pub(crate) replaces: Option<String>,
 }
 
 /// Places an order; the same name twice counts once. It is `ready` at once where authorizations that
@@ -33,9 +37,13 @@ pub(crate) async fn new_order(
     account: &Account,
     request: NewOrderRequest,
 ) -> Result<Order, Error> {
-    check_profile(&request)?;
-    check_dates(&request, authority, context.clock.now())?;
+    let named = choose_profile(authority, request.profile.as_deref())?;
+    let profile = named.map_or(&authority.profile, |named| &named.profile);
+    check_dates(&request, authority, profile, context.clock.now())?;
     let identifiers = accept_identifiers(account, &authority.policy, &request.identifiers)?;
+    if let Some(replaces) = &request.replaces {
+        check_replaces(context, authority, account, replaces, identifiers.keys()).await?;
+    }
     for reuse in [true, false] {
         let wanted = identifiers.clone();
         let chosen = Authorizations::choose(context, authority, account, wanted, reuse).await?;
@@ -52,8 +60,8 @@ pub(crate) async fn new_order(
             expires_at: ends.fold(limit, Timestamp::min),
             not_before: request.not_before,
             not_after: request.not_after,
-            profile: None,
-            replaces: None,
+            profile: named.map(|named| named.name.clone()),
+            replaces: request.replaces.clone(),
             identifiers,
             authorizations: new,
         };
@@ -87,18 +95,31 @@ pub(super) fn requested_dates(
 fn check_dates(
     request: &NewOrderRequest,
     authority: &Authority,
+    profile: &Profile,
     now: Timestamp,
 ) -> Result<(), Problem> {
     requested_dates(request.not_before, request.not_after)
-        .check(&authority.profile, authority.chain.issuer(), now.unix_s())
+        .check(profile, authority.chain.issuer(), now.unix_s())
         .map_err(|error| {
             Problem::malformed(format!("these dates cannot be had: {error}; or leave them out"))
         })
 }
 
-fn check_profile(request: &NewOrderRequest) -> Result<(), Problem> {
-    let Some(profile) = &request.profile else { return Ok(()) };
-    let detail = format!("this CA has no profile {profile:?}; leave out \"profile\"");
+/// The profile that the client asks for, else the CA's first one; a CA need not have any.
+fn choose_profile<'a>(
+    authority: &'a Authority,
+    asked: Option<&str>,
+) -> Result<Option<&'a NamedProfile>, Problem> {
+    let Some(asked) = asked else { return Ok(authority.profiles.first()) };
+    if let Some(named) = authority.named_profile(asked) {
+        return Ok(Some(named));
+    }
+    let offered: Vec<_> = authority.profiles.iter().map(|named| named.name.as_str()).collect();
+    let instead = match offered.as_slice() {
+        [] => "it has none, leave \"profile\" out".to_owned(),
+        names => format!("it has {}", names.join(", ")),
+    };
+    let detail = format!("this CA has no such profile: {instead}");
     Err(Problem::new(ProblemType::InvalidProfile, detail))
 }
 

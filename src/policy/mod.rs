@@ -202,7 +202,7 @@ fn rule(key: &'static str, pattern: &NamePattern, origin: Origin) -> Rule {
 }
 
 /// As `key_types` and `kipuka hsm keygen` call it.
-fn key_type_name(key_type: KeyType) -> String {
+pub(crate) fn key_type_name(key_type: KeyType) -> String {
     match key_type {
         KeyType::Rsa(bits) => format!("rsa-{bits}"),
         KeyType::EcP256 => "ec-p256".to_owned(),

@@ -23,7 +23,9 @@ pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use crl::{CrlPlan, PublishedCrl};
 pub(crate) use issuance::{Plan, PlannedCertificate};
-pub(crate) use order::{NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor};
+pub(crate) use order::{
+    ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
+};
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
 pub(crate) use work::{Lease, WorkKind};
 

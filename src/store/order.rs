@@ -66,6 +66,14 @@ impl NewChallenge {
     }
 }
 
+/// Where an order is to be read, and since when it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedOrder {
+    pub(crate) ca: String,
+    pub(crate) id: String,
+    pub(crate) created_at: Timestamp,
+}
+
 /// A part of an account's list of orders (RFC 8555 §7.1.2.1).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct OrdersPage {
@@ -181,6 +189,38 @@ impl Store {
             identifiers,
             authorizations,
         }))
+    }
+
+    /// Whether an order that is valid replaced the certificate of this identifier (RFC 9773 §5): one
+    /// that failed did not.
+    pub(crate) async fn is_replaced(&self, ca: &str, replaces: &str) -> Result<bool, StoreError> {
+        let select = "SELECT 1 FROM orders WHERE ca = $1 AND replaces = $2 \
+                      AND certificate_id IS NOT NULL LIMIT 1";
+        Ok(!self.db.read(select, values![ca, replaces]).await?.is_empty())
+    }
+
+    /// Orders, newest first: of this CA, account and id, each where given.
+    pub(crate) async fn listed_orders(
+        &self,
+        ca: Option<&str>,
+        account_id: Option<&str>,
+        id: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<ListedOrder>, StoreError> {
+        let select = "SELECT ca, id, created_at FROM orders WHERE ($1 = '' OR ca = $1) \
+                      AND ($2 = '' OR account_id = $2) AND ($3 = '' OR id = $3) \
+                      ORDER BY created_at DESC, id DESC LIMIT $4";
+        let values = values![
+            ca.unwrap_or_default(),
+            account_id.unwrap_or_default(),
+            id.unwrap_or_default(),
+            limit
+        ];
+        let listed = self.db.read(select, values).await?;
+        let listed = listed.iter().map(|row| {
+            Ok(ListedOrder { ca: row.text(0)?, id: row.text(1)?, created_at: row.time(2)? })
+        });
+        listed.collect()
     }
 
     /// The CSR that the order with this id accepted, if it did.

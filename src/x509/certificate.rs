@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use der::{Decode, Encode};
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectAltName};
 
 use super::description::hex;
 use super::issuer::unix_s;
@@ -19,6 +19,8 @@ pub(crate) struct CertificateFacts {
     pub(crate) issuer: Vec<u8>,
     /// The DER of the SubjectPublicKeyInfo.
     pub(crate) spki: Vec<u8>,
+    /// The keyIdentifier of the authorityKeyIdentifier.
+    pub(crate) authority_key_identifier: Option<Vec<u8>>,
     pub(crate) dns_names: Vec<String>,
     pub(crate) ip_addresses: Vec<IpAddr>,
     pub(crate) not_before_s: i64,
@@ -36,6 +38,8 @@ impl CertificateFacts {
         let certificate = Certificate::from_der(der).map_err(|_| NotReadable)?;
         let tbs = certificate.tbs_certificate();
         let names = tbs.get_extension::<SubjectAltName>().map_err(|_| NotReadable)?;
+        let authority = tbs.get_extension::<AuthorityKeyIdentifier>().map_err(|_| NotReadable)?;
+        let key_identifier = authority.and_then(|(_, authority)| authority.key_identifier);
         let mut dns_names = Vec::new();
         let mut ip_addresses = Vec::new();
         for name in names.into_iter().flat_map(|(_, SubjectAltName(names))| names) {
@@ -52,6 +56,7 @@ impl CertificateFacts {
             serial: hex(tbs.serial_number().as_bytes()),
             issuer: tbs.issuer().to_der().map_err(|_| NotReadable)?,
             spki: tbs.subject_public_key_info().to_der().map_err(|_| NotReadable)?,
+            authority_key_identifier: key_identifier.map(|octets| octets.as_bytes().to_vec()),
             dns_names,
             ip_addresses,
             not_before_s: unix_s(tbs.validity().not_before),

@@ -145,3 +145,67 @@ async fn what_else_a_csr_asks_for_is_ignored() {
         ["a.test", "b.test"]
     );
 }
+
+#[tokio::test]
+async fn rule_33_finalize_answers_200_with_the_orders_url_and_stands_in_the_order_in_every_status()
+{
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let shows_finalize = |object: &serde_json::Value, status: &str| {
+        assert_eq!(object["status"], status);
+        assert!(
+            object["finalize"].as_str().is_some_and(|url| url.ends_with("/finalize")),
+            "{status}"
+        );
+    };
+    let invalid = client.order(&["b.test"]).await;
+    let authorization = invalid.authorization_urls().remove(0);
+    let deactivated = json!({ "status": "deactivated" });
+    invalid.client.post(&authorization, &deactivated).await.expect(200);
+    shows_finalize(&invalid.refresh().await.object, "invalid");
+    let order = client.order(&["a.test"]).await;
+    shows_finalize(&order.object, "pending");
+    let mut order = order.prove("http-01").await;
+    shows_finalize(&order.object, "ready");
+    let csr = order.csr().der();
+    let answer = order.finalize_with(&csr).await.expect(200);
+    assert_eq!(answer.header("location"), order.url);
+    shows_finalize(&answer.json(), "valid");
+}
+
+#[tokio::test]
+async fn rule_34_finalize_sent_again_with_the_same_csr_returns_the_order_as_it_stands() {
+    // Nothing is held, so that the order may be seen while it is processing.
+    let settings =
+        harness::Settings { server: "hold_s = 0".to_owned(), ..harness::Settings::key_file() };
+    let server = crate::server_with(settings).await;
+    let mut client = server.account("ca").await;
+    let mut order = ready(&mut client, &["a.test"]).await;
+    let csr = order.csr().der();
+    loop {
+        let answer = order.finalize_with(&csr).await.expect(200);
+        assert_eq!(answer.header("location"), order.url);
+        match answer.json()["status"].as_str().unwrap() {
+            "processing" => assert!(answer.header("retry-after").parse::<u32>().unwrap() <= 5),
+            "valid" => break,
+            other => panic!("{other}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    order.finalize_with(&csr).await.expect(200);
+}
+
+#[tokio::test]
+async fn rule_35_finalize_while_the_order_is_pending_or_invalid_is_order_not_ready_each_time() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let mut order = client.order(&["a.test"]).await;
+    let csr = order.csr().der();
+    order.finalize_with(&csr).await.expect_problem(403, "orderNotReady");
+    let authorization = order.authorization_urls().remove(0);
+    order.client.post(&authorization, &json!({ "status": "deactivated" })).await.expect(200);
+    for _ in 0..3 {
+        order.finalize_with(&csr).await.expect_problem(403, "orderNotReady");
+    }
+    assert_eq!(order.refresh().await.object["status"], "invalid");
+}

@@ -20,6 +20,8 @@ mod jws;
 mod key_change;
 mod orders;
 mod policy;
+mod profiles;
+mod renewal;
 mod reuse;
 mod revocation;
 mod revocation_list;

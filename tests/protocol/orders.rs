@@ -1,6 +1,6 @@
 //! Orders (RFC 8555 §7.1.3, §7.4).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::server;
 
@@ -101,4 +101,36 @@ async fn an_order_belongs_to_its_account() {
     let deactivate = json!({ "status": "deactivated" });
     other.post(&authorization, &deactivate).await.expect_problem(404, "malformed");
     assert_eq!(owner.post_as_get(&authorization).await.json()["status"], "pending");
+}
+
+#[tokio::test]
+async fn the_operator_sees_what_was_ordered_and_what_became_of_it() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    client.order(&["a.test"]).await.prove("http-01").await.finalize().await;
+    let waiting = client.order(&["b.test"]).await;
+    let id = waiting.url.rsplit('/').next().unwrap().to_owned();
+    let run = |arguments: &[&str]| {
+        let output = server.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let (_, listed, _) = run(&["order", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let statuses: Vec<_> = listed.as_array().unwrap().iter().map(|one| &one["status"]).collect();
+    assert_eq!(statuses, ["pending", "valid"], "the newest first");
+    let (_, text, _) = run(&["order", "list", "--ca", "ca", "--limit", "1"]);
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.contains(&id) && text.contains("b.test"), "{text}");
+    let (_, none, _) = run(&["order", "list", "--ca", "other"]);
+    assert_eq!(none, "");
+    let (_, shown, _) = run(&["order", "show", &id, "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["id"], &shown["status"]), (&json!(id), &json!("pending")));
+    assert_eq!(shown["authorizations"][0]["identifier"], "b.test");
+    let valid = listed[1]["id"].as_str().unwrap();
+    let (_, text, _) = run(&["order", "show", valid]);
+    assert!(text.contains("a.test: valid http-01"), "{text}");
+    let (good, _, said) = run(&["order", "show", "nothing"]);
+    assert!(!good && said.contains("there is no order"), "{said}");
 }

@@ -13,12 +13,22 @@ async fn the_directory_names_what_works_and_nothing_else() {
     let client = server.client("ca").await;
     let directory = client.directory.as_object().unwrap();
     let names: BTreeSet<_> = directory.keys().map(String::as_str).collect();
-    let expected =
-        ["keyChange", "meta", "newAccount", "newAuthz", "newNonce", "newOrder", "revokeCert"];
+    let expected = [
+        "keyChange",
+        "meta",
+        "newAccount",
+        "newAuthz",
+        "newNonce",
+        "newOrder",
+        "renewalInfo",
+        "revokeCert",
+    ];
     assert_eq!(names, BTreeSet::from(expected));
     assert!(directory["meta"].is_object());
     for (name, url) in directory.iter().filter(|(name, _)| *name != "meta") {
-        let path = url.as_str().unwrap();
+        // Only what is below it is a resource (RFC 9773 §4.1).
+        let below = if name == "renewalInfo" { "/AQ" } else { "" };
+        let path = &format!("{}{below}", url.as_str().unwrap());
         assert!(
             path.starts_with(&format!("https://localhost:{}/acme/ca/", server.address.port())),
             "{name}"

@@ -51,8 +51,12 @@ async fn caa_records_that_name_this_ca_this_account_and_this_method_permit_it() 
     let account = client.kid.clone().unwrap();
     let value = format!("ca.test; accounturi={account}; validationmethods=http-01");
     server.zone.add_caa("a.test", true, "issue", &value);
-    let chain = client.order(&["a.test"]).await.prove("http-01").await.finalize().await;
+    let order = client.order(&["a.test"]).await.prove("http-01").await;
+    let proved = order.authorization_urls().remove(0);
+    let chain = order.finalize().await;
     verify_chain(&chain, &server.roots(), "a.test");
+    // Else it would serve the next order.
+    client.post(&proved, &json!({ "status": "deactivated" })).await.expect(200);
     let (refused, _) = tried(&mut client, "a.test", "dns-01").await;
     assert_eq!(refused["challenges"][0]["error"]["type"], "urn:ietf:params:acme:error:caa");
     let mut stranger = server.account("ca").await;

@@ -10,7 +10,7 @@ use url::Url;
 use super::files::Shared;
 use super::mistake::Place;
 use super::reader::{Reader, Section, shortened};
-use super::{Hsm, Needs, Policy, policy};
+use super::{Hsm, Needs, Policy, Profile, policy};
 
 mod key;
 mod key_usage;
@@ -33,6 +33,7 @@ pub(super) const KEYS: &[&str] = &[
     "key_usage",
     "client_auth",
     "subdomain_authorizations",
+    "profiles",
     "digest",
     "rsa_padding",
     "crl_validity_hours",
@@ -71,6 +72,8 @@ pub(crate) struct Ca {
     pub(crate) client_auth: bool,
     /// An authorization for a domain may stand for the names below it (RFC 9444).
     pub(crate) subdomain_authorizations: bool,
+    /// What an order can choose from; the first is for orders that do not.
+    pub(crate) profiles: Vec<Profile>,
     /// What signatures are made over; `None`: what suits the key.
     pub(crate) digest: Option<Digest>,
     pub(crate) rsa_padding: RsaPadding,
@@ -115,6 +118,7 @@ pub(super) fn read_all(
     root: &DeTable<'_>,
     hsms: &[Hsm],
     general_policy: &Policy,
+    profiles: &[Profile],
 ) -> Vec<Ca> {
     let sections = reader.sections(root, "ca", KEYS);
     if sections.is_empty() && !root.contains_key("ca") && reader.needs == Needs::Serve {
@@ -128,7 +132,7 @@ pub(super) fn read_all(
     let mut lines: HashMap<String, usize> = HashMap::new();
     let mut cas: Vec<Ca> = Vec::new();
     for section in &sections {
-        let ca = read(section, hsms, general_policy);
+        let ca = read(section, hsms, general_policy, profiles);
         let line = section.line.unwrap_or_default();
         if let Some(first) = lines.get(&ca.id).filter(|_| !ca.id.is_empty()) {
             section.wrong(
@@ -144,7 +148,7 @@ pub(super) fn read_all(
     cas
 }
 
-fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
+fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy, profiles: &[Profile]) -> Ca {
     let id = id(section);
     let caa_identities = caa_identities(section);
     Ca {
@@ -160,6 +164,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy) -> Ca {
         key_usage: key_usage::read(section),
         client_auth: section.boolean("client_auth").unwrap_or(false),
         subdomain_authorizations: section.boolean("subdomain_authorizations").unwrap_or(false),
+        profiles: chosen_profiles(section, profiles),
         digest: digest(section),
         rsa_padding: rsa_padding(section).unwrap_or_default(),
         crl_validity: Duration::from_secs(
@@ -209,6 +214,27 @@ fn alternate_chains(section: &Section<'_>) -> Vec<PathBuf> {
         }
     }
     chains.into_iter().map(|chain| chain.value).collect()
+}
+
+fn chosen_profiles(section: &Section<'_>, profiles: &[Profile]) -> Vec<Profile> {
+    let mut chosen: Vec<Profile> = Vec::new();
+    for name in section.strings("profiles").unwrap_or_default() {
+        let twice = chosen.iter().any(|profile| profile.name == name.value);
+        match profiles.iter().find(|profile| profile.name == name.value) {
+            Some(profile) if !twice => chosen.push(profile.clone()),
+            Some(_) => section.reader.mistake(
+                &name.place,
+                format!("`{}` stands there twice", shortened(name.value)),
+                "remove one of the two",
+            ),
+            None => section.reader.mistake(
+                &name.place,
+                format!("there is no [profile.{}]", shortened(name.value)),
+                "name one that is in this file, or add it",
+            ),
+        }
+    }
+    chosen
 }
 
 fn digest(section: &Section<'_>) -> Option<Digest> {

@@ -50,6 +50,9 @@ fn the_annotated_example_has_every_key_and_no_other() {
     for (name, keys) in SECTIONS {
         let table = match root.get_ref()[*name].get_ref() {
             DeValue::Array(items) => items[0].get_ref().as_table().unwrap(),
+            DeValue::Table(profiles) if *name == "profile" => {
+                profiles.values().next().unwrap().get_ref().as_table().unwrap()
+            }
             value => value.as_table().unwrap(),
         };
         for key in *keys {

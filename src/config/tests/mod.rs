@@ -8,6 +8,7 @@ mod founding;
 mod mistakes;
 mod pin;
 mod policy;
+mod profile;
 mod sections;
 
 use std::path::Path;

@@ -30,6 +30,12 @@ pub(super) async fn directory(
     if configured.external_account_required {
         meta.insert("externalAccountRequired".to_owned(), json!(true));
     }
+    if !resource.authority.profiles.is_empty() {
+        let profiles = resource.authority.profiles.iter();
+        let profiles: Map<_, _> =
+            profiles.map(|profile| (profile.name.clone(), json!(profile.description))).collect();
+        meta.insert("profiles".to_owned(), Value::Object(profiles));
+    }
     if resource.authority.subdomain_authorizations {
         meta.insert("subdomainAuthAllowed".to_owned(), json!(true));
     }
@@ -38,6 +44,7 @@ pub(super) async fn directory(
         "newAccount": links.new_account(),
         "newOrder": links.new_order(),
         "keyChange": links.key_change(),
+        "renewalInfo": links.renewal_info(),
         "revokeCert": links.revoke_cert(),
         // Always an object: clients were seen to stumble where it is missing.
         "meta": Value::Object(meta),

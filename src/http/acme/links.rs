@@ -34,6 +34,11 @@ impl Links {
         self.below("new-account")
     }
 
+    /// The certificates' identifiers follow it (RFC 9773 §4.1).
+    pub(super) fn renewal_info(&self) -> String {
+        self.below("renewal-info")
+    }
+
     pub(super) fn new_authz(&self) -> String {
         self.below("new-authz")
     }

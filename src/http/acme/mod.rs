@@ -14,6 +14,7 @@ mod new_nonce;
 mod new_order;
 mod order;
 mod problem;
+mod renewal_info;
 mod reply;
 mod request;
 mod resource;
@@ -65,6 +66,7 @@ pub(crate) fn router(acme: Arc<Acme>) -> Router {
         .route("/chall/{id}", post(challenge::challenge))
         .route("/cert/{id}", post(certificate::certificate))
         .route("/cert/{id}/{number}", post(certificate::alternate))
+        .route("/renewal-info/{id}", get(renewal_info::renewal_info))
         .route("/revoke-cert", post(revoke_cert::revoke_cert))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_resource)

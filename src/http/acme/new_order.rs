@@ -22,6 +22,7 @@ pub(super) struct Fields {
     not_before: Option<String>,
     not_after: Option<String>,
     profile: Option<String>,
+    replaces: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +46,7 @@ impl Fields {
             not_before: self.not_before.map(|text| read_date("notBefore", &text)).transpose()?,
             not_after: self.not_after.map(|text| read_date("notAfter", &text)).transpose()?,
             profile: self.profile,
+            replaces: self.replaces,
         })
     }
 }

@@ -68,6 +68,8 @@ pub struct Settings {
     pub server: String,
     /// Goes into every `[[ca]]`.
     pub ca: String,
+    /// Further sections.
+    pub sections: String,
     /// Goes into `[validation]`.
     pub validation: String,
     /// Where http-01 is asked; the responder's port unless set.
@@ -163,6 +165,7 @@ impl Server {
                 }
             };
         }
+        text += &settings.sections;
         fs::write(folder.path().join("kipuka.toml"), text).unwrap();
         fs::write(folder.path().join("root.pem"), trust).unwrap();
         Self {
