@@ -42,14 +42,32 @@ async fn server_with(mut settings: Settings) -> Server {
     server
 }
 
-/// A server that makes accounts only for those who have a key for it (RFC 8555 §7.3.4), and such a key.
+/// A server that makes accounts only for those who have a key for it (RFC 8555 §7.3.4), and such a
+/// key. Orders may name the profile `short`, whose certificates are valid for 12 hours.
 async fn server_with_external_accounts(settings: Settings) -> (Server, Credentials) {
-    let ca = format!("{}\nexternal_account_required = true", settings.ca);
-    let server = server_with(Settings { ca, ..settings }).await;
-    let output = server.run(&["eab", "create", "--reusable", "--json"]);
+    let ca = format!(
+        "{}\nexternal_account_required = true\nprofiles = [\"default\", \"short\"]",
+        settings.ca
+    );
+    // What a profile leaves out is as the CA has it.
+    let sections = "[profile.default]\n\n[profile.short]\nvalidity_hours = 12\n\n".to_owned();
+    let server = server_with(Settings { ca, sections, ..settings }).await;
+    let created = kipuka(&server, &["eab", "create", "--reusable", "--json"]);
+    (server, Credentials::from_json(&created))
+}
+
+/// What an operator's command prints.
+fn kipuka(server: &Server, arguments: &[&str]) -> String {
+    let output = server.run(arguments);
     assert!(output.status.success(), "{}", command::text(&output));
-    let credentials = Credentials::from_json(&String::from_utf8(output.stdout).unwrap());
-    (server, credentials)
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Panics unless a certificate is of the profile `short`.
+#[track_caller]
+fn assert_short(certificate: &X509) {
+    let life = certificate.not_before().diff(certificate.not_after()).unwrap();
+    assert_eq!((life.days, life.secs), (0, 12 * 3600 - 1), "both ends count (RFC 5280)");
 }
 
 /// Where a client leaves what its domain shows: `http-01/TOKEN` and `txt/NAME`. Hooks find it in

@@ -7,7 +7,7 @@ use std::process::Command;
 use harness::{Port, Server, Settings};
 
 use crate::site::Site;
-use crate::{script, server_with_external_accounts, shown};
+use crate::{assert_short, kipuka, script, server_with_external_accounts, shown};
 
 /// Writes `httpd.conf` for the domains, each behind what is said of it.
 fn configure(server: &Server, ports: [&Port; 2], global: &str, domains: &[(&str, &str)]) {
@@ -86,7 +86,7 @@ async fn mod_md_binds_its_account_issues_and_renews_with_every_type_of_challenge
         hook.display()
     );
     let domains = [
-        ("http.example.test", "MDCAChallenges http-01"),
+        ("http.example.test", "MDProfile short\nMDCAChallenges http-01"),
         ("alpn.example.test", "MDCAChallenges tls-alpn-01"),
         ("dns.example.test", &dns),
     ];
@@ -94,6 +94,13 @@ async fn mod_md_binds_its_account_issues_and_renews_with_every_type_of_challenge
     let mut site = start(&server, &https);
     for (name, _) in domains {
         let first = site.certificate(name, None, |site| activate(&server, domains.len(), site));
-        site.certificate(name, Some(&first), |site| activate(&server, domains.len(), site));
+        let renewed =
+            site.certificate(name, Some(&first), |site| activate(&server, domains.len(), site));
+        if name == "http.example.test" {
+            assert_short(&first);
+            assert_short(&renewed);
+        }
     }
+    // It names the certificate that it renews (RFC 9773 §5).
+    assert!(kipuka(&server, &["order", "list", "--json"]).contains("\"replaces\""));
 }

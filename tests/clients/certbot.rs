@@ -3,7 +3,8 @@
 use harness::{Port, Server, Settings};
 
 use crate::{
-    assert_revoked, leaf, package, run, script, server_with, server_with_external_accounts,
+    assert_revoked, assert_short, kipuka, leaf, package, run, script, server_with,
+    server_with_external_accounts,
 };
 
 /// How to call a certbot.
@@ -94,14 +95,30 @@ async fn the_newest_certbot_binds_its_account_and_gets_a_wildcard_with_dns_01() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_certbot_certifies_an_ip_address() {
+async fn the_newest_certbot_certifies_an_address_by_a_profile_and_renews_when_it_is_told_to() {
     let port = Port::reserve();
     let settings = Settings { http_port: Some(port.number), ..Settings::default() };
-    let server = server_with(settings).await;
+    let (server, external) = server_with_external_accounts(settings).await;
+    let certbot = Certbot::newest();
     let standalone = format!("certonly --standalone --http-01-port {}", port.number);
-    let account = "--agree-tos --register-unsafely-without-email";
-    let names = "-d www.example.test --ip-address 127.0.0.1";
-    Certbot::newest().run(&server, &format!("{standalone} {account} {names}"));
+    let account = format!(
+        "--agree-tos --register-unsafely-without-email --eab-kid {} --eab-hmac-key {}",
+        external.kid, external.hmac_key
+    );
+    let what = "-d www.example.test --ip-address 127.0.0.1 --preferred-profile short";
+    certbot.run(&server, &format!("{standalone} {account} {what}"));
     let names = ["www.example.test", "127.0.0.1"];
-    leaf(&server, "certbot/live/www.example.test/fullchain.pem", &names);
+    let certificate = || leaf(&server, "certbot/live/www.example.test/fullchain.pem", &names);
+    let first = certificate();
+    assert_short(&first);
+    // Of what was revoked, renewal information (RFC 9773) says that it is to be renewed at once.
+    let serial = first.serial_number().to_bn().unwrap().to_hex_str().unwrap();
+    kipuka(&server, &["cert", "revoke", "--serial", &serial, "--reason", "superseded"]);
+    certbot.run(&server, "renew --no-random-sleep-on-renew");
+    let renewed = certificate();
+    assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
+    assert_short(&renewed);
+    certbot.run(&server, "renew --no-random-sleep-on-renew");
+    assert_eq!(renewed.to_der().unwrap(), certificate().to_der().unwrap(), "it is not due");
+    assert_revoked(&server, &[&first]).await;
 }
