@@ -35,6 +35,8 @@ test=(
     'libsqlite3-dev           pkg-config --exists sqlite3'
     'perl                     command -v perl'
     'make                     command -v make'
+    'unbound                  test -x /usr/sbin/unbound'
+    'knot                     test -x /usr/sbin/knotd'
     'libtpm2-pkcs11-1         compgen -G /usr/lib/*/libtpm2_pkcs11.so.1'
     'swtpm                    command -v swtpm'
     'tpm2-abrmd               command -v tpm2-abrmd'

@@ -114,7 +114,7 @@ pub(super) fn new_authorization(
     let entropy = context.entropy;
     let mut challenges = Vec::new();
     for kind in authority.challenges_for(&identifier) {
-        if !subdomains || kind == ChallengeType::Dns01 {
+        if !subdomains || matches!(kind, ChallengeType::Dns01 | ChallengeType::DnsAccount01) {
             challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
         }
     }

@@ -54,9 +54,12 @@ impl Store {
         &self,
         order_id: &str,
     ) -> Result<Vec<NameToSign>, StoreError> {
-        let select = "SELECT a.id, COALESCE(p.identifier, a.identifier), c.type, c.token, c.account_url, u.thumbprint, \
+        // Where an authorization stands for the names below its own, the order says which one it is.
+        let select = "SELECT a.id, COALESCE(p.identifier, a.identifier), c.type, c.token, \
+             c.account_url, u.thumbprint, \
              (SELECT MAX(k.checked_at) FROM caa_checks k WHERE k.account_id = a.account_id \
-             AND k.identifier = COALESCE(p.identifier, a.identifier) AND k.method = c.type AND k.permits = 1 \
+             AND k.identifier = COALESCE(p.identifier, a.identifier) AND k.method = c.type \
+             AND k.permits = 1 \
              AND NOT EXISTS (SELECT 1 FROM caa_checks l WHERE l.account_id = k.account_id \
              AND l.identifier = k.identifier AND l.method = k.method AND l.permits = 0 \
              AND l.checked_at >= k.checked_at)) \

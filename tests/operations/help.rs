@@ -28,10 +28,6 @@ fn help_is_as_it_was_reviewed() {
         "ca cross-sign",
         "ca show",
         "ca verify",
-        "cert",
-        "cert list",
-        "cert show",
-        "cert revoke",
         "account",
         "account list",
         "account show",
@@ -40,6 +36,10 @@ fn help_is_as_it_was_reviewed() {
         "eab create",
         "eab list",
         "eab revoke",
+        "cert",
+        "cert list",
+        "cert show",
+        "cert revoke",
         "policy explain",
     ] {
         let name = format!("kipuka {command}").trim().replace(' ', "-");

@@ -120,6 +120,47 @@ async fn a_second_ca_is_added_by_the_commands_of_its_page_while_the_first_serves
     harness::acme::verify_chain(&chain, &[root], "a.test");
 }
 
+#[test]
+fn the_examples_of_the_page_on_validation_are_read_as_they_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate/validation.md");
+    let page = fs::read_to_string(page).unwrap();
+    let block = |kind: &str| {
+        page.split_once(&format!("```{kind}\n")).unwrap().1.split_once("```").unwrap().0.to_owned()
+    };
+    let config = folder.path().join("kipuka.toml");
+    let files = "cert = \"web.pem\"\nkey = \"web-key.pem\"";
+    fs::write(&config, block("toml").replace("# …", files)).unwrap();
+    let explain =
+        "kipuka policy explain --ca web www.example.internal '*.example.internal' 10.0.0.7";
+    let environment =
+        [("PATH", &*path(folder.path())), ("KIPUKA_CONFIG", &*config.display().to_string())];
+    let said = harness::command::shell(explain, &environment);
+    let ways: Vec<_> = said
+        .lines()
+        .map(|line| line.split_once("proved by ").unwrap().1.split(';').next().unwrap())
+        .collect();
+    assert_eq!(
+        ways,
+        [
+            "http-01, dns-01, tls-alpn-01, dns-account-01, dns-persist-01",
+            "dns-01, dns-account-01, dns-persist-01",
+            "http-01, tls-alpn-01",
+        ]
+    );
+    // As a file elsewhere, so that nothing of the system's own is asked for.
+    let unbound =
+        block("unbound").replace("/var/lib/unbound", &folder.path().display().to_string());
+    // The root's key-signing key of 2017, as unbound's package brings it.
+    let root =
+        ". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n";
+    fs::write(folder.path().join("root.key"), root).unwrap();
+    let conf = folder.path().join("unbound.conf");
+    fs::write(&conf, unbound).unwrap();
+    let check = format!("/usr/sbin/unbound-checkconf {}", conf.display());
+    assert!(harness::command::shell(&check, &[]).contains("no errors"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_revoked_by_the_commands_of_its_page_and_the_crl_is_there() {
     let port = Port::reserve();

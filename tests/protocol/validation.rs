@@ -170,3 +170,30 @@ async fn an_address_is_proved_by_http_01_and_tls_alpn_01_and_certified() {
     }
     assert!(server.zone.asked().is_empty(), "DNS has no part in it");
 }
+
+#[tokio::test]
+async fn caa_records_of_a_name_count_though_the_domain_above_it_was_proved() {
+    let server = with_ca("caa = \"enforce\"\nsubdomain_authorizations = true").await;
+    let mut client = server.account("ca").await;
+    let payload = json!({ "identifier": { "type": "dns", "value": "b.test",
+                                          "subdomainAuthAllowed": true } });
+    let answer = client.post(&client.url("newAuthz"), &payload).await.expect(201);
+    let url = answer.header("location").to_owned();
+    let challenge = answer.json()["challenges"][0].clone();
+    client.fulfil("b.test", &challenge);
+    client.post(challenge["url"].as_str().unwrap(), &json!({})).await.expect(200);
+    assert_eq!(client.settled(&url).await["status"], "valid");
+    server.zone.add_caa("x.b.test", false, "issue", ";");
+    let mut order = client.order(&["x.b.test", "y.b.test"]).await;
+    assert_eq!(order.object["status"], "ready");
+    let csr = order.csr().der();
+    order.finalize_with(&csr).await.expect(200);
+    let at = order.url.clone();
+    let settled = client.settled(&at).await;
+    assert_eq!(settled["status"], "invalid");
+    assert_eq!(settled["error"]["type"], "urn:ietf:params:acme:error:caa");
+    let subproblems = settled["error"]["subproblems"].as_array().unwrap();
+    assert_eq!(subproblems.len(), 1);
+    assert_eq!(subproblems[0]["identifier"]["value"], "x.b.test");
+    client.order(&["y.b.test"]).await.finalize().await;
+}

@@ -78,3 +78,44 @@ async fn the_address_of_a_web_server_need_not_be_proved() {
     let options = Options { require_dnssec: true, ..web.options(dns) };
     proved(attempt(options, ChallengeType::Http01, "a.test").await);
 }
+
+#[tokio::test]
+async fn a_validating_resolver_tells_signed_unsigned_and_bogus_zones_apart() {
+    let digest = URL_SAFE_NO_PAD.encode(sha256(KEY_AUTHORIZATION.as_bytes()));
+    let records = format!(
+        "_acme-challenge.a TXT \"{digest}\"\n_acme-challenge.b CNAME proof\nproof TXT \"{digest}\"\n\
+         a CAA 0 issue \"ca.test\"\nb CNAME a\nc CAA 0 issue \";\"\n*.w TXT \"{digest}\"\n"
+    );
+    let resolver = harness::ValidatingResolver::start(&records);
+    let ask = |require_dnssec, name: &'static str| {
+        let options = Options { require_dnssec, ..options(resolver.address) };
+        async move {
+            let proof = attempt(options.clone(), ChallengeType::Dns01, name).await;
+            (proof, caa(options, name).await)
+        }
+    };
+    // Signed: an answer, one behind an alias, one that a wildcard made, and that there is none.
+    for name in ["a.test", "b.test"] {
+        let (proof, permission) = ask(true, name).await;
+        says(&proved(proof), &["proved by DNSSEC"]);
+        says(&proved(permission), &["proved by DNSSEC", "permits it"]);
+    }
+    refused(ask(true, "c.test").await.1, ProblemType::Caa);
+    let (proof, permission) = ask(true, "w.test").await;
+    says(&proved(proof), &["proved by DNSSEC"]);
+    proved(permission);
+    says(&refused(ask(true, "nothing.test").await.0, ProblemType::Dns), &["NXDOMAIN"]);
+    // Not signed: good enough unless DNSSEC is required.
+    let (proof, permission) = ask(false, "a.plain.test").await;
+    assert!(!proved(proof).contains("DNSSEC"));
+    proved(permission);
+    let (proof, permission) = ask(true, "a.plain.test").await;
+    says(&refused(proof, ProblemType::Dns), &["AD bit"]);
+    says(&refused(permission, ProblemType::Dns), &["AD bit"]);
+    // Bogus: never.
+    for require_dnssec in [false, true] {
+        let (proof, permission) = ask(require_dnssec, "a.bogus.test").await;
+        says(&unreachable(proof, ProblemType::Dns), &["SERVFAIL"]);
+        says(&unreachable(permission, ProblemType::Dns), &["SERVFAIL"]);
+    }
+}

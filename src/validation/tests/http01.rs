@@ -348,7 +348,10 @@ fn a_proxy_in_the_environment_is_not_used() {
     let direct = "validation::tests::http01::the_key_authorization_proves_the_name";
     let run = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", direct])
-        .envs(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].map(|name| (name, nobody)))
+        .envs(
+            ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+                .map(|name| (name, nobody)),
+        )
         .output()
         .unwrap();
     let out = String::from_utf8_lossy(&run.stdout);

@@ -16,6 +16,7 @@ pub mod port;
 pub mod responder;
 pub mod server;
 pub mod token;
+pub mod validating;
 pub mod wire;
 pub mod zone;
 
@@ -27,6 +28,7 @@ pub use port::Port;
 pub use responder::Responder;
 pub use server::{Ca, Server, Settings};
 pub use token::{SoftToken, Token};
+pub use validating::ValidatingResolver;
 pub use zone::Zone;
 
 #[cfg(test)]
