@@ -29,6 +29,7 @@ test=(
     'npm                      command -v npm'
     'python3-venv             /usr/bin/python3 -c "import ensurepip, venv"'
     'curl                     command -v curl'
+    'jq                       command -v jq'
     'util-linux               command -v runuser && command -v flock'
     'libclang-dev             compgen -G /usr/lib/llvm-*/lib/libclang*.so || compgen -G /usr/lib*/libclang*.so'
     'libsqlite3-dev           pkg-config --exists sqlite3'

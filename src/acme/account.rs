@@ -16,9 +16,31 @@ pub(crate) struct Account {
     pub(crate) jwk: String,
     pub(crate) thumbprint: String,
     pub(crate) contact: Vec<String>,
-    pub(crate) terms_agreed_at: Option<Timestamp>,
+    /// The last agreement to terms of service.
+    pub(crate) terms: Option<Agreement>,
+    /// What bound it to an external account when it was made (RFC 8555 §7.3.4).
+    pub(crate) binding: Option<Binding>,
     pub(crate) created_at: Timestamp,
     pub(crate) deactivated_at: Option<Timestamp>,
+}
+
+/// That a client set `termsOfServiceAgreed` (RFC 8555 §7.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Agreement {
+    pub(crate) at: Timestamp,
+    /// The terms that the directory named then; `None` where it named none.
+    pub(crate) to: Option<String>,
+}
+
+/// An account's tie to an external account (RFC 8555 §7.3.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Binding {
+    /// The identifier of the key that bound it.
+    pub(crate) kid: String,
+    /// The JWS as the client sent it, in JSON.
+    pub(crate) jws: String,
+    /// The rules of the names that the account may order; empty: any.
+    pub(crate) allowed: Vec<String>,
 }
 
 /// The status of an account (RFC 8555 §7.1.6).
@@ -44,6 +66,23 @@ impl Account {
             Some(_) => AccountStatus::Deactivated,
         }
     }
+
+    /// Whether it agreed to these terms: to others, or when there were none, is not to these.
+    pub(crate) fn agreed_to(&self, terms: Option<&str>) -> bool {
+        match (&self.terms, terms) {
+            (_, None) => true,
+            (Some(agreement), terms) => agreement.to.as_deref() == terms,
+            (None, Some(_)) => false,
+        }
+    }
+}
+
+/// What an account is told that has not agreed to the CA's terms of service (RFC 8555 §7.3, §7.3.3).
+pub(crate) fn terms_not_agreed(terms: &str, what: &str) -> Problem {
+    let detail = format!("{what}; read {terms} and set termsOfServiceAgreed to true");
+    // Where a person is told what to agree to, there is nothing else to visit.
+    let instance = Some(terms.to_owned());
+    Problem { instance, ..Problem::new(ProblemType::UserActionRequired, detail) }
 }
 
 /// Checks contact URLs (RFC 8555 §7.3): `mailto:` with exactly one address and no header fields.

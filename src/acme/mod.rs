@@ -6,6 +6,7 @@
 pub(crate) mod account;
 pub(crate) mod authorization;
 pub(crate) mod challenge;
+pub(crate) mod external_account;
 pub(crate) mod identifier;
 pub(crate) mod key_authorization;
 pub(crate) mod nonce;

@@ -5,6 +5,9 @@ use super::identifier::Identifier;
 use super::problem::{Problem, ProblemType};
 use crate::clock::Timestamp;
 
+/// Why an order of a deactivated account is invalid.
+const ACCOUNT_DEACTIVATED: &str = "the account was deactivated before the certificate was issued";
+
 /// What is known of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
@@ -25,6 +28,8 @@ pub(crate) struct Order {
     pub(crate) certificate_id: Option<String>,
     /// Why the certificate will never be issued.
     pub(crate) error: Option<Problem>,
+    /// When its account was deactivated: nothing is issued from then on (RFC 8555 §7.3.6).
+    pub(crate) account_deactivated_at: Option<Timestamp>,
     /// What the certificate is to name.
     pub(crate) identifiers: Vec<Identifier>,
     /// At the place of each identifier the one that stands for it, which need not be its own (RFC
@@ -55,8 +60,8 @@ impl OrderStatus {
 }
 
 impl Order {
-    /// The first of these that is known decides: a certificate, an error, a CSR in progress, the
-    /// expiry, an authorization that can no longer become valid. So a valid order stays valid when
+    /// The first of these that is known decides: a certificate, an error, the end of its account, a CSR
+    /// in progress, the expiry, an authorization that can no longer become valid. So a valid order stays valid when
     /// its authorizations age, and `ready` shows at the same instant as the last `valid`.
     pub(crate) fn status(&self, now: Timestamp) -> OrderStatus {
         if let Some(certificate_id) = &self.certificate_id {
@@ -64,6 +69,10 @@ impl Order {
         }
         if let Some(problem) = &self.error {
             return OrderStatus::Invalid { problem: problem.clone() };
+        }
+        if self.account_deactivated_at.is_some() {
+            let problem = Problem::new(ProblemType::Unauthorized, ACCOUNT_DEACTIVATED);
+            return OrderStatus::Invalid { problem };
         }
         if self.processing_since.is_some() {
             return OrderStatus::Processing;
@@ -148,6 +157,7 @@ mod tests {
             processing_since: None,
             certificate_id: None,
             error: None,
+            account_deactivated_at: None,
             identifiers: ["a.test", "b.test"].map(|name| Identifier::dns(name).unwrap()).into(),
             authorizations: vec![authorization("a"), authorization("b")],
         }
@@ -202,11 +212,30 @@ mod tests {
         assert_eq!(order.status(later).as_str(), "valid");
     }
 
+    #[test]
+    fn an_order_of_a_deactivated_account_is_invalid_unless_its_certificate_is_there() {
+        let mut order = order();
+        order.account_deactivated_at = Some(START);
+        let unauthorized = |order: &Order| match order.status(START) {
+            OrderStatus::Invalid { problem } => problem.kind == ProblemType::Unauthorized,
+            _ => false,
+        };
+        assert!(unauthorized(&order), "while pending");
+        conclude(&mut order, 0, proved());
+        conclude(&mut order, 1, proved());
+        assert!(unauthorized(&order), "while ready");
+        order.processing_since = Some(START);
+        assert!(unauthorized(&order), "while processing");
+        order.certificate_id = Some("certificate".to_owned());
+        assert_eq!(order.status(START).as_str(), "valid");
+    }
+
     #[derive(Clone, Debug)]
     enum Event {
         Prove(usize),
         Fail(usize),
         Deactivate(usize),
+        DeactivateAccount,
         Finalize,
         Issue,
         GiveUp,
@@ -219,6 +248,7 @@ mod tests {
             (0..2usize).prop_map(Event::Prove),
             (0..2usize).prop_map(Event::Fail),
             (0..2usize).prop_map(Event::Deactivate),
+            Just(Event::DeactivateAccount),
             Just(Event::Finalize),
             Just(Event::Issue),
             Just(Event::GiveUp),
@@ -239,6 +269,9 @@ mod tests {
                     Event::Fail(index) => conclude(&mut order, index, failed()),
                     Event::Deactivate(index) => {
                         order.authorizations[index].deactivated_at.get_or_insert(now);
+                    }
+                    Event::DeactivateAccount => {
+                        order.account_deactivated_at.get_or_insert(now);
                     }
                     Event::Finalize if before == OrderStatus::Ready => {
                         order.processing_since = Some(now);

@@ -94,6 +94,9 @@ pub(crate) struct Problem {
     /// One entry for each identifier at fault (RFC 8555 §6.7.1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) subproblems: Vec<Subproblem>,
+    /// The URL that a person must visit, with `userActionRequired` (RFC 8555 §7.3.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) instance: Option<String>,
 }
 
 /// A problem with one identifier (RFC 8555 §6.7.1).
@@ -121,6 +124,7 @@ impl Problem {
             status: kind.status(),
             algorithms: Vec::new(),
             subproblems: Vec::new(),
+            instance: None,
         }
     }
 

@@ -210,6 +210,7 @@ pub(crate) async fn open_authority(
             terms_of_service: ca.terms_of_service.clone(),
             website: ca.website.clone(),
             caa_identities: ca.caa_identities.clone(),
+            external_account_required: ca.external_account_required,
         },
         proof: proof(ca).map_err(|why| failed(&why))?,
     })

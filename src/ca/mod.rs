@@ -54,6 +54,8 @@ pub(crate) struct Meta {
     pub(crate) terms_of_service: Option<String>,
     pub(crate) website: Option<String>,
     pub(crate) caa_identities: Vec<String>,
+    /// Whether new accounts must be bound to an external one (RFC 8555 §7.3.4).
+    pub(crate) external_account_required: bool,
 }
 
 /// Every CA of this process, in the order of the configuration; swapped as a whole on reload.

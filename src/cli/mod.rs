@@ -6,12 +6,14 @@ macro_rules! say {
     ($($words:tt)*) => { $crate::cli::say(format_args!($($words)*)) };
 }
 
+mod account;
 mod ca;
 mod cert;
 mod check;
 mod circumstances;
 mod db;
 mod dev;
+mod eab;
 mod environment;
 mod files;
 mod hsm;
@@ -30,8 +32,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::app::StartError;
+use crate::app::{self, StartError};
 use crate::config::{self, Config, Needs, Warning};
+use crate::store::Store;
 
 /// A certificate authority that speaks ACME and keeps its keys in an HSM.
 #[derive(Debug, Parser)]
@@ -57,6 +60,12 @@ enum Command {
     /// The key ceremony: make and show the certificates of CAs whose keys are in tokens
     #[command(subcommand)]
     Ca(ca::Command),
+    /// Accounts: list, show, deactivate
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Keys that bind new accounts to those who are known to the operator
+    #[command(subcommand)]
+    Eab(eab::Command),
     /// Issued certificates: list, show, revoke
     #[command(subcommand)]
     Cert(cert::Command),
@@ -114,6 +123,8 @@ pub fn run() -> ExitCode {
         Command::Check => check::check(config),
         Command::Hsm(arguments) => hsm::hsm(config, &arguments),
         Command::Ca(command) => ca::ca(config, &command),
+        Command::Account(command) => account::account(config, &command),
+        Command::Eab(command) => eab::eab(config, &command),
         Command::Cert(command) => cert::cert(config, &command),
         Command::Order(command) => order::order(config, &command),
         Command::Policy(command) => policy::policy(config, &command),
@@ -157,6 +168,36 @@ fn load(explicit: Option<&Path>, needs: Needs) -> Result<(Config, Vec<Warning>),
     let wrong = |errors: config::Errors| Failure::Misconfigured(errors.to_string());
     let file = config::find(explicit.map(Path::to_owned), &environment).map_err(wrong)?;
     config::load(&file, &environment, needs).map_err(wrong)
+}
+
+/// Does something with the database that the configuration names, its schema brought up to date.
+fn with_store(
+    config: Option<&Path>,
+    work: impl AsyncFnOnce(&Config, &Store) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (config, _) = load(config, Needs::Text)?;
+    runtime()?.block_on(async {
+        let store = app::open_store(&config).await?;
+        let done = work(&config, &store).await;
+        store.close().await;
+        done
+    })
+}
+
+/// The id of the `[[ca]]` that is meant; it need not be named where there is only one.
+fn configured_ca(config: &Config, named: Option<&str>) -> Result<String, Failure> {
+    let ids: Vec<_> = config.cas.iter().map(|ca| ca.id.as_str()).collect();
+    match (named, ids.as_slice()) {
+        (Some(id), ids) if ids.contains(&id) => Ok(id.to_owned()),
+        (None, [only]) => Ok((*only).to_owned()),
+        (Some(id), ids) => Err(Failure::Failed(format!(
+            "there is no [[ca]] with the id {id:?}; there are: {}",
+            ids.join(", ")
+        ))),
+        (None, ids) => {
+            Err(Failure::Failed(format!("say which CA with --ca; there are: {}", ids.join(", "))))
+        }
+    }
 }
 
 fn runtime() -> Result<Runtime, Failure> {

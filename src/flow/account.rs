@@ -1,11 +1,14 @@
 //! An account changes (RFC 8555 §7.3.2, §7.3.3, §7.3.6).
 
 use super::{Context, Error};
-use crate::acme::account::{Account, check_contacts};
+use crate::acme::account::{Account, Agreement, check_contacts, terms_not_agreed};
+use crate::acme::problem::Problem;
+use crate::ca::Authority;
 
 /// Replaces the contacts, where given, and notes an agreement to the terms.
 pub(crate) async fn update_account(
     context: &Context,
+    authority: &Authority,
     mut account: Account,
     contact: Option<Vec<String>>,
     terms_agreed: bool,
@@ -13,23 +16,43 @@ pub(crate) async fn update_account(
     if let Some(contact) = &contact {
         check_contacts(contact)?;
     }
-    let terms_agreed_at = terms_agreed.then(|| context.clock.now());
-    if contact.is_none() && terms_agreed_at.is_none() {
+    let agreement = terms_agreed.then(|| Agreement {
+        at: context.clock.now(),
+        to: authority.meta.terms_of_service.clone(),
+    });
+    if contact.is_none() && agreement.is_none() {
         return Ok(account);
     }
-    context.store.update_account(&account.id, contact.as_deref(), terms_agreed_at).await?;
+    if agreement.is_none() {
+        check_terms(authority, &account)?;
+    }
+    context.store.update_account(&account.id, contact.as_deref(), agreement.as_ref()).await?;
     account.contact = contact.unwrap_or(account.contact);
-    account.terms_agreed_at = terms_agreed_at.or(account.terms_agreed_at);
+    account.terms = agreement.or(account.terms);
     Ok(account)
 }
 
-/// Deactivates the account for good.
+/// Refuses an account that has not agreed to the CA's terms as they are now (RFC 8555 §7.3.3).
+pub(crate) fn check_terms(authority: &Authority, account: &Account) -> Result<(), Problem> {
+    match authority.meta.terms_of_service.as_deref() {
+        Some(terms) if !account.agreed_to(Some(terms)) => {
+            Err(terms_not_agreed(terms, "the terms of service have changed"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Deactivates the account for good: what is pending for it goes no further.
 pub(crate) async fn deactivate_account(
     context: &Context,
     account: Account,
 ) -> Result<Account, Error> {
     let now = context.clock.now();
-    context.store.deactivate_account(&account.id, now).await?;
+    if !context.store.deactivate_account(&account.id, now).await? {
+        // Somebody else did so in this very moment.
+        let found = context.store.account(&account.ca, &account.id).await?;
+        return found.ok_or_else(|| Error::Failed(format!("account {} is gone", account.id)));
+    }
     tracing::info!(ca.id = account.ca, account.id = account.id, "account deactivated");
     Ok(Account { deactivated_at: Some(now), ..account })
 }

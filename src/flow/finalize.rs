@@ -81,7 +81,7 @@ async fn plan(
         )));
     }
     // RFC 8555 §11.1 keeps the two keys apart: one that signs requests and one in a certificate.
-    let account_spki = Jwk::from_canonical_json(&account.jwk)
+    let account_spki = Jwk::from_json(&account.jwk)
         .map_err(|error| Error::Failed(error.to_string()))?
         .spki()
         .map_err(|error| Error::Failed(error.to_string()))?;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::acme::account::Account;
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
-use crate::policy::Policy;
+use crate::policy::{Policy, check_binding};
 
 /// An identifier object as the client wrote it (RFC 8555 §7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub(crate) struct AskedIdentifier {
 /// # Errors
 /// What is wrong with each of them, or which rule refuses it, as subproblems (RFC 8555 §6.7.1).
 pub(super) fn accept_identifiers(
+    account: &Account,
     policy: &Policy,
     asked: &[AskedIdentifier],
 ) -> Result<BTreeMap<Identifier, Option<Identifier>>, Problem> {
@@ -32,9 +34,15 @@ pub(super) fn accept_identifiers(
     })?;
     let mut identifiers = BTreeMap::new();
     let mut refused = Vec::new();
+    let bound = |identifier: &Identifier| {
+        check_binding(account.binding.as_ref(), identifier)
+            .map_err(|detail| Problem::new(ProblemType::RejectedIdentifier, detail))
+    };
     for one in asked {
         let AskedIdentifier { kind, value, .. } = one;
-        let accepted = read(one).and_then(|read| judge(policy, &read.0).map(|()| read));
+        let accepted = read(one)
+            .and_then(|read| judge(policy, &read.0).map(|()| read))
+            .and_then(|read| bound(&read.0).map(|()| read));
         match accepted {
             Ok((identifier, ancestor)) => {
                 let kept = identifiers.entry(identifier).or_insert(None);

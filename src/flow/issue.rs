@@ -26,6 +26,10 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
     let Some(plan) = context.store.planned_certificate(&order_id).await? else {
         return Ok(context.store.discard(lease).await?);
     };
+    if plan.account_deactivated {
+        // Its order is invalid by that alone (RFC 8555 §7.3.6).
+        return Ok(context.store.discard(lease).await?);
+    }
     if context.clock.now().since(plan.planned_at) > PLAN_LIFETIME {
         let detail = "the certificate could not be signed for a day; place a new order";
         return give_up(context, lease, &plan, detail).await;

@@ -1,20 +1,25 @@
 //! An account is made or found (RFC 8555 §7.3).
 
+use super::external_account::bind;
 use super::{Context, Error};
-use crate::acme::account::{Account, AccountStatus, check_contacts};
+use crate::acme::account::{Account, AccountStatus, Agreement, check_contacts, terms_not_agreed};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
+use crate::jose::jwk::Jwk;
 use crate::store::Registered;
 
 /// What a client asks for.
 #[derive(Debug)]
 pub(crate) struct NewAccount {
-    /// The account key's canonical form (RFC 7638) and its thumbprint.
-    pub(crate) jwk: String,
-    pub(crate) thumbprint: String,
+    /// The account key.
+    pub(crate) key: Jwk,
     pub(crate) contact: Vec<String>,
     pub(crate) terms_agreed: bool,
     pub(crate) only_return_existing: bool,
+    /// The value of `externalAccountBinding`, in JSON, where there is one.
+    pub(crate) external_account_binding: Option<String>,
+    /// The URL of the request, which a binding must name, too.
+    pub(crate) url: String,
 }
 
 /// Returns the account, and whether it is new.
@@ -23,9 +28,11 @@ pub(crate) async fn new_account(
     authority: &Authority,
     asked: NewAccount,
 ) -> Result<(Account, bool), Error> {
+    let thumbprint = asked.key.thumbprint();
     // A known key gets its account whatever else is asked (RFC 8555 §7.3.1): the terms were agreed to
-    // when it was made.
-    if let Some(account) = context.store.account_by_key(&authority.id, &asked.thumbprint).await? {
+    // when it was made, and its binding was looked at then. Clients send the binding each time, long
+    // after the key that made it has expired.
+    if let Some(account) = context.store.account_by_key(&authority.id, &thumbprint).await? {
         return existing(account);
     }
     if asked.only_return_existing {
@@ -35,31 +42,37 @@ pub(crate) async fn new_account(
         )
         .into());
     }
+    let binding = bind(context, authority, &asked).await?;
     check_contacts(&asked.contact)?;
-    if let (Some(terms), false) = (&authority.meta.terms_of_service, asked.terms_agreed) {
-        return Err(Problem::new(
-            ProblemType::UserActionRequired,
-            format!("agree to the terms of service at {terms}: set termsOfServiceAgreed to true"),
-        )
-        .into());
+    let terms = authority.meta.terms_of_service.clone();
+    if let (Some(terms), false) = (&terms, asked.terms_agreed) {
+        return Err(terms_not_agreed(terms, "this CA has terms of service").into());
     }
     let now = context.clock.now();
     let account = Account {
         id: context.entropy.id()?,
         ca: authority.id.clone(),
-        jwk: asked.jwk,
-        thumbprint: asked.thumbprint,
+        jwk: asked.key.canonical_json(),
+        thumbprint,
         contact: asked.contact,
-        terms_agreed_at: asked.terms_agreed.then_some(now),
+        terms: asked.terms_agreed.then_some(Agreement { at: now, to: terms }),
+        binding,
         created_at: now,
         deactivated_at: None,
     };
     match context.store.register_account(account.clone()).await? {
         Registered::Created => {
-            tracing::info!(ca.id = account.ca, account.id = account.id, "account created");
+            tracing::info!(
+                ca.id = account.ca,
+                account.id = account.id,
+                external_account.kid = account.binding.as_ref().map(|binding| &*binding.kid),
+                "account created"
+            );
             Ok((account, true))
         }
-        Registered::Exists(account) => existing(account),
+        Registered::Exists(account) => existing(*account),
+        // Another account was bound by the same key in this very moment, or it was revoked.
+        Registered::NotBound => Err(super::external_account::refused().into()),
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) async fn new_order(
     let named = choose_profile(authority, request.profile.as_deref())?;
     let profile = named.map_or(&authority.profile, |named| &named.profile);
     check_dates(&request, authority, profile, context.clock.now())?;
-    let identifiers = accept_identifiers(&authority.policy, &request.identifiers)?;
+    let identifiers = accept_identifiers(account, &authority.policy, &request.identifiers)?;
     if let Some(replaces) = &request.replaces {
         check_replaces(context, authority, account, replaces, identifiers.keys()).await?;
     }
@@ -147,6 +147,7 @@ fn placed(order: NewOrder, mut known: Vec<Authorization>) -> Result<Order, Error
         processing_since: None,
         certificate_id: None,
         error: None,
+        account_deactivated_at: None,
         identifiers,
         authorizations,
     })

@@ -27,6 +27,7 @@ use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Proof, Wanted, prepare_ca};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
+use crate::jose::jwk::Jwk;
 use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
@@ -233,11 +234,12 @@ impl Site {
 
 fn asked(key: &Key) -> NewAccount {
     NewAccount {
-        jwk: key.jwk().to_string(),
-        thumbprint: key.thumbprint(),
+        key: Jwk::from_json(&key.jwk().to_string()).unwrap(),
         contact: Vec::new(),
         terms_agreed: true,
         only_return_existing: false,
+        external_account_binding: None,
+        url: "https://ca.test/acme/web/new-account".to_owned(),
     }
 }
 
@@ -372,13 +374,13 @@ async fn a_validation_that_has_become_pointless_is_dropped() {
     deactivate_authorization(&site.context, first.unwrap().clone()).await.unwrap();
     validate(&site.context, leases.next().unwrap()).await.unwrap();
     assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 2);
-    deactivate_account(&site.context, site.account.clone()).await.unwrap();
-    validate(&site.context, leases.next().unwrap()).await.unwrap();
-    assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 1);
     // Expired.
     site.advance(DAY * 8);
     validate(&site.context, leases.next().unwrap()).await.unwrap();
+    assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 1);
+    deactivate_account(&site.context, site.account.clone()).await.unwrap();
     assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 0);
+    validate(&site.context, leases.next().unwrap()).await.unwrap();
     assert_eq!(
         site.count("SELECT COUNT(*) FROM authorizations WHERE concluded_by IS NOT NULL").await,
         0
@@ -665,6 +667,50 @@ async fn an_order_whose_account_was_deactivated_meanwhile_is_not_planned() {
 }
 
 #[tokio::test]
+async fn a_plan_of_a_deactivated_account_is_never_signed() {
+    let site = Site::new().await;
+    // While it waits for a token that is away …
+    site.signer.suffers(&away(), 1);
+    let (waiting, _) = site.planned().await;
+    site.issue().await;
+    assert_eq!((site.signer.asked(), site.signed().await), (1, 0));
+    site.advance(Duration::from_secs(1));
+    // … and where a worker has it already.
+    let claimed = site.claim(WorkKind::Issuance).await.unwrap();
+    let gone = deactivate_account(&site.context, site.account.clone()).await.unwrap();
+    assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 0);
+    issue(&site.context, claimed).await.unwrap();
+    assert!(site.claim(WorkKind::Issuance).await.is_none());
+    assert_eq!((site.signer.asked(), site.signed().await), (1, 0));
+    let OrderStatus::Invalid { problem } = site.status(&waiting.id).await else {
+        panic!("not invalid")
+    };
+    assert_eq!(problem.kind, ProblemType::Unauthorized);
+    // Said twice, it is the same.
+    let again = deactivate_account(&site.context, site.account.clone()).await.unwrap();
+    assert_eq!(again.deactivated_at, gone.deactivated_at);
+}
+
+#[tokio::test]
+async fn an_authorization_of_a_deactivated_account_goes_no_further() {
+    let site = Site::new().await;
+    let order = site.place(&["a.localhost"]).await;
+    let placed = &order.authorizations[0];
+    begin_challenge(&site.context, placed.clone(), &placed.challenges[0].id, ACCOUNT_URL)
+        .await
+        .unwrap();
+    let lease = site.claim(WorkKind::Validation).await.unwrap();
+    deactivate_account(&site.context, site.account.clone()).await.unwrap();
+    let found = site.store().authorization("web", &placed.id).await.unwrap().unwrap();
+    assert_eq!(found.status(START), AuthorizationStatus::Deactivated);
+    validate(&site.context, lease).await.unwrap();
+    let late = begin_challenge(&site.context, found, &placed.challenges[1].id, ACCOUNT_URL).await;
+    assert_eq!(refusal(late).kind, ProblemType::Malformed);
+    assert_eq!(site.status(&order.id).await.as_str(), "invalid");
+    assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 0);
+}
+
+#[tokio::test]
 async fn an_order_whose_authorization_was_deactivated_is_not_planned() {
     let site = Site::new().await;
     let order = site.ready(&["a.test", "b.test"]).await;
@@ -716,12 +762,13 @@ async fn an_account_is_found_by_its_key_and_changes_as_asked() {
         new_account(&site.context, &site.authority, asked(&site.key)).await.unwrap();
     assert_eq!((&found, created), (&site.account, false));
     let contact = Some(vec!["mailto:a@a.test".to_owned()]);
-    let changed = update_account(&site.context, found, contact, false).await.unwrap();
+    let changed =
+        update_account(&site.context, &site.authority, found, contact, false).await.unwrap();
     let kept = site.store().account("web", &site.account.id).await.unwrap().unwrap();
     assert_eq!(kept, changed);
     assert_eq!(kept.contact, ["mailto:a@a.test"]);
     let nonsense = Some(vec!["tel:1".to_owned()]);
-    refusal(update_account(&site.context, changed, nonsense, false).await);
+    refusal(update_account(&site.context, &site.authority, changed, nonsense, false).await);
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
     };
     let decided = authorization.concluded_by.is_some()
         || authorization.status(context.clock.now()) != AuthorizationStatus::Pending;
-    if decided || work.account_deactivated {
+    if decided {
         return Ok(context.store.discard(lease).await?);
     }
     let authorities = context.authorities.load_full();

@@ -118,8 +118,8 @@ impl From<NotText> for JwkError {
 }
 
 impl Jwk {
-    /// Reads what [`Self::canonical_json`] wrote.
-    pub(crate) fn from_canonical_json(text: &str) -> Result<Self, JwkError> {
+    /// Reads a JWK in any form that is exact, such as that of [`Self::canonical_json`].
+    pub(crate) fn from_json(text: &str) -> Result<Self, JwkError> {
         let members: Members =
             serde_json::from_str(text).map_err(|error| JwkError::Json(error.to_string()))?;
         Self::read(&members)

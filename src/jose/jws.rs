@@ -10,7 +10,7 @@ use super::verify::Algorithm;
 /// The longest protected header: an RSA-8192 key in it has about 1,500 bytes.
 const MAX_PROTECTED: usize = 8 * 1024;
 const MAX_NONCE: usize = 128;
-const MAX_URL: usize = 2048;
+pub(super) const MAX_URL: usize = 2048;
 
 /// A well-formed JWS; whether its signature is right is another question.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) enum KeyReference {
 /// Why a body is no JWS that could be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JwsError {
-    #[error("the request is not a flattened JWS: {0}")]
+    #[error("it is not a flattened JWS: {0}")]
     Json(String),
     #[error(
         "the JWS has the member {0:?}; it must have protected, payload and signature, no other"
@@ -81,32 +81,58 @@ impl From<NotText> for JwsError {
 
 /// Reads a request's body.
 pub(crate) fn parse(body: &[u8]) -> Result<Jws, JwsError> {
-    let outer: Members =
-        serde_json::from_slice(body).map_err(|error| JwsError::Json(error.to_string()))?;
-    if let Some(name) =
-        outer.names().find(|name| !matches!(*name, "protected" | "payload" | "signature"))
-    {
-        return Err(JwsError::Member(name.to_owned()));
-    }
-    let member = |name| outer.text(name)?.ok_or(JwsError::Missing(name));
-    let (protected, payload) = (member("protected")?, member("payload")?);
-    if protected.len() > MAX_PROTECTED {
-        return Err(JwsError::TooLong);
-    }
-    let decode =
-        |name, text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| JwsError::Base64(name));
-    let header: Members = serde_json::from_slice(&decode("protected", protected)?)
-        .map_err(|error| JwsError::Header(error.to_string()))?;
+    let Flattened { header, payload, signature, signing_input } = Flattened::read(body)?;
     let header = Header::read(&header)?;
     Ok(Jws {
         algorithm: header.algorithm,
         key: header.key,
         nonce: header.nonce,
         url: header.url,
-        payload: decode("payload", payload)?,
-        signature: decode("signature", member("signature")?)?,
-        signing_input: format!("{protected}.{payload}").into_bytes(),
+        payload,
+        signature,
+        signing_input,
     })
+}
+
+/// The parts of a flattened JWS; nothing is said yet of what its header may hold.
+pub(super) struct Flattened {
+    pub(super) header: Members,
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+    pub(super) signing_input: Vec<u8>,
+}
+
+impl Flattened {
+    pub(super) fn read(body: &[u8]) -> Result<Self, JwsError> {
+        let outer: Members =
+            serde_json::from_slice(body).map_err(|error| JwsError::Json(error.to_string()))?;
+        if let Some(name) =
+            outer.names().find(|name| !matches!(*name, "protected" | "payload" | "signature"))
+        {
+            return Err(JwsError::Member(name.to_owned()));
+        }
+        let member = |name| outer.text(name)?.ok_or(JwsError::Missing(name));
+        let (protected, payload) = (member("protected")?, member("payload")?);
+        if protected.len() > MAX_PROTECTED {
+            return Err(JwsError::TooLong);
+        }
+        let decode =
+            |name, text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| JwsError::Base64(name));
+        let header: Members = serde_json::from_slice(&decode("protected", protected)?)
+            .map_err(|error| JwsError::Header(error.to_string()))?;
+        // `crit` obliges to understand what it names, and `b64` changes what is signed (RFC 7797).
+        for name in ["crit", "b64"] {
+            if header.has(name) {
+                return Err(JwsError::Forbidden(name));
+            }
+        }
+        Ok(Self {
+            payload: decode("payload", payload)?,
+            signature: decode("signature", member("signature")?)?,
+            signing_input: format!("{protected}.{payload}").into_bytes(),
+            header,
+        })
+    }
 }
 
 struct Header {
@@ -118,12 +144,6 @@ struct Header {
 
 impl Header {
     fn read(header: &Members) -> Result<Self, JwsError> {
-        // `crit` obliges to understand what it names, and `b64` changes what is signed (RFC 7797).
-        for name in ["crit", "b64"] {
-            if header.has(name) {
-                return Err(JwsError::Forbidden(name));
-            }
-        }
         let text = |name| header.text(name)?.ok_or(JwsError::HeaderMissing(name));
         let algorithm = text("alg")?;
         let algorithm = Algorithm::from_name(algorithm)

@@ -1,16 +1,19 @@
 //! Accounts (RFC 8555 §7.1.2).
 
 use super::db::{Done, Row, Statement, values};
-use super::{Store, StoreError};
-use crate::acme::account::Account;
+use super::work::WorkKind;
+use super::{Store, StoreError, external_account};
+use crate::acme::account::{Account, Agreement, Binding};
 use crate::clock::Timestamp;
 
-/// SELECT of whole accounts, with this condition.
+/// SELECT of whole accounts, from `WHERE` on.
 macro_rules! select_accounts {
     ($condition:literal) => {
         concat!(
-            "SELECT id, ca, jwk, thumbprint, contact, terms_agreed_at, created_at, ",
-            "deactivated_at FROM accounts WHERE ",
+            "SELECT u.id, u.ca, u.jwk, u.thumbprint, u.contact, u.terms_agreed_at, ",
+            "u.terms_agreed, u.created_at, u.deactivated_at, u.external_account_kid, ",
+            "u.external_account_binding, e.allowed FROM accounts u ",
+            "LEFT JOIN external_accounts e ON e.kid = u.external_account_kid ",
             $condition
         )
     };
@@ -21,36 +24,84 @@ macro_rules! select_accounts {
 pub(crate) enum Registered {
     Created,
     /// The key has an account already; nothing was changed.
-    Exists(Account),
+    Exists(Box<Account>),
+    /// The key that binds it binds no more accounts; nothing was changed.
+    NotBound,
+}
+
+/// What became of a change of key (RFC 8555 §7.3.5).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum KeyChanged {
+    Done,
+    /// The new key is that of the account with this id; nothing was changed.
+    Taken(String),
+    /// The account has another key than the old one by now, or was deactivated; nothing was changed.
+    Stale,
 }
 
 impl Store {
-    /// Keeps a new account unless its key has one with this CA.
+    /// Keeps a new account unless its key has one with this CA; where it is bound, with one use of the
+    /// key that binds it.
     pub(crate) async fn register_account(
         &self,
         account: Account,
     ) -> Result<Registered, StoreError> {
         let insert = "INSERT INTO accounts (id, ca, jwk, thumbprint, contact, terms_agreed_at, \
-                      created_at, deactivated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                      terms_agreed, created_at, deactivated_at, external_account_kid, \
+                      external_account_binding) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
                       ON CONFLICT (ca, thumbprint) DO NOTHING";
+        let (agreement, binding) = (account.terms.as_ref(), account.binding.as_ref());
         let values = values![
             account.id.clone(),
             account.ca.clone(),
             account.jwk.clone(),
             account.thumbprint.clone(),
             contact_text(&account.contact),
-            account.terms_agreed_at,
+            agreement.map(|agreement| agreement.at),
+            agreement.and_then(|agreement| agreement.to.clone()),
             account.created_at,
             account.deactivated_at,
+            binding.map(|binding| binding.kid.clone()),
+            binding.map(|binding| binding.jws.clone()),
         ];
-        if self.db.transact(vec![Statement::required(insert, values)]).await? == Done::Committed {
+        let mut statements = vec![Statement::required(insert, values)];
+        statements.extend(
+            binding.map(|binding| {
+                external_account::bind(&binding.kid, &account.ca, account.created_at)
+            }),
+        );
+        if self.db.transact(statements).await? == Done::Committed {
             return Ok(Registered::Created);
         }
         let corrupt = || StoreError::Corrupt { table: "accounts", id: account.thumbprint.clone() };
-        self.account_by_key(&account.ca, &account.thumbprint)
-            .await?
-            .map(Registered::Exists)
-            .ok_or_else(corrupt)
+        match self.account_by_key(&account.ca, &account.thumbprint).await? {
+            Some(account) => Ok(Registered::Exists(Box::new(account))),
+            None if binding.is_some() => Ok(Registered::NotBound),
+            None => Err(corrupt()),
+        }
+    }
+
+    /// Gives the account another key in the place of this one.
+    pub(crate) async fn change_key(
+        &self,
+        account: &Account,
+        new_jwk: &str,
+        new_thumbprint: &str,
+    ) -> Result<KeyChanged, StoreError> {
+        let update = "UPDATE accounts SET jwk = $3, thumbprint = $4 WHERE id = $1 \
+                      AND thumbprint = $2 AND deactivated_at IS NULL AND NOT EXISTS (\
+                      SELECT 1 FROM accounts o WHERE o.ca = accounts.ca AND o.thumbprint = $4)";
+        let values =
+            values![account.id.as_str(), account.thumbprint.as_str(), new_jwk, new_thumbprint];
+        match self.db.transact(vec![Statement::required(update, values)]).await {
+            Ok(Done::Committed) => return Ok(KeyChanged::Done),
+            // Another account took the key in this very moment.
+            Ok(Done::Refused) | Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let holder = self.account_by_key(&account.ca, new_thumbprint).await?;
+        Ok(holder.map_or(KeyChanged::Stale, |holder| KeyChanged::Taken(holder.id)))
     }
 
     /// The account of a key with this CA, whatever its status.
@@ -59,38 +110,82 @@ impl Store {
         ca: &str,
         thumbprint: &str,
     ) -> Result<Option<Account>, StoreError> {
-        let select = select_accounts!("ca = $1 AND thumbprint = $2");
+        let select = select_accounts!("WHERE u.ca = $1 AND u.thumbprint = $2");
         one(&self.db.read(select, values![ca, thumbprint]).await?)
     }
 
     /// The account with this id and CA, whatever its status.
     pub(crate) async fn account(&self, ca: &str, id: &str) -> Result<Option<Account>, StoreError> {
-        one(&self.db.read(select_accounts!("ca = $1 AND id = $2"), values![ca, id]).await?)
+        let select = select_accounts!("WHERE u.ca = $1 AND u.id = $2");
+        one(&self.db.read(select, values![ca, id]).await?)
     }
 
-    /// Replaces an account's contacts and notes that it agreed to the terms, each where given.
+    /// The account with this id, of whichever CA: for the operator, who is above all of them.
+    pub(crate) async fn account_of_any_ca(&self, id: &str) -> Result<Option<Account>, StoreError> {
+        one(&self.db.read(select_accounts!("WHERE u.id = $1"), values![id]).await?)
+    }
+
+    /// Accounts in the order in which they were made, after that one; of one CA where one is named.
+    pub(crate) async fn accounts(
+        &self,
+        ca: Option<&str>,
+        after: Option<&Account>,
+        limit: i64,
+    ) -> Result<Vec<Account>, StoreError> {
+        let select = select_accounts!(
+            "WHERE ($1 = '' OR u.ca = $1) \
+             AND (u.created_at > $2 OR (u.created_at = $2 AND u.id > $3)) \
+             ORDER BY u.created_at, u.id LIMIT $4"
+        );
+        let (since, id) = after.map_or((Timestamp::from_unix_ms(i64::MIN), ""), |last| {
+            (last.created_at, last.id.as_str())
+        });
+        let rows = self.db.read(select, values![ca.unwrap_or(""), since, id, limit]).await?;
+        rows.iter().map(account_of).collect()
+    }
+
+    /// Replaces an account's contacts and its agreement to terms, each where given.
     pub(crate) async fn update_account(
         &self,
         id: &str,
         contact: Option<&[String]>,
-        terms_agreed_at: Option<Timestamp>,
+        agreement: Option<&Agreement>,
     ) -> Result<(), StoreError> {
         let update = "UPDATE accounts SET contact = COALESCE($2, contact), \
+                      terms_agreed = CASE WHEN $3 IS NULL THEN terms_agreed ELSE $4 END, \
                       terms_agreed_at = COALESCE($3, terms_agreed_at) \
                       WHERE id = $1 AND deactivated_at IS NULL";
-        let values = values![id, contact.map(contact_text), terms_agreed_at];
+        let values = values![
+            id,
+            contact.map(contact_text),
+            agreement.map(|agreement| agreement.at),
+            agreement.and_then(|agreement| agreement.to.clone()),
+        ];
         self.db.transact(vec![Statement::new(update, values)]).await.map(drop)
     }
 
-    /// Deactivates an account for good (RFC 8555 §7.3.6).
+    /// Deactivates an account for good (RFC 8555 §7.3.6), and takes what was to be done for it off the
+    /// list. What is under way finds its lease gone, so its result is not kept. `false` where the
+    /// account was deactivated before.
     pub(crate) async fn deactivate_account(
         &self,
         id: &str,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let update =
             "UPDATE accounts SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
-        self.db.transact(vec![Statement::new(update, values![id, now])]).await.map(drop)
+        let validations = "DELETE FROM work WHERE kind = $2 AND subject IN (\
+                           SELECT c.id FROM challenges c \
+                           JOIN authorizations a ON a.id = c.authorization_id \
+                           WHERE a.account_id = $1)";
+        let issuances = "DELETE FROM work WHERE kind = $2 AND subject IN (\
+                         SELECT o.id FROM orders o WHERE o.account_id = $1)";
+        let done = self.db.transact(vec![
+            Statement::required(update, values![id, now]),
+            Statement::new(validations, values![id, WorkKind::Validation.as_str()]),
+            Statement::new(issuances, values![id, WorkKind::Issuance.as_str()]),
+        ]);
+        Ok(done.await? == Done::Committed)
     }
 }
 
@@ -100,8 +195,18 @@ fn one(rows: &[Row]) -> Result<Option<Account>, StoreError> {
 
 fn account_of(row: &Row) -> Result<Account, StoreError> {
     let id = row.text(0)?;
-    let Ok(contact) = serde_json::from_str(&row.text(4)?) else {
-        return Err(StoreError::Corrupt { table: "accounts", id });
+    let corrupt = |id: &str| StoreError::Corrupt { table: "accounts", id: id.to_owned() };
+    let Ok(contact) = serde_json::from_str(&row.text(4)?) else { return Err(corrupt(&id)) };
+    let to = row.optional_text(6)?;
+    let terms = row.optional_time(5)?.map(|at| Agreement { at, to });
+    let binding = match (row.optional_text(9)?, row.optional_text(10)?, row.optional_text(11)?) {
+        (None, None, None) => None,
+        (Some(kid), Some(jws), Some(allowed)) => {
+            let allowed = serde_json::from_str(&allowed)
+                .map_err(|_| StoreError::Corrupt { table: "external_accounts", id: kid.clone() })?;
+            Some(Binding { kid, jws, allowed })
+        }
+        _ => return Err(corrupt(&id)),
     };
     Ok(Account {
         id,
@@ -109,9 +214,10 @@ fn account_of(row: &Row) -> Result<Account, StoreError> {
         jwk: row.text(2)?,
         thumbprint: row.text(3)?,
         contact,
-        terms_agreed_at: row.optional_time(5)?,
-        created_at: row.time(6)?,
-        deactivated_at: row.optional_time(7)?,
+        terms,
+        binding,
+        created_at: row.time(7)?,
+        deactivated_at: row.optional_time(8)?,
     })
 }
 

@@ -9,13 +9,15 @@ use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
 
-/// SELECT of authorizations, a row for each challenge, from this on.
+/// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
+/// account, an authorization is deactivated too.
 macro_rules! select_authorizations {
     ($rest:literal) => {
         concat!(
-            "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, a.deactivated_at, ",
-            "a.concluded_by, c.id, c.type, c.token, c.begun_at, c.validated_at, c.error, ",
-            "c.account_url, c.retry_error, c.retry_at, a.subdomains",
+            "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, ",
+            "COALESCE(a.deactivated_at, u.deactivated_at), a.concluded_by, c.id, c.type, ",
+            "c.token, c.begun_at, c.validated_at, c.error, c.account_url, c.retry_error, ",
+            "c.retry_at, a.subdomains",
             $rest
         )
     };
@@ -29,9 +31,8 @@ pub(super) const COLUMNS: usize = 17;
 #[derive(Debug)]
 pub(crate) struct ToValidate {
     pub(crate) authorization: Authorization,
-    /// Of the account key (RFC 8555 §8.1).
+    /// Of the account key (RFC 8555 §8.1) that the account had when the client said that it is ready.
     pub(crate) account_thumbprint: String,
-    pub(crate) account_deactivated: bool,
 }
 
 impl Store {
@@ -42,7 +43,8 @@ impl Store {
         id: &str,
     ) -> Result<Option<Authorization>, StoreError> {
         let select = select_authorizations!(
-            " FROM authorizations a JOIN challenges c ON c.authorization_id = a.id \
+            " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
+             JOIN challenges c ON c.authorization_id = a.id \
              WHERE a.ca = $1 AND a.id = $2 ORDER BY c.type"
         );
         one(&self.db.read(select, values![ca, id]).await?)
@@ -61,15 +63,15 @@ impl Store {
         // A list in one value: neither database takes one otherwise.
         let select = self.db.pick(
             select_authorizations!(
-                " FROM authorizations a JOIN challenges c ON c.id = a.concluded_by \
-                 WHERE a.ca = $1 AND a.account_id = $2 \
+                " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
+                 JOIN challenges c ON c.id = a.concluded_by WHERE a.ca = $1 AND a.account_id = $2 \
                  AND a.identifier IN (SELECT value FROM json_each($3)) \
                  AND a.deactivated_at IS NULL AND c.validated_at > $4 AND a.expires_at >= $5 \
                  ORDER BY c.validated_at DESC, a.id"
             ),
             select_authorizations!(
-                " FROM authorizations a JOIN challenges c ON c.id = a.concluded_by \
-                 WHERE a.ca = $1 AND a.account_id = $2 \
+                " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
+                 JOIN challenges c ON c.id = a.concluded_by WHERE a.ca = $1 AND a.account_id = $2 \
                  AND a.identifier IN (SELECT json_array_elements_text($3::json)) \
                  AND a.deactivated_at IS NULL AND c.validated_at > $4 AND a.expires_at >= $5 \
                  ORDER BY c.validated_at DESC, a.id"
@@ -99,8 +101,9 @@ impl Store {
         challenge_id: &str,
     ) -> Result<Option<Authorization>, StoreError> {
         let select = select_authorizations!(
-            " FROM authorizations a JOIN challenges c ON c.authorization_id = a.id \
-             WHERE a.ca = $1 AND a.id = (SELECT authorization_id FROM challenges WHERE id = $2) \
+            " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
+             JOIN challenges c ON c.authorization_id = a.id WHERE a.ca = $1 \
+             AND a.id = (SELECT authorization_id FROM challenges WHERE id = $2) \
              ORDER BY c.type"
         );
         one(&self.db.read(select, values![ca, challenge_id]).await?)
@@ -112,32 +115,32 @@ impl Store {
         challenge_id: &str,
     ) -> Result<Option<ToValidate>, StoreError> {
         let select = select_authorizations!(
-            ", u.thumbprint, u.deactivated_at FROM challenges c \
+            ", COALESCE(c.key_thumbprint, u.thumbprint) FROM challenges c \
              JOIN authorizations a ON a.id = c.authorization_id \
              JOIN accounts u ON u.id = a.account_id WHERE c.id = $1"
         );
         let rows = self.db.read(select, values![challenge_id]).await?;
         let (Some(authorization), Some(row)) = (one(&rows)?, rows.first()) else { return Ok(None) };
-        Ok(Some(ToValidate {
-            authorization,
-            account_thumbprint: row.text(COLUMNS)?,
-            account_deactivated: row.optional_time(COLUMNS + 1)?.is_some(),
-        }))
+        Ok(Some(ToValidate { authorization, account_thumbprint: row.text(COLUMNS)? }))
     }
 
     /// Notes that the client is ready, and that the challenge is to be validated. `false` where it
-    /// was noted before or the authorization is decided. `account_url` is the account's as the client
-    /// writes it.
+    /// was noted before, the authorization is decided, or it or its account was deactivated.
+    /// `account_url` is the account's as the client writes it.
     pub(crate) async fn begin_challenge(
         &self,
         challenge_id: &str,
         account_url: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let update = "UPDATE challenges SET begun_at = $2, account_url = $3 \
+        let update = "UPDATE challenges SET begun_at = $2, account_url = $3, key_thumbprint = (\
+                      SELECT u.thumbprint FROM authorizations a \
+                      JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id) \
                       WHERE id = $1 AND begun_at IS NULL \
-                      AND EXISTS (SELECT 1 FROM authorizations a WHERE a.id = authorization_id \
-                      AND a.concluded_by IS NULL AND a.deactivated_at IS NULL)";
+                      AND EXISTS (SELECT 1 FROM authorizations a \
+                      JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id \
+                      AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
+                      AND u.deactivated_at IS NULL)";
         let done = self.db.transact(vec![
             Statement::required(update, values![challenge_id, now, account_url]),
             work::enqueue(WorkKind::Validation, challenge_id, now),
@@ -182,7 +185,9 @@ impl Store {
         };
         let conclude = "UPDATE authorizations SET concluded_by = $1 \
                         WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
-                        AND concluded_by IS NULL AND deactivated_at IS NULL";
+                        AND concluded_by IS NULL AND deactivated_at IS NULL \
+                        AND EXISTS (SELECT 1 FROM accounts u \
+                        WHERE u.id = account_id AND u.deactivated_at IS NULL)";
         let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4 \
                      WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let done = self.db.transact(vec![

@@ -67,6 +67,7 @@ value_from! {
     String => Text(value Some(value)),
     Option<String> => Text(value value),
     Vec<u8> => Blob(value Some(value)),
+    Option<Vec<u8>> => Blob(value value),
     &[u8] => Blob(value Some(value.to_vec())),
 }
 

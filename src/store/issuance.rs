@@ -39,6 +39,7 @@ pub(crate) struct PlannedCertificate {
     pub(crate) tbs: Vec<u8>,
     pub(crate) csr: Vec<u8>,
     pub(crate) planned_at: Timestamp,
+    pub(crate) account_deactivated: bool,
     pub(crate) identifiers: Vec<Identifier>,
     /// Which dates the order asked for.
     pub(crate) not_before: Option<Timestamp>,
@@ -95,8 +96,9 @@ impl Store {
     ) -> Result<Option<PlannedCertificate>, StoreError> {
         let select = "SELECT c.ca, c.account_id, c.serial, c.tbs, o.csr, \
                       c.planned_at, COALESCE(p.identifier, a.identifier), o.not_before, \
-                      o.not_after, c.profile FROM certificates c \
+                      o.not_after, c.profile, u.deactivated_at FROM certificates c \
                       JOIN orders o ON o.id = c.order_id \
+                      JOIN accounts u ON u.id = o.account_id \
                       JOIN order_authorizations p ON p.order_id = o.id \
                       JOIN authorizations a ON a.id = p.authorization_id \
                       WHERE c.order_id = $1 ORDER BY p.position";
@@ -114,6 +116,7 @@ impl Store {
             tbs: row.blob(3)?,
             csr: row.blob(4)?,
             planned_at: row.time(5)?,
+            account_deactivated: row.optional_time(10)?.is_some(),
             identifiers,
             not_before: row.optional_time(7)?,
             not_after: row.optional_time(8)?,
@@ -122,7 +125,8 @@ impl Store {
     }
 
     /// Stores the signed certificate; from here on the order is `valid`. `false` where the lease
-    /// was lost; then nothing is written and the certificate must be forgotten.
+    /// was lost or the account was deactivated meanwhile; then nothing is written and the certificate
+    /// must be forgotten.
     pub(crate) async fn complete_issuance(
         &self,
         lease: Lease,
@@ -134,7 +138,9 @@ impl Store {
                     WHERE order_id = $1 AND certificate IS NULL";
         let finish = "UPDATE orders SET certificate_id = \
                       (SELECT c.id FROM certificates c WHERE c.order_id = $1) \
-                      WHERE id = $1 AND certificate_id IS NULL AND error IS NULL";
+                      WHERE id = $1 AND certificate_id IS NULL AND error IS NULL \
+                      AND EXISTS (SELECT 1 FROM accounts u WHERE u.id = account_id \
+                      AND u.deactivated_at IS NULL)";
         let done = self.db.transact(vec![
             lease.settle(),
             Statement::required(keep, values![order_id, certificate, now]),

@@ -6,6 +6,7 @@ mod caa;
 mod certificate;
 mod crl;
 mod db;
+mod external_account;
 mod issuance;
 mod migrate;
 mod nonce;
@@ -16,7 +17,7 @@ mod shared_key;
 mod tests;
 mod work;
 
-pub(crate) use account::Registered;
+pub(crate) use account::{KeyChanged, Registered};
 pub(crate) use authorization::ToValidate;
 pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};

@@ -2,6 +2,7 @@
 
 use super::db::{Done, Statement, values};
 use super::{Store, StoreError};
+use crate::acme::account::Account;
 use crate::acme::nonce::Nonce;
 use crate::clock::Timestamp;
 
@@ -12,6 +13,22 @@ impl Store {
                       ON CONFLICT (id) DO NOTHING";
         let statement = Statement::required(insert, values![nonce.id, nonce.expires_at]);
         Ok(self.db.transact(vec![statement]).await? == Done::Committed)
+    }
+
+    /// Spends a nonce for an account; `false`, too, where the account has another key by now or was
+    /// deactivated. So nothing that the old key signed begins once a change of key is committed.
+    pub(crate) async fn spend_nonce_for(
+        &self,
+        nonce: Nonce,
+        account: &Account,
+    ) -> Result<bool, StoreError> {
+        let insert = "INSERT INTO spent_nonces (id, expires_at) SELECT $1, $2 FROM accounts u \
+                      WHERE u.id = $3 AND u.thumbprint = $4 AND u.deactivated_at IS NULL \
+                      ON CONFLICT (id) DO NOTHING";
+        let (id, thumbprint) = (account.id.as_str(), account.thumbprint.as_str());
+        let values = values![nonce.id, nonce.expires_at, id, thumbprint];
+        let done = self.db.transact(vec![Statement::required(insert, values)]);
+        Ok(done.await? == Done::Committed)
     }
 
     /// Forgets spent nonces that have expired: their expiry is reason enough to refuse them.

@@ -146,8 +146,9 @@ impl Store {
     pub(crate) async fn order(&self, ca: &str, id: &str) -> Result<Option<Order>, StoreError> {
         let select = select_authorizations!(
             ", o.id, o.ca, o.account_id, o.expires_at, o.processing_since, o.certificate_id, \
-             o.error, o.not_before, o.not_after, o.profile, o.replaces, p.identifier \
-             FROM orders o JOIN order_authorizations p ON p.order_id = o.id \
+             o.error, o.not_before, o.not_after, o.profile, o.replaces, p.identifier, \
+             u.deactivated_at FROM orders o JOIN accounts u ON u.id = o.account_id \
+             JOIN order_authorizations p ON p.order_id = o.id \
              JOIN authorizations a ON a.id = p.authorization_id \
              LEFT JOIN challenges c ON c.id = a.concluded_by \
              WHERE o.ca = $1 AND o.id = $2 ORDER BY p.position"
@@ -180,6 +181,7 @@ impl Store {
             processing_since: row.optional_time(COLUMNS + 4)?,
             certificate_id: row.optional_text(COLUMNS + 5)?,
             error,
+            account_deactivated_at: row.optional_time(COLUMNS + 12)?,
             not_before: row.optional_time(COLUMNS + 7)?,
             not_after: row.optional_time(COLUMNS + 8)?,
             profile: row.optional_text(COLUMNS + 9)?,
@@ -235,8 +237,9 @@ impl Store {
         before: Option<OrdersCursor>,
         limit: usize,
     ) -> Result<OrdersPage, StoreError> {
-        let select = "SELECT o.id, o.created_at FROM orders o WHERE o.account_id = $1 \
-             AND o.error IS NULL AND (o.created_at < $3 OR (o.created_at = $3 AND o.id < $4)) \
+        let select = "SELECT o.id, o.created_at FROM orders o \
+             JOIN accounts u ON u.id = o.account_id WHERE o.account_id = $1 \
+             AND (u.deactivated_at IS NULL OR o.certificate_id IS NOT NULL) AND o.error IS NULL AND (o.created_at < $3 OR (o.created_at = $3 AND o.id < $4)) \
              AND (o.processing_since IS NOT NULL OR (o.expires_at > $2 AND NOT EXISTS (\
              SELECT 1 FROM order_authorizations p \
              JOIN authorizations a ON a.id = p.authorization_id \

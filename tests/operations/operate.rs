@@ -9,7 +9,7 @@ use openssl::x509::X509;
 use crate::BINARY;
 
 /// The commands of the blocks that are marked `sh tested`, without the indent of a list.
-fn tested_commands(page: &str) -> String {
+pub(crate) fn tested_commands(page: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate").join(page);
     let text = fs::read_to_string(page).unwrap();
     let mut commands = String::new();
@@ -28,7 +28,7 @@ fn tested_commands(page: &str) -> String {
 }
 
 /// Where the commands find kipuka.
-fn path(folder: &Path) -> String {
+pub(crate) fn path(folder: &Path) -> String {
     let bin = folder.join("bin");
     fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(BINARY, bin.join("kipuka")).unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abuse;
+mod account_rules;
 mod accounts;
 mod algorithms;
 mod alternate_chains;
@@ -10,10 +11,13 @@ mod authorizations;
 mod certificates;
 mod challenges;
 mod dates;
+mod deactivation;
+mod external_accounts;
 mod finalize;
 mod identifiers;
 mod issuance;
 mod jws;
+mod key_change;
 mod orders;
 mod policy;
 mod profiles;
@@ -22,6 +26,7 @@ mod reuse;
 mod revocation;
 mod revocation_list;
 mod subdomains;
+mod terms;
 mod transport;
 mod transport_rules;
 mod validation;

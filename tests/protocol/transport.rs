@@ -13,8 +13,16 @@ async fn the_directory_names_what_works_and_nothing_else() {
     let client = server.client("ca").await;
     let directory = client.directory.as_object().unwrap();
     let names: BTreeSet<_> = directory.keys().map(String::as_str).collect();
-    let expected =
-        ["meta", "newAccount", "newAuthz", "newNonce", "newOrder", "renewalInfo", "revokeCert"];
+    let expected = [
+        "keyChange",
+        "meta",
+        "newAccount",
+        "newAuthz",
+        "newNonce",
+        "newOrder",
+        "renewalInfo",
+        "revokeCert",
+    ];
     assert_eq!(names, BTreeSet::from(expected));
     assert!(directory["meta"].is_object());
     for (name, url) in directory.iter().filter(|(name, _)| *name != "meta") {

@@ -40,6 +40,7 @@ pub(super) const KEYS: &[&str] = &[
     "terms_of_service",
     "website",
     "caa_identities",
+    "external_account_required",
     "caa",
     "challenges",
     "policy",
@@ -84,6 +85,8 @@ pub(crate) struct Ca {
     pub(crate) website: Option<String>,
     /// The directory's `meta.caaIdentities`: who CAA records must name, in lower case.
     pub(crate) caa_identities: Vec<String>,
+    /// New accounts must be bound by a key of `kipuka eab create` (RFC 8555 §7.3.4).
+    pub(crate) external_account_required: bool,
     /// What becomes of a certificate that CAA records do not permit.
     pub(crate) caa: CaaMode,
     /// The types of the challenges that are offered, as RFC 8555 §9.7.8 registers them.
@@ -174,6 +177,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy, profiles: 
         caa: proof::caa(section, &caa_identities),
         challenges: proof::challenges(section, &caa_identities),
         caa_identities,
+        external_account_required: section.boolean("external_account_required").unwrap_or(false),
         policy: policy::read(&section.section_or_empty("policy", "ca.policy", policy::KEYS)),
         general_policy: general_policy.clone(),
     }

@@ -94,6 +94,8 @@ fn a_key_that_is_on_in_the_annotated_example_stands_at_its_default() {
     assert_eq!(written.database.max_connections, default.database.max_connections);
     assert_eq!(written.cas[0].validity_days, default.cas[0].validity_days);
     assert_eq!(written.cas[0].client_auth, default.cas[0].client_auth);
+    let required = |config: &Config| config.cas[0].external_account_required;
+    assert_eq!(required(&written), required(&default));
     let subdomains = |config: &Config| config.cas[0].subdomain_authorizations;
     assert_eq!(subdomains(&written), subdomains(&default));
     assert_eq!(written.cas[0].caa, default.cas[0].caa);

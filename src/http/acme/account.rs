@@ -11,10 +11,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Acme;
-use super::links::{Links, may_be_id};
+use super::links::may_be_id;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{AcmeRequest, AsGet, Object};
+use super::request::{AccountRequest, AcmeRequest, AsGet, Object};
+use super::resource::Resource;
 use crate::acme::account::Account;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::clock::Timestamp;
@@ -25,14 +26,18 @@ use crate::store::OrdersCursor;
 const PAGE: usize = 100;
 
 /// An account as its owner sees it (RFC 8555 §7.1.2).
-pub(super) fn account_object(links: &Links, account: &Account) -> Value {
+pub(super) fn account_object(resource: &Resource, account: &Account) -> Value {
     let mut object = json!({
         "status": account.status().as_str(),
         "contact": account.contact,
-        "orders": links.orders(&account.id),
+        "orders": resource.links.orders(&account.id),
     });
-    if account.terms_agreed_at.is_some() {
+    let terms = resource.authority.meta.terms_of_service.as_deref();
+    if account.terms.is_some() && account.agreed_to(terms) {
         object["termsOfServiceAgreed"] = json!(true);
+    }
+    if let Some(binding) = &account.binding {
+        object["externalAccountBinding"] = serde_json::from_str(&binding.jws).unwrap_or_default();
     }
     object
 }
@@ -50,16 +55,17 @@ pub(super) struct Changes {
 pub(super) async fn account(
     State(acme): State<Arc<Acme>>,
     Path((_, id)): Path<(String, String)>,
-    request: AcmeRequest<Option<Object<Changes>>>,
+    request: AccountRequest<Option<Object<Changes>>>,
 ) -> Result<Reply, AcmeError> {
-    let links = &request.resource.links;
+    let Resource { authority, links } = &request.resource;
     let account = own(request.account, &id)?;
     let account = match request.payload {
         None => account,
         Some(Object(changes)) => match changes.status.as_deref() {
             None | Some("valid") => {
                 let agreed = changes.terms_of_service_agreed;
-                flow::update_account(&acme.context, account, changes.contact, agreed).await?
+                let contact = changes.contact;
+                flow::update_account(&acme.context, authority, account, contact, agreed).await?
             }
             Some("deactivated") => flow::deactivate_account(&acme.context, account).await?,
             Some(other) => {
@@ -68,7 +74,7 @@ pub(super) async fn account(
             }
         },
     };
-    Ok(Reply::ok(account_object(links, &account)).location(links.account(&account.id)))
+    Ok(Reply::ok(account_object(&request.resource, &account)).location(links.account(&account.id)))
 }
 
 /// Where a page of the list begins.

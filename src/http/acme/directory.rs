@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Acme;
 use super::reply::Reply;
-use super::request::{AcmeRequest, AsGet};
+use super::request::{AccountRequest, AsGet};
 use super::resource::Resource;
 
 pub(super) async fn directory(
@@ -27,6 +27,9 @@ pub(super) async fn directory(
     if !configured.caa_identities.is_empty() {
         meta.insert("caaIdentities".to_owned(), json!(configured.caa_identities));
     }
+    if configured.external_account_required {
+        meta.insert("externalAccountRequired".to_owned(), json!(true));
+    }
     if !resource.authority.profiles.is_empty() {
         let profiles = resource.authority.profiles.iter();
         let profiles: Map<_, _> =
@@ -40,6 +43,7 @@ pub(super) async fn directory(
         "newNonce": links.new_nonce(),
         "newAccount": links.new_account(),
         "newOrder": links.new_order(),
+        "keyChange": links.key_change(),
         "renewalInfo": links.renewal_info(),
         "revokeCert": links.revoke_cert(),
         // Always an object: clients were seen to stumble where it is missing.
@@ -55,7 +59,7 @@ pub(super) async fn directory(
 /// The same for who asks by POST-as-GET, which RFC 8555 §6.3 wants to work here too.
 pub(super) async fn directory_as_post(
     acme: State<Arc<Acme>>,
-    request: AcmeRequest<AsGet>,
+    request: AccountRequest<AsGet>,
 ) -> Reply {
     directory(acme, Extension(request.resource)).await
 }

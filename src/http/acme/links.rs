@@ -47,6 +47,10 @@ impl Links {
         self.below("new-order")
     }
 
+    pub(super) fn key_change(&self) -> String {
+        self.below("key-change")
+    }
+
     pub(super) fn revoke_cert(&self) -> String {
         self.below("revoke-cert")
     }

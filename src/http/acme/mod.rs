@@ -6,6 +6,7 @@ mod certificate;
 mod challenge;
 mod directory;
 mod finalize;
+mod key_change;
 mod links;
 mod new_account;
 mod new_authz;
@@ -56,6 +57,7 @@ pub(crate) fn router(acme: Arc<Acme>) -> Router {
         .route("/new-account", post(new_account::new_account))
         .route("/account/{id}", post(account::account))
         .route("/account/{id}/orders", post(account::orders))
+        .route("/key-change", post(key_change::key_change))
         .route("/new-authz", post(new_authz::new_authz))
         .route("/new-order", post(new_order::new_order))
         .route("/order/{id}", post(order::order))

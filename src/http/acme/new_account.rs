@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::Acme;
 use super::account::account_object;
 use super::problem::AcmeError;
 use super::reply::Reply;
 use super::request::{KeyRequest, Object};
-use crate::acme::problem::ProblemType;
-use crate::flow::{self, Error, NewAccount};
+use super::resource::Resource;
+use crate::flow::{self, NewAccount};
 
 /// The members a client may set; all others are ignored.
 #[derive(Debug, Deserialize)]
@@ -24,38 +23,25 @@ pub(super) struct Fields {
     terms_of_service_agreed: bool,
     #[serde(default)]
     only_return_existing: bool,
+    external_account_binding: Option<Box<RawValue>>,
 }
 
 pub(super) async fn new_account(
     State(acme): State<Arc<Acme>>,
     request: KeyRequest<Object<Fields>>,
-) -> Result<Response, AcmeError> {
-    let authority = &request.resource.authority;
+) -> Result<Reply, AcmeError> {
     let fields = request.payload.0;
     let asked = NewAccount {
-        jwk: request.key.canonical_json(),
-        thumbprint: request.key.thumbprint(),
+        key: request.key,
         contact: fields.contact.unwrap_or_default(),
         terms_agreed: fields.terms_of_service_agreed,
         only_return_existing: fields.only_return_existing,
+        external_account_binding: fields.external_account_binding.map(|raw| raw.get().to_owned()),
+        url: request.url,
     };
-    let links = &request.resource.links;
-    match flow::new_account(&acme.context, authority, asked).await {
-        Ok((account, created)) => {
-            let body = account_object(links, &account);
-            let reply = if created { Reply::created(body) } else { Reply::ok(body) };
-            Ok(reply.location(links.account(&account.id)).into_response())
-        }
-        Err(Error::Refused(problem)) if problem.kind == ProblemType::UserActionRequired => {
-            let mut response = AcmeError::from(*problem).into_response();
-            // RFC 8555 §7.3.3: the link that a person must follow.
-            if let Some(terms) = &authority.meta.terms_of_service
-                && let Ok(link) = links.relation("terms-of-service", terms).try_into()
-            {
-                response.headers_mut().append(header::LINK, link);
-            }
-            Ok(response)
-        }
-        Err(error) => Err(error.into()),
-    }
+    let Resource { authority, links } = &request.resource;
+    let (account, created) = flow::new_account(&acme.context, authority, asked).await?;
+    let body = account_object(&request.resource, &account);
+    let reply = if created { Reply::created(body) } else { Reply::ok(body) };
+    Ok(reply.location(links.account(&account.id)))
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Acme;
 use super::problem::AcmeError;
-use super::request::{AcmeRequest, AsGet};
+use super::request::{AccountRequest, AsGet};
 use super::resource::{REPLAY_NONCE, Resource, fresh_nonce};
 
 /// HEAD is answered with 200, GET with 204.
@@ -25,6 +25,6 @@ pub(super) async fn new_nonce(
 
 /// POST-as-GET, which RFC 8555 §6.3 wants to work here too; its answer has a nonce as that to every
 /// POST.
-pub(super) async fn new_nonce_as_post(_: AcmeRequest<AsGet>) -> StatusCode {
+pub(super) async fn new_nonce_as_post(_: AccountRequest<AsGet>) -> StatusCode {
     StatusCode::NO_CONTENT
 }

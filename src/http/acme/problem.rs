@@ -59,6 +59,13 @@ impl IntoResponse for AcmeError {
         let headers = response.headers_mut();
         let content_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, content_type);
+        // RFC 8555 §7.3.3: the terms that a person must read.
+        if problem.kind == ProblemType::UserActionRequired
+            && let Some(terms) = &problem.instance
+            && let Ok(link) = HeaderValue::try_from(format!("<{terms}>;rel=\"terms-of-service\""))
+        {
+            headers.append(header::LINK, link);
+        }
         if matches!(problem.status, 429 | 503) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }

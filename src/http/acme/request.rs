@@ -13,7 +13,7 @@ use super::resource::Resource;
 use super::{Acme, MAX_BODY};
 use crate::acme::account::{Account, AccountStatus};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::flow::Error;
+use crate::flow::{Error, check_terms};
 use crate::jose::check_object;
 use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, Jws, JwsError, KeyReference};
@@ -68,12 +68,33 @@ impl<T: DeserializeOwned> Payload for Option<Object<T>> {
     }
 }
 
+/// Bytes that the handler reads.
+#[derive(Debug)]
+pub(super) struct Raw(pub(super) Vec<u8>);
+
+impl Payload for Raw {
+    fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        Ok(Self(bytes.to_vec()))
+    }
+}
+
 /// A request signed by an account: exists only where the signature, the URL, the nonce and the
-/// account are right.
+/// account are right, and the account has agreed to the terms of service as they are now.
 pub(super) struct AcmeRequest<P> {
     pub(super) resource: Resource,
     pub(super) account: Account,
     pub(super) payload: P,
+    _private: (),
+}
+
+/// As [`AcmeRequest`], whatever terms the account has agreed to: for what it may do before it agrees to
+/// new ones (RFC 8555 §7.3.3), such as agreeing, and for what makes things safer.
+pub(super) struct AccountRequest<P> {
+    pub(super) resource: Resource,
+    pub(super) account: Account,
+    pub(super) payload: P,
+    /// As the JWS gives it, which is that of the resource.
+    pub(super) url: String,
     _private: (),
 }
 
@@ -82,6 +103,8 @@ pub(super) struct KeyRequest<P> {
     pub(super) resource: Resource,
     pub(super) key: Jwk,
     pub(super) payload: P,
+    /// As the JWS gives it, which is that of the resource.
+    pub(super) url: String,
     _private: (),
 }
 
@@ -112,13 +135,28 @@ impl<P: Payload> FromRequest<Arc<Acme>> for SignedRequest<P> {
             }
             KeyReference::Jwk(key) => (SignedBy::Key(key.clone()), key.clone()),
         };
-        let jws = authenticate(acme, &resource, &key, jws).await?;
+        let account = match &signed_by {
+            SignedBy::Account(account) => Some(account),
+            SignedBy::Key(_) => None,
+        };
+        let jws = authenticate(acme, &resource, &key, jws, account).await?;
         let payload = P::read(jws.payload())?;
         Ok(Self { resource, signed_by, payload, _private: () })
     }
 }
 
 impl<P: Payload> FromRequest<Arc<Acme>> for AcmeRequest<P> {
+    type Rejection = AcmeError;
+
+    async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
+        let request = AccountRequest::from_request(request, acme).await?;
+        check_terms(&request.resource.authority, &request.account)?;
+        let AccountRequest { resource, account, payload, .. } = request;
+        Ok(Self { resource, account, payload, _private: () })
+    }
+}
+
+impl<P: Payload> FromRequest<Arc<Acme>> for AccountRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
@@ -130,9 +168,9 @@ impl<P: Payload> FromRequest<Arc<Acme>> for AcmeRequest<P> {
         };
         let account = find_account(acme, &resource, kid).await?;
         let key = account_key(&account)?;
-        let jws = authenticate(acme, &resource, &key, jws).await?;
+        let jws = authenticate(acme, &resource, &key, jws, Some(&account)).await?;
         let payload = P::read(jws.payload())?;
-        Ok(Self { resource, account, payload, _private: () })
+        Ok(Self { resource, account, payload, url: jws.url().to_owned(), _private: () })
     }
 }
 
@@ -147,14 +185,14 @@ impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
             );
         };
         let key = key.clone();
-        let jws = authenticate(acme, &resource, &key, jws).await?;
+        let jws = authenticate(acme, &resource, &key, jws, None).await?;
         let payload = P::read(jws.payload())?;
-        Ok(Self { resource, key, payload, _private: () })
+        Ok(Self { resource, key, payload, url: jws.url().to_owned(), _private: () })
     }
 }
 
 fn account_key(account: &Account) -> Result<Jwk, Error> {
-    Jwk::from_canonical_json(&account.jwk)
+    Jwk::from_json(&account.jwk)
         .map_err(|error| Error::Failed(format!("account {}: {error}", account.id)))
 }
 
@@ -223,7 +261,7 @@ async fn read_body(request: Request) -> Result<Vec<u8>, Problem> {
 }
 
 /// The problem type that RFC 8555 gives to a JWS that cannot be accepted.
-fn problem_of(error: &JwsError) -> Problem {
+pub(super) fn problem_of(error: &JwsError) -> Problem {
     let detail = error.to_string();
     match error {
         JwsError::UnsupportedAlgorithm { .. } => {
@@ -243,24 +281,29 @@ async fn find_account(acme: &Acme, resource: &Resource, kid: &str) -> Result<Acc
     };
     let id = resource.links.account_id(kid).ok_or_else(unknown)?;
     let account = acme.context.store.account(&resource.authority.id, id).await?;
-    let account = account.ok_or_else(unknown)?;
+    Ok(valid(account.ok_or_else(unknown)?)?)
+}
+
+fn valid(account: Account) -> Result<Account, Problem> {
     match account.status() {
         AccountStatus::Valid => Ok(account),
         AccountStatus::Deactivated => {
             let problem = Problem::new(ProblemType::Unauthorized, "the account was deactivated");
             // RFC 8555 §7.3.6.
-            Err(problem.with_status(401).into())
+            Err(problem.with_status(401))
         }
     }
 }
 
 /// Checks nonce and signature; the nonce is spent only once everything else is right, so that
-/// nobody without a key can make the database write.
+/// nobody without a key can make the database write. With it goes a last look at the account, which may
+/// have got another key since it was read.
 async fn authenticate(
     acme: &Acme,
     resource: &Resource,
     key: &Jwk,
     jws: Jws,
+    account: Option<&Account>,
 ) -> Result<Jws, AcmeError> {
     let bad_nonce = |detail: &str| AcmeError::from(Problem::new(ProblemType::BadNonce, detail));
     let Some(nonce) = jws.nonce() else { return Err(bad_nonce("the JWS has no nonce")) };
@@ -268,8 +311,35 @@ async fn authenticate(
     else {
         return Err(bad_nonce("the nonce is not one of this CA's, or has expired"));
     };
+    let jws = verify(acme, key, jws, "the JWS's signature is not the key's").await?;
+    let store = &acme.context.store;
+    let spent = match account {
+        None => store.spend_nonce(nonce).await?,
+        Some(account) => store.spend_nonce_for(nonce, account).await?,
+    };
+    if spent {
+        return Ok(jws);
+    }
+    if let Some(account) = account {
+        let now = store.account(&account.ca, &account.id).await?;
+        if now.as_ref().is_none_or(|now| now.thumbprint != account.thumbprint) {
+            let detail = "the JWS's signature is by a key that the account had before";
+            return Err(Problem::new(ProblemType::Unauthorized, detail).into());
+        }
+        now.map(valid).transpose()?;
+    }
+    Err(bad_nonce("the nonce was used before"))
+}
+
+/// Checks the signature; one that is not `key`'s is refused with this sentence.
+pub(super) async fn verify(
+    acme: &Acme,
+    key: &Jwk,
+    jws: Jws,
+    wrong: &str,
+) -> Result<Jws, AcmeError> {
     let verifier = acme.verifiers.of(key, jws.algorithm()).map_err(|error| problem_of(&error))?;
-    let (valid, jws) = if jws.algorithm().is_slow() {
+    let (right, jws) = if jws.algorithm().is_slow() {
         // About a millisecond each: too long for a thread that serves connections.
         tokio::task::spawn_blocking(move || (verifier.verify(&jws), jws))
             .await
@@ -277,14 +347,7 @@ async fn authenticate(
     } else {
         (verifier.verify(&jws), jws)
     };
-    if !valid {
-        let detail = "the JWS's signature is not the key's";
-        return Err(Problem::new(ProblemType::Unauthorized, detail).into());
-    }
-    if !acme.context.store.spend_nonce(nonce).await? {
-        return Err(bad_nonce("the nonce was used before"));
-    }
-    Ok(jws)
+    if right { Ok(jws) } else { Err(Problem::new(ProblemType::Unauthorized, wrong).into()) }
 }
 
 /// The verifiers of keys that were seen lately: to make one costs more than to use it.

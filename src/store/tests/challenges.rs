@@ -76,9 +76,10 @@ pub(super) async fn a_worker_finds_what_it_validates(database: &Database) {
     assert_eq!(found.authorization.challenges.len(), 1);
     assert_eq!(found.authorization.challenges[0].token, "token of order-0-dns-01");
     assert_eq!(found.account_thumbprint, "thumbprint of account");
-    assert!(!found.account_deactivated);
+    assert_eq!(found.authorization.status(NOW).as_str(), "pending");
     store.deactivate_account(ACCOUNT, NOW).await.unwrap();
-    assert!(store.to_validate(DNS).await.unwrap().unwrap().account_deactivated);
+    let found = store.to_validate(DNS).await.unwrap().unwrap();
+    assert_eq!(found.authorization.status(NOW).as_str(), "deactivated");
     assert!(store.to_validate("nothing").await.unwrap().is_none());
 }
 

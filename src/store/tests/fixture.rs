@@ -76,7 +76,8 @@ pub(super) fn account(id: &str, ca: &str) -> Account {
         jwk: format!("{{\"kty\":\"{id}\"}}"),
         thumbprint: format!("thumbprint of {id}"),
         contact: vec!["mailto:a@a.test".to_owned(), "mailto:\"b\"@b.test".to_owned()],
-        terms_agreed_at: None,
+        terms: None,
+        binding: None,
         created_at: NOW,
         deactivated_at: None,
     }

@@ -8,6 +8,7 @@ mod challenges;
 mod corrupt;
 mod crls;
 mod database;
+mod external_accounts;
 mod fixture;
 mod issuance;
 mod orders;
@@ -42,10 +43,26 @@ suite! {
         an_account_is_invisible_to_another_ca,
         an_update_keeps_what_is_not_given,
         an_account_is_deactivated_once_and_not_updated_after,
+        a_key_is_changed_once_for_each_key_it_had,
+        a_key_that_has_an_account_is_not_taken_from_it,
+        of_concurrent_changes_to_one_key_one_is_done,
+        a_nonce_is_spent_for_an_account_with_the_key_it_has_now,
+        a_deactivated_account_leaves_no_work_and_no_status_that_could_go_on,
+        work_that_a_deactivation_did_not_see_settles_nothing,
+        an_order_that_is_valid_stays_so_when_its_account_is_deactivated,
+        a_challenge_is_validated_with_the_key_it_was_begun_with,
         a_nonce_is_spent_once,
         of_concurrent_spenders_of_a_nonce_one_spends_it,
         only_expired_nonces_are_forgotten,
         two_stores_on_one_database_share_their_keys;
+    external_accounts:
+        an_external_account_is_given_back_as_it_was_made,
+        a_key_binds_one_account_and_is_erased_with_it,
+        of_concurrent_accounts_a_key_binds_one,
+        a_reusable_key_binds_accounts_until_it_is_revoked,
+        an_expired_or_foreign_key_binds_nothing,
+        external_accounts_are_listed_in_the_order_of_their_creation,
+        an_external_account_that_cannot_be_is_corrupt;
     orders:
         an_order_of_100_identifiers_keeps_their_order,
         an_order_is_invisible_to_another_ca,

@@ -213,9 +213,7 @@ impl Client {
 
     /// Signs with any protected header, text or not.
     pub fn sign_bytes(&self, protected: &[u8], payload: &[u8]) -> Value {
-        let (protected, payload) = (base64url(protected), base64url(payload));
-        let signature = base64url(self.key.sign(format!("{protected}.{payload}").as_bytes()));
-        json!({ "protected": protected, "payload": payload, "signature": signature })
+        self.key.sign_jws(protected, payload)
     }
 
     pub async fn post_json(&mut self, url: &str, body: &Value) -> Answer {

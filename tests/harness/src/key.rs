@@ -104,6 +104,13 @@ impl Key {
         base64url(hash(MessageDigest::sha256(), canonical.as_bytes()).unwrap())
     }
 
+    /// A flattened JWS of any protected header, JSON or not.
+    pub fn sign_jws(&self, protected: impl AsRef<[u8]>, payload: &[u8]) -> Value {
+        let (protected, payload) = (base64url(protected), base64url(payload));
+        let signature = base64url(self.sign(format!("{protected}.{payload}").as_bytes()));
+        json!({ "protected": protected, "payload": payload, "signature": signature })
+    }
+
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         if let Some((_, _, length, digest)) = self.algorithm.curve() {
             let digest = hash(digest, message).unwrap();

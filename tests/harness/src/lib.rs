@@ -8,6 +8,7 @@ pub mod command;
 pub mod csr;
 pub mod database;
 pub mod der;
+pub mod external_account;
 pub mod issuer;
 pub mod key;
 pub mod kryoptic;
