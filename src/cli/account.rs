@@ -87,7 +87,7 @@ fn list(config: Option<&Path>, arguments: &List) -> Result<(), Failure> {
 }
 
 /// The account with this id, or at the end of this URL.
-async fn find(store: &Store, text: &str) -> Result<Account, Failure> {
+pub(super) async fn find(store: &Store, text: &str) -> Result<Account, Failure> {
     let id = text.rsplit('/').next().unwrap_or(text);
     let found = store.account_of_any_ca(id).await.map_err(Failure::failed)?;
     found.ok_or_else(|| {

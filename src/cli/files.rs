@@ -43,6 +43,18 @@ pub(super) fn check_writable(path: &Path, existing: Existing) -> Result<(), Fail
     tried.map_err(|error| unwritable(path, &error))
 }
 
+/// Whether two paths, however they are spelled, lead to one file, be it there or not.
+pub(super) fn same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        path.canonicalize().ok().or_else(|| {
+            let folder = path.parent()?.canonicalize().ok()?;
+            Some(folder.join(path.file_name()?))
+        })
+    };
+    one == other || (place(one).is_some() && place(one) == place(other))
+}
+
 /// Writes a file: killed here, it is either as it was or whole.
 pub(super) fn write(
     path: &Path,
@@ -201,6 +213,23 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "no draft stays behind: {left:?}");
+    }
+
+    #[test]
+    fn a_file_is_the_same_however_it_is_spelled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("below")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), path("again")).unwrap();
+        for spelled in ["ca.pem", "./ca.pem", "below/../ca.pem", "again/ca.pem"] {
+            assert!(same(&path("ca.pem"), &path(spelled)), "{spelled}");
+        }
+        for other in ["ca", "below/ca.pem", "gone/ca.pem"] {
+            assert!(!same(&path("ca.pem"), &path(other)), "{other}");
+        }
+        fs::write(path("ca.pem"), "").unwrap();
+        std::os::unix::fs::symlink("ca.pem", path("link.pem")).unwrap();
+        assert!(same(&path("ca.pem"), &path("link.pem")));
     }
 
     #[test]

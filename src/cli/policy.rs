@@ -6,11 +6,13 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failure, load, print_json, print_listing};
+use super::account::find;
+use super::{Failure, load, print_json, print_listing, with_store};
+use crate::acme::account::{Account, AccountStatus};
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
-use crate::config::{CaaMode, Needs};
-use crate::policy::{Policy, Rule};
+use crate::config::{CaaMode, Config, Needs};
+use crate::policy::{Policy, Rule, check_binding};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -23,6 +25,9 @@ pub(super) struct Explain {
     /// The CA, by its id
     #[arg(long, value_name = "ID")]
     ca: String,
+    /// An account of it, by its id or URL: what bound it may allow less
+    #[arg(long, value_name = "ACCOUNT", allow_hyphen_values = true)]
+    account: Option<String>,
     /// DNS names and IP addresses, as one order would have them
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
@@ -33,12 +38,16 @@ pub(super) struct Explain {
 
 pub(super) fn policy(config: Option<&Path>, command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Explain(arguments) => explain(config, arguments),
+        Command::Explain(arguments) => match &arguments.account {
+            None => explain(&load(config, Needs::Text)?.0, None, arguments),
+            Some(account) => with_store(config, async |config, store| {
+                explain(config, Some(&find(store, account).await?), arguments)
+            }),
+        },
     }
 }
 
-fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
-    let (config, _) = load(config, Needs::Text)?;
+fn explain(config: &Config, account: Option<&Account>, arguments: &Explain) -> Result<(), Failure> {
     let Some(ca) = config.cas.iter().find(|ca| ca.id == arguments.ca) else {
         let ids: Vec<_> = config.cas.iter().map(|ca| ca.id.as_str()).collect();
         return Err(Failure::Misconfigured(format!(
@@ -48,15 +57,21 @@ fn explain(config: Option<&Path>, arguments: &Explain) -> Result<(), Failure> {
             ids.join(", ")
         )));
     };
+    if let Some(account) = account.filter(|account| account.ca != ca.id) {
+        let Account { id, ca, .. } = account;
+        let text = format!("kipuka: the account {id} is one of the CA {ca:?}");
+        return Err(Failure::Misconfigured(text));
+    }
     let policy = Policy::new(&ca.policy, &ca.general_policy);
     let offered: Vec<_> =
         ca.challenges.iter().filter_map(|name| ChallengeType::from_name(name)).collect();
-    let answers: Vec<_> =
-        arguments.names.iter().map(|name| Answer::new(&policy, &offered, name)).collect();
+    let names = arguments.names.iter();
+    let answers: Vec<_> = names.map(|name| Answer::new(&policy, account, &offered, name)).collect();
     let too_many = policy.check_count(answers.len()).err();
     if arguments.json {
         let object = json!({
             "ca": ca.id,
+            "account": account.map(|account| &account.id),
             "caa": caa(ca.caa),
             "names": answers.iter().map(Answer::json).collect::<Vec<_>>(),
             "order": match &too_many {
@@ -108,13 +123,23 @@ struct Answer<'n> {
 }
 
 impl<'n> Answer<'n> {
-    fn new(policy: &Policy, offered: &[ChallengeType], given: &'n str) -> Self {
+    fn new(
+        policy: &Policy,
+        account: Option<&Account>,
+        offered: &[ChallengeType],
+        given: &'n str,
+    ) -> Self {
         let refused = |why, rule| (why, Some(rule));
         let (identifier, verdict) = match Identifier::from_text(given) {
             Err(problem) => (None, Err((problem.detail, None))),
             Ok(identifier) => {
-                let verdict = policy.judge(&identifier);
-                (Some(identifier), verdict.map_err(|no| refused(no.why.to_owned(), no.rule)))
+                let verdict =
+                    policy.judge(&identifier).map_err(|no| refused(no.why.to_owned(), no.rule));
+                let verdict = verdict.and_then(|rule| match check_account(account, &identifier) {
+                    Ok(()) => Ok(rule),
+                    Err(why) => Err((why, None)),
+                });
+                (Some(identifier), verdict)
             }
         };
         let mut answer = Self { given, identifier, challenges: Vec::new(), verdict };
@@ -164,6 +189,15 @@ impl<'n> Answer<'n> {
             "rule": rule.map(rule_json),
             "challenges": self.challenges,
         })
+    }
+}
+
+/// What the account's own state and binding say.
+fn check_account(account: Option<&Account>, identifier: &Identifier) -> Result<(), String> {
+    let Some(account) = account else { return Ok(()) };
+    match account.status() {
+        AccountStatus::Valid => check_binding(account.binding.as_ref(), identifier),
+        AccountStatus::Deactivated => Err("the account is deactivated".to_owned()),
     }
 }
 

@@ -72,7 +72,8 @@ impl Transcript {
         tokens: &Tokens,
     ) -> Result<Self, Failure> {
         let path = arguments.path(beside);
-        if path.as_deref() == beside && beside.is_some() {
+        let same = path.as_deref().zip(beside).is_some_and(|(one, other)| files::same(one, other));
+        if same {
             return Err(Failure::Misconfigured(
                 "kipuka: --transcript names the file that is made; name another".to_owned(),
             ));

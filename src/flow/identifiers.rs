@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::acme::account::{Account, Binding};
+use crate::acme::account::Account;
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
-use crate::policy::{NamePattern, Policy};
+use crate::policy::{Policy, check_binding};
 
 /// An identifier object as the client wrote it (RFC 8555 §7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +34,15 @@ pub(super) fn accept_identifiers(
     })?;
     let mut identifiers = BTreeMap::new();
     let mut refused = Vec::new();
-    let bound = account.binding.as_ref().filter(|binding| !binding.allowed.is_empty());
+    let bound = |identifier: &Identifier| {
+        check_binding(account.binding.as_ref(), identifier)
+            .map_err(|detail| Problem::new(ProblemType::RejectedIdentifier, detail))
+    };
     for one in asked {
         let AskedIdentifier { kind, value, .. } = one;
         let accepted = read(one)
             .and_then(|read| judge(policy, &read.0).map(|()| read))
-            .and_then(|read| check_binding(bound, &read.0).map(|()| read));
+            .and_then(|read| bound(&read.0).map(|()| read));
         match accepted {
             Ok((identifier, ancestor)) => {
                 let kept = identifiers.entry(identifier).or_insert(None);
@@ -56,23 +59,6 @@ pub(super) fn accept_identifiers(
         None => Ok(identifiers),
         Some(problem) => Err(problem),
     }
-}
-
-/// Refuses what the key that bound the account does not allow. A rule that cannot be read allows
-/// nothing.
-fn check_binding(bound: Option<&Binding>, identifier: &Identifier) -> Result<(), Problem> {
-    let Some(Binding { kid, allowed, .. }) = bound else { return Ok(()) };
-    let permits =
-        |rule: &String| rule.parse::<NamePattern>().is_ok_and(|rule| rule.covers(identifier));
-    if allowed.iter().any(permits) {
-        return Ok(());
-    }
-    let detail = format!(
-        "{identifier} is not among the names that accounts of the external account key {kid} may \
-         have: {}",
-        allowed.join(", ")
-    );
-    Err(Problem::new(ProblemType::RejectedIdentifier, detail))
 }
 
 fn read(asked: &AskedIdentifier) -> Result<(Identifier, Option<Identifier>), Problem> {

@@ -3,11 +3,13 @@
 //! A rule that refuses wins over one that allows. Every answer names the rule, so that an operator
 //! who is asked "why not?" finds the line.
 
+mod binding;
 mod pattern;
 mod rule;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use binding::check_binding;
 pub(crate) use pattern::NamePattern;
 pub(crate) use rule::{Origin, Refusal, Rule};
 

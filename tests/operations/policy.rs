@@ -4,6 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use harness::command::text;
+use harness::external_account::Credentials;
+use harness::{Ca, Server, Settings};
 use serde_json::{Value, json};
 
 use crate::BINARY;
@@ -111,4 +113,42 @@ fn explain_of_a_ca_that_is_not_there_or_of_nothing_is_wrong_usage() {
     assert!(all.contains("there are: web, strict, open"), "{all}");
     assert_eq!(explain(&["--ca", "web"]).0, Some(2));
     assert_eq!(explain(&["a.test"]).0, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_of_an_account_counts_what_bound_it() {
+    let settings = Settings {
+        policy: "deny = [\"secret.a.test\"]".to_owned(),
+        cas: vec![Ca::KeyFile { id: "one", rsa: false }, Ca::KeyFile { id: "two", rsa: false }],
+        ..Settings::default()
+    };
+    let server = Server::start(BINARY, settings).await;
+    let run = |arguments: &[&str]| {
+        let output = server.run(arguments);
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), text(&output))
+    };
+    let options = ["eab", "create", "--ca", "one", "--allow", ".a.test", "--json"];
+    let credentials = Credentials::from_json(&run(&options).1);
+    let mut client = server.client("one").await;
+    let binding = credentials.bind(&client.url("newAccount"), &client.key.jwk());
+    let payload = json!({ "termsOfServiceAgreed": true, "externalAccountBinding": binding });
+    let url = client.new_account(&payload).await.expect(201).header("location").to_owned();
+
+    let explain = ["policy", "explain", "--account", &url, "--ca"];
+    let (code, said, all) = run(&[&explain[..], &["one", "x.a.test"]].concat());
+    assert_eq!(code, Some(0), "{all}");
+    assert!(said.starts_with("x.a.test: yes: no allow is set; "), "{said}");
+    let (code, said, all) = run(&[&explain[..], &["one", "b.test", "secret.a.test"]].concat());
+    assert_eq!(code, Some(1), "{all}");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].contains("no: b.test is not among") && lines[0].contains(".a.test"), "{said}");
+    assert!(lines[1].contains("(deny = \"secret.a.test\" in [policy])"), "{said}");
+    let (code, _, all) = run(&[&explain[..], &["two", "x.a.test"]].concat());
+    assert_eq!(code, Some(2), "{all}");
+    assert!(all.contains("is one of the CA \"one\""), "{all}");
+
+    let id = url.rsplit('/').next().unwrap();
+    run(&["account", "deactivate", id]);
+    let (code, said, _) = run(&["policy", "explain", "--ca", "one", "--account", id, "x.a.test"]);
+    assert_eq!((code, &*said), (Some(1), "x.a.test: no: the account is deactivated\n"));
 }

@@ -3,6 +3,7 @@
 
 mod hang;
 mod login;
+mod neighbours;
 mod remote;
 mod start;
 mod two;
