@@ -26,3 +26,22 @@ fn every_test_that_conformance_names_exists() {
         assert!(found.contains(last), "docs/conformance.md names {name}, which is not there");
     }
 }
+
+#[test]
+fn docs_clients_names_the_versions_that_are_installed() {
+    let text = read("docs/clients.md");
+    let pinned = read("tests/clients/certbot.txt");
+    let certbot = pinned.lines().find_map(|line| line.strip_prefix("certbot==")).unwrap();
+    let package = read("tests/clients/npm/package.json");
+    let (_, npm) = package.split_once("\"acme-client\": \"").unwrap();
+    let (npm, _) = npm.split_once('"').unwrap();
+    let manifest = read("tests/clients/Cargo.toml");
+    let (_, instant_acme) = manifest.split_once("instant-acme = { version = \"").unwrap();
+    let (instant_acme, _) = instant_acme.split_once('"').unwrap();
+    for (client, version) in
+        [("certbot", certbot), ("acme-client, npm", npm), ("instant-acme", instant_acme)]
+    {
+        let mut rows = text.lines().filter(|line| line.starts_with(&format!("| {client} |")));
+        assert!(rows.any(|row| row.contains(&format!("{version} "))), "{client} {version}");
+    }
+}

@@ -1,5 +1,5 @@
 //! Real ACME clients against a real kipuka whose key is in a token. One file for each client;
-//! hooks in `hooks`, programs of ours that use libraries in folders of their own.
+//! docs/clients.md says what of it operators need.
 
 mod acme_tiny;
 mod acmetool;
@@ -18,6 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use harness::external_account::Credentials;
 use harness::{Ca, Server, Settings, command};
 use openssl::x509::{CrlStatus, X509, X509Crl};
 
@@ -39,6 +40,34 @@ async fn server_with(mut settings: Settings) -> Server {
     server.zone.read_txt_from(shown(&server).join("txt"));
     server.spawn();
     server
+}
+
+/// A server that makes accounts only for those who have a key for it (RFC 8555 §7.3.4), and such a
+/// key. Orders may name the profile `short`, whose certificates are valid for 12 hours.
+async fn server_with_external_accounts(settings: Settings) -> (Server, Credentials) {
+    let ca = format!(
+        "{}\nexternal_account_required = true\nprofiles = [\"default\", \"short\"]",
+        settings.ca
+    );
+    // What a profile leaves out is as the CA has it.
+    let sections = "[profile.default]\n\n[profile.short]\nvalidity_hours = 12\n\n".to_owned();
+    let server = server_with(Settings { ca, sections, ..settings }).await;
+    let created = kipuka(&server, &["eab", "create", "--reusable", "--json"]);
+    (server, Credentials::from_json(&created))
+}
+
+/// What an operator's command prints.
+fn kipuka(server: &Server, arguments: &[&str]) -> String {
+    let output = server.run(arguments);
+    assert!(output.status.success(), "{}", command::text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Panics unless a certificate is of the profile `short`.
+#[track_caller]
+fn assert_short(certificate: &X509) {
+    let life = certificate.not_before().diff(certificate.not_after()).unwrap();
+    assert_eq!((life.days, life.secs), (0, 12 * 3600 - 1), "both ends count (RFC 5280)");
 }
 
 /// Where a client leaves what its domain shows: `http-01/TOKEN` and `txt/NAME`. Hooks find it in

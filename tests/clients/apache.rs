@@ -7,10 +7,11 @@ use std::process::Command;
 use harness::{Port, Server, Settings};
 
 use crate::site::Site;
-use crate::{script, server_with, shown};
+use crate::{assert_short, kipuka, script, server_with_external_accounts, shown};
 
 /// Writes `httpd.conf` for the domains, each behind what is said of it.
-fn configure(server: &Server, http: &Port, https: &Port, domains: &[(&str, &str)]) {
+fn configure(server: &Server, ports: [&Port; 2], global: &str, domains: &[(&str, &str)]) {
+    let [http, https] = ports;
     let folder = server.folder.path();
     // Where root starts it, the workers are another user's, and what they read and run is in here.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
@@ -30,12 +31,13 @@ fn configure(server: &Server, http: &Port, https: &Port, domains: &[(&str, &str)
          MDStoreDir {0}/md\nMDPortMap http:{1} https:{2}\nMDCertificateAgreement accepted\n\
          MDContactEmail admin@example.test\nMDCertificateAuthority {3}\nMDCACertificateFile {4}\n\
          MDBaseServer off\nMDStapling off\nMDCheckInterval 1s\nMDRetryDelay 1s\nMDActivationDelay 0\n\
-         MDRenewWindow 100d\n",
+         MDRenewWindow 100d\n{5}\n",
         folder.display(),
         http.number,
         https.number,
         server.directory("ca"),
-        server.root().display()
+        server.root().display(),
+        global
     );
     for (domain, settings) in domains {
         text += &format!(
@@ -69,28 +71,36 @@ fn activate(server: &Server, domains: usize, site: &Site) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mod_md_issues_and_renews_with_every_type_of_challenge() {
+async fn mod_md_binds_its_account_issues_and_renews_with_every_type_of_challenge() {
     let [http, https] = [Port::reserve(), Port::reserve()];
     let settings = Settings {
         http_port: Some(http.number),
         tls_alpn_port: Some(https.number),
         ..Settings::default()
     };
-    let server = server_with(settings).await;
+    let (server, external) = server_with_external_accounts(settings).await;
+    let bound = format!("MDExternalAccountBinding {} {}", external.kid, external.hmac_key);
     let hook = server.folder.path().join("hook");
     let dns = format!(
         "MDMember *.dns.example.test\nMDCAChallenges dns-01\nMDChallengeDns01 {}",
         hook.display()
     );
     let domains = [
-        ("http.example.test", "MDCAChallenges http-01"),
+        ("http.example.test", "MDProfile short\nMDCAChallenges http-01"),
         ("alpn.example.test", "MDCAChallenges tls-alpn-01"),
         ("dns.example.test", &dns),
     ];
-    configure(&server, &http, &https, &domains);
+    configure(&server, [&http, &https], &bound, &domains);
     let mut site = start(&server, &https);
     for (name, _) in domains {
         let first = site.certificate(name, None, |site| activate(&server, domains.len(), site));
-        site.certificate(name, Some(&first), |site| activate(&server, domains.len(), site));
+        let renewed =
+            site.certificate(name, Some(&first), |site| activate(&server, domains.len(), site));
+        if name == "http.example.test" {
+            assert_short(&first);
+            assert_short(&renewed);
+        }
     }
+    // It names the certificate that it renews (RFC 9773 §5).
+    assert!(kipuka(&server, &["order", "list", "--json"]).contains("\"replaces\""));
 }

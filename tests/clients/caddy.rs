@@ -3,14 +3,15 @@
 use std::fs;
 use std::process::Command;
 
+use harness::external_account::Credentials;
 use harness::{Port, Server, Settings};
 use serde_json::{Value, json};
 
-use crate::server_with;
+use crate::server_with_external_accounts;
 use crate::site::Site;
 
 /// How one site gets its certificate, by one type of challenge alone.
-fn policy(server: &Server, name: &str, challenge: &str) -> Value {
+fn policy(server: &Server, external: &Credentials, name: &str, challenge: &str) -> Value {
     let disabled = |kind: &str| json!({ "disabled": kind != challenge });
     json!({
         "subjects": [name],
@@ -21,6 +22,7 @@ fn policy(server: &Server, name: &str, challenge: &str) -> Value {
             "module": "acme",
             "ca": server.directory("ca"),
             "email": "admin@example.test",
+            "external_account": { "key_id": external.kid, "mac_key": external.hmac_key },
             "trusted_roots_pem_files": [server.root()],
             "challenges": {
                 "http": disabled("http-01"),
@@ -31,7 +33,7 @@ fn policy(server: &Server, name: &str, challenge: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn caddy_issues_and_renews_with_tls_alpn_01_and_with_http_01() {
+async fn caddy_binds_its_account_issues_and_renews_for_names_and_an_address() {
     let [http, https] = [Port::reserve(), Port::reserve()];
     let settings = Settings {
         ca: "validity_days = 1".to_owned(),
@@ -39,9 +41,13 @@ async fn caddy_issues_and_renews_with_tls_alpn_01_and_with_http_01() {
         tls_alpn_port: Some(https.number),
         ..Settings::default()
     };
-    let server = server_with(settings).await;
-    let names = ["alpn.example.test", "http.example.test"];
-    let policies = [policy(&server, names[0], "tls-alpn-01"), policy(&server, names[1], "http-01")];
+    let (server, external) = server_with_external_accounts(settings).await;
+    let names = ["alpn.example.test", "http.example.test", "127.0.0.1"];
+    let policies = [
+        policy(&server, &external, names[0], "tls-alpn-01"),
+        policy(&server, &external, names[1], "http-01"),
+        policy(&server, &external, names[2], "http-01"),
+    ];
     let config = json!({
         "admin": { "disabled": true },
         "storage": { "module": "file_system", "root": server.folder.path().join("caddy") },
@@ -54,7 +60,7 @@ async fn caddy_issues_and_renews_with_tls_alpn_01_and_with_http_01() {
                     "routes": [{ "match": [{ "host": names }] }],
                 } },
             },
-            "tls": { "automation": { "renew_interval": "1s", "policies": policies } },
+            "tls": { "automation": { "renew_interval": "2s", "policies": policies } },
         },
     });
     let file = server.folder.path().join("caddy.json");

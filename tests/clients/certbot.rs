@@ -2,7 +2,10 @@
 
 use harness::{Port, Server, Settings};
 
-use crate::{assert_revoked, leaf, package, run, script, server, server_with};
+use crate::{
+    assert_revoked, assert_short, kipuka, leaf, package, run, script, server_with,
+    server_with_external_accounts,
+};
 
 /// How to call a certbot.
 struct Certbot(String);
@@ -54,14 +57,16 @@ impl Certbot {
         self.run(&server, "unregister");
     }
 
-    async fn gets_a_wildcard_with_dns_01(&self) {
-        let server = server().await;
+    async fn binds_its_account_and_gets_a_wildcard_with_dns_01(&self) {
+        let (server, external) = server_with_external_accounts(Settings::default()).await;
         let hook = script("hooks/certbot.sh");
         self.run(
             &server,
             &format!(
                 "certonly --manual --preferred-challenges dns --manual-auth-hook {hook} \
-                 --agree-tos --register-unsafely-without-email -d example.test -d '*.example.test'"
+                 --eab-kid {} --eab-hmac-key {} --agree-tos --register-unsafely-without-email \
+                 -d example.test -d '*.example.test'",
+                external.kid, external.hmac_key
             ),
         );
         let names = ["example.test", "*.example.test"];
@@ -80,11 +85,40 @@ async fn the_newest_certbot_registers_issues_renews_revokes_and_unregisters_with
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn debians_certbot_gets_a_wildcard_with_dns_01() {
-    Certbot::debians().gets_a_wildcard_with_dns_01().await;
+async fn debians_certbot_binds_its_account_and_gets_a_wildcard_with_dns_01() {
+    Certbot::debians().binds_its_account_and_gets_a_wildcard_with_dns_01().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_certbot_gets_a_wildcard_with_dns_01() {
-    Certbot::newest().gets_a_wildcard_with_dns_01().await;
+async fn the_newest_certbot_binds_its_account_and_gets_a_wildcard_with_dns_01() {
+    Certbot::newest().binds_its_account_and_gets_a_wildcard_with_dns_01().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_certbot_certifies_an_address_by_a_profile_and_renews_when_it_is_told_to() {
+    let port = Port::reserve();
+    let settings = Settings { http_port: Some(port.number), ..Settings::default() };
+    let (server, external) = server_with_external_accounts(settings).await;
+    let certbot = Certbot::newest();
+    let standalone = format!("certonly --standalone --http-01-port {}", port.number);
+    let account = format!(
+        "--agree-tos --register-unsafely-without-email --eab-kid {} --eab-hmac-key {}",
+        external.kid, external.hmac_key
+    );
+    let what = "-d www.example.test --ip-address 127.0.0.1 --preferred-profile short";
+    certbot.run(&server, &format!("{standalone} {account} {what}"));
+    let names = ["www.example.test", "127.0.0.1"];
+    let certificate = || leaf(&server, "certbot/live/www.example.test/fullchain.pem", &names);
+    let first = certificate();
+    assert_short(&first);
+    // Of what was revoked, renewal information (RFC 9773) says that it is to be renewed at once.
+    let serial = first.serial_number().to_bn().unwrap().to_hex_str().unwrap();
+    kipuka(&server, &["cert", "revoke", "--serial", &serial, "--reason", "superseded"]);
+    certbot.run(&server, "renew --no-random-sleep-on-renew");
+    let renewed = certificate();
+    assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
+    assert_short(&renewed);
+    certbot.run(&server, "renew --no-random-sleep-on-renew");
+    assert_eq!(renewed.to_der().unwrap(), certificate().to_der().unwrap(), "it is not due");
+    assert_revoked(&server, &[&first]).await;
 }

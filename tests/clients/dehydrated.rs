@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use harness::Server;
+use harness::{Server, Settings};
 
-use crate::{assert_revoked, leaf, run, script, server, shown};
+use crate::{assert_revoked, leaf, run, script, server, server_with_external_accounts, shown};
 
 /// Writes the configuration that `dehydrated -f` reads.
 fn configure(server: &Server, more: &str) {
@@ -47,9 +47,10 @@ async fn dehydrated_issues_renews_and_revokes_with_http_01() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dehydrated_gets_a_wildcard_with_dns_01_and_an_rsa_key() {
-    let server = server().await;
-    configure(&server, "KEY_ALGO=rsa\nKEYSIZE=2048");
+async fn dehydrated_binds_its_account_and_gets_a_wildcard_with_dns_01_and_an_rsa_key() {
+    let (server, external) = server_with_external_accounts(Settings::default()).await;
+    let eab = format!("EAB_KID={}\nEAB_HMAC_KEY={}", external.kid, external.hmac_key);
+    configure(&server, &format!("{eab}\nKEY_ALGO=rsa\nKEYSIZE=2048"));
     dehydrated(&server, "--register --accept-terms", "dns-01");
     let wildcard = "--cron --alias wildcard -d '*.example.test' -d example.test";
     dehydrated(&server, wildcard, "dns-01");

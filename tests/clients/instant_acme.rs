@@ -1,15 +1,21 @@
 //! instant-acme.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use harness::csr::{self, Csr};
+use harness::external_account::{Credentials, decode};
 use harness::{Ca, Database, Server, Settings};
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus,
-    RetryPolicy, RevocationReason, RevocationRequest,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, ExternalAccountKey,
+    Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy, RevocationReason,
+    RevocationRequest,
 };
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
+use rustls::pki_types::Der;
 
-use crate::{assert_revoked, chain, server};
+use crate::{assert_revoked, assert_short, chain, server_with_external_accounts};
 
 /// Two CAs of different key types in one token.
 async fn two_cas(database: &Database) -> Server {
@@ -25,6 +31,10 @@ async fn two_cas(database: &Database) -> Server {
 }
 
 async fn account(server: &Server, ca: &str) -> Account {
+    bound_account(server, ca, None).await
+}
+
+async fn bound_account(server: &Server, ca: &str, external: Option<&Credentials>) -> Account {
     // The library takes the process's default, and two providers are linked here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let new = NewAccount {
@@ -32,9 +42,11 @@ async fn account(server: &Server, ca: &str) -> Account {
         terms_of_service_agreed: true,
         only_return_existing: false,
     };
+    let external = external
+        .map(|external| ExternalAccountKey::new(external.kid.clone(), &decode(&external.hmac_key)));
     let (account, _) = Account::builder_with_root(root(server))
         .unwrap()
-        .create(&new, server.directory(ca), None)
+        .create(&new, server.directory(ca), external.as_ref())
         .await
         .unwrap();
     account
@@ -131,11 +143,21 @@ async fn instant_acme_gets_everything_on_postgres() {
     every_challenge_type_one_and_a_hundred_names_rsa_and_ec_keys(Database::postgres()).await;
 }
 
+/// As RFC 9773 §4.1 names a certificate.
+fn identifier(certificate: &X509) -> CertificateIdentifier<'static> {
+    let authority = certificate.authority_key_id().unwrap().as_slice();
+    // kipuka's serials are positive as they stand.
+    let serial = certificate.serial_number().to_bn().unwrap().to_vec();
+    CertificateIdentifier::new(Der::from_slice(authority), Der::from_slice(&serial)).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn instant_acme_revokes() {
-    let server = server().await;
-    let account = account(&server, "ca").await;
-    let names = dns(&["www.example.test"]);
+async fn instant_acme_binds_its_account_changes_its_key_certifies_an_ip_address_and_revokes() {
+    let (server, external) = server_with_external_accounts(Settings::default()).await;
+    let mut account = bound_account(&server, "ca", Some(&external)).await;
+    let _credentials = account.update_key().await.unwrap();
+    let mut names = dns(&["www.example.test"]);
+    names.push(Identifier::Ip(Ipv4Addr::LOCALHOST.into()));
     let order = NewOrder::new(&names);
     let chain = issue(&server, &account, order, ChallengeType::Http01, csr::p256()).await;
     let request = RevocationRequest {
@@ -144,4 +166,30 @@ async fn instant_acme_revokes() {
     };
     account.revoke(&request).await.unwrap();
     assert_revoked(&server, &[&chain[0]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instant_acme_orders_by_profile_reads_renewal_information_and_replaces() {
+    let (server, external) = server_with_external_accounts(Settings::default()).await;
+    let account = bound_account(&server, "ca", Some(&external)).await;
+    let offered: Vec<_> = account.profiles().map(|profile| profile.name.to_owned()).collect();
+    assert!(offered.iter().any(|name| name == "short"), "{offered:?}");
+    let names = dns(&["www.example.test"]);
+    let order = NewOrder::new(&names).profile("short");
+    let first = issue(&server, &account, order, ChallengeType::Http01, csr::p256()).await.remove(0);
+    assert_short(&first);
+    let (information, retry_after) = account.renewal_info(&identifier(&first)).await.unwrap();
+    assert!(information.suggested_window.start < information.suggested_window.end);
+    assert!(retry_after >= Duration::from_secs(60));
+    let order = || NewOrder::new(&names).profile("short").replaces(identifier(&first));
+    let next =
+        issue(&server, &account, order(), ChallengeType::Http01, csr::p256()).await.remove(0);
+    assert_short(&next);
+    match account.new_order(&order()).await {
+        Err(Error::Api(problem)) => {
+            let kind = problem.r#type.unwrap();
+            assert_eq!(kind, "urn:ietf:params:acme:error:alreadyReplaced");
+        }
+        other => panic!("it is replaced already: {:?}", other.map(|order| order.url().to_owned())),
+    }
 }

@@ -2,7 +2,7 @@
 
 use harness::{Port, Server, Settings};
 
-use crate::{assert_revoked, leaf, run, script, server, server_with};
+use crate::{assert_revoked, leaf, run, script, server_with, server_with_external_accounts};
 
 fn lego(server: &Server, flags: &str, command: &str) {
     let environment = "LEGO_CA_CERTIFICATES=$ROOT EXEC_POLLING_INTERVAL=1 EXEC_SEQUENCE_INTERVAL=1";
@@ -40,10 +40,11 @@ async fn lego_issues_with_tls_alpn_01_and_an_rsa_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lego_gets_a_wildcard_with_dns_01() {
-    let server = server().await;
+async fn lego_binds_its_account_and_gets_a_wildcard_with_dns_01() {
+    let (server, external) = server_with_external_accounts(Settings::default()).await;
+    let eab = format!("--eab --kid {} --hmac {}", external.kid, external.hmac_key);
     let dns = format!("--dns exec --dns.disable-cp --dns.resolvers {}", server.zone.address);
-    lego(&server, &format!("{dns} -d '*.example.test' -d example.test"), "run");
+    lego(&server, &format!("{eab} {dns} -d '*.example.test' -d example.test"), "run");
     let names = ["example.test", "*.example.test"];
     leaf(&server, "lego/certificates/_.example.test.crt", &names);
 }

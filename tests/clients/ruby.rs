@@ -9,11 +9,11 @@ fn ruby(server: &Server, command: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ruby_issues_renews_and_revokes_with_http_01() {
+async fn ruby_issues_renews_and_revokes_for_a_name_and_an_address_with_http_01() {
     let server = server().await;
-    let names = ["www.example.test", "a.www.example.test"];
+    let names = ["www.example.test", "127.0.0.1"];
     let issue = || {
-        ruby(&server, "issue www.pem http-01 www.example.test a.www.example.test");
+        ruby(&server, "issue www.pem http-01 www.example.test 127.0.0.1");
         leaf(&server, "www.pem", &names)
     };
     let (first, renewed) = (issue(), issue());
@@ -24,8 +24,10 @@ async fn ruby_issues_renews_and_revokes_with_http_01() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ruby_gets_a_wildcard_with_dns_01() {
+async fn ruby_changes_its_key_and_gets_a_wildcard_with_dns_01() {
     let server = server().await;
+    ruby(&server, "register");
+    ruby(&server, "change-key");
     ruby(&server, "issue wildcard.pem dns-01 example.test '*.example.test'");
     leaf(&server, "wildcard.pem", &["example.test", "*.example.test"]);
 }

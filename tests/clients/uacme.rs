@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use harness::Server;
+use harness::{Server, Settings};
 
-use crate::{assert_revoked, leaf, run, script, server};
+use crate::{assert_revoked, leaf, run, script, server, server_with_external_accounts};
 
 /// Runs some commands of uacme's. It trusts the system's store and no other, so it runs where that
 /// store is our root.
@@ -22,12 +22,17 @@ fn uacme(server: &Server, challenge: &str, commands: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uacme_issues_renews_and_revokes_with_http_01() {
+async fn uacme_issues_renews_and_revokes_for_a_name_and_an_address_with_http_01() {
     let server = server().await;
-    let certificate = || leaf(&server, "uacme/www.example.test/cert.pem", &["www.example.test"]);
-    uacme(&server, "http-01", &["new admin@example.test", "issue www.example.test"]);
+    let names = ["www.example.test", "127.0.0.1"];
+    let certificate = || leaf(&server, "uacme/www.example.test/cert.pem", &names);
+    uacme(&server, "http-01", &["new admin@example.test", "issue www.example.test 127.0.0.1"]);
     let first = certificate();
-    uacme(&server, "http-01", &["update other@example.test", "-f issue www.example.test"]);
+    uacme(
+        &server,
+        "http-01",
+        &["update other@example.test", "-f issue www.example.test 127.0.0.1"],
+    );
     let renewed = certificate();
     assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
     let name = "www.example.test";
@@ -41,8 +46,9 @@ async fn uacme_issues_renews_and_revokes_with_http_01() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uacme_gets_a_wildcard_with_dns_01() {
-    let server = server().await;
-    uacme(&server, "dns-01", &["new", "issue *.example.test example.test"]);
+async fn uacme_binds_its_account_changes_its_key_and_gets_a_wildcard_with_dns_01() {
+    let (server, external) = server_with_external_accounts(Settings::default()).await;
+    let bound = format!("-e {}:{} new", external.kid, external.hmac_key);
+    uacme(&server, "dns-01", &[&bound, "newkey", "issue *.example.test example.test"]);
     leaf(&server, "uacme/example.test/cert.pem", &["example.test", "*.example.test"]);
 }

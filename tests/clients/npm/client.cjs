@@ -2,25 +2,25 @@
 // FOLDER for its keys and certificates, SHOWN for what the names show. A CHALLENGE is http-01,
 // dns-01 or tls-alpn-01:PORT.
 //
-//     client.cjs register | issue FILE CHALLENGE NAME... | revoke FILE | change-key | deactivate
+//     client.cjs register [KID:HMAC-KEY] | issue FILE CHALLENGE NAME... | revoke FILE | change-key | deactivate
 
 const acme = require('acme-client');
 const fs = require('fs');
 const net = require('net');
 const tls = require('tls');
 
-const { DIRECTORY, FOLDER, SHOWN, EAB_KID, EAB_HMAC_KEY } = process.env;
+const { DIRECTORY, FOLDER, SHOWN } = process.env;
 const keyFile = `${FOLDER}/npm-account.pem`;
 const read = (file) => fs.readFileSync(`${FOLDER}/${file}`);
 
-async function client() {
+async function client(externalAccountBinding = {}) {
     if (!fs.existsSync(keyFile)) {
         fs.writeFileSync(keyFile, await acme.crypto.createPrivateEcdsaKey('P-384'));
     }
     const client = new acme.Client({
         directoryUrl: DIRECTORY,
         accountKey: fs.readFileSync(keyFile),
-        externalAccountBinding: EAB_KID ? { kid: EAB_KID, hmacKey: EAB_HMAC_KEY } : {},
+        externalAccountBinding,
         backoffMin: 200,
         backoffMax: 1000,
     });
@@ -51,8 +51,9 @@ async function show(authorization, challenge, keyAuthorization, port) {
 }
 
 const commands = {
-    async register() {
-        await client();
+    async register(external) {
+        const [kid, hmacKey] = (external ?? '').split(':');
+        await client(kid ? { kid, hmacKey } : {});
     },
 
     async issue(file, how, ...names) {

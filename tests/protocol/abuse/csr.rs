@@ -282,7 +282,11 @@ pub(super) fn rows() -> Vec<Row<Bend>> {
         ),
         csr("a wildcard", |p| p.with_name(value(DNS_NAME, b"*.b.test")), "*.b.test"),
         csr("a name below", |p| p.with_name(value(DNS_NAME, b"www.b.test")), "www.b.test"),
-        csr("an underscore", |p| p.with_name(value(DNS_NAME, b"b_.test")), "no order can have"),
+        csr(
+            "an underscore",
+            |p| p.with_name(value(DNS_NAME, b"b_.test")),
+            "does not have these names",
+        ),
         csr("a URL", |p| p.with_name(value(DNS_NAME, b"https://b.test")), "no order can have"),
         csr("an empty name", |p| p.with_name(value(DNS_NAME, b"")), "no order can have"),
         csr(
