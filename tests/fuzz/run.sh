@@ -31,7 +31,6 @@ run() {
         -max_len=16384 -print_final_stats=1 >"$folder.log" 2>&1; then
         printf '%-12s %s\n' "$target" "$(sed -n 's/^stat::number_of_executed_units: */inputs: /p' "$folder.log")"
         rm -rf "$folder" "$folder.log"
-        rmdir --ignore-fail-on-non-empty "found/$target" found
     else
         cat "$folder.log" >&2
         return 1
@@ -40,3 +39,4 @@ run() {
 export -f run
 export cache host seconds
 printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I '{}' bash -euo pipefail -c 'run {}'
+find found -type d -empty -delete
