@@ -76,9 +76,16 @@ impl Site {
 }
 
 impl Drop for Site {
+    /// Asked to end first: Apache's workers outlive a parent that is killed.
     fn drop(&mut self) {
-        // A process that has ended already is waited for all the same.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let id = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &id]).status();
+        let begin = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if begin.elapsed() > Duration::from_secs(10) {
+                let _ = self.child.kill();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
