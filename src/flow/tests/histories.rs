@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use futures_util::future::join_all;
 use harness::Responder;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -20,7 +21,7 @@ const CLIENTS: usize = 2;
 /// So few that what is done often meets what was done.
 const MAX_ORDERS: usize = 3;
 /// These cases are long: of proptest's usual 256, or of what `PROPTEST_CASES` says, so many are one.
-const CASES_PART: u32 = 12;
+const CASES_PART: u32 = 10;
 /// Longer than any lease and any pause.
 const LONG: Duration = Duration::from_secs(40);
 
@@ -36,6 +37,11 @@ enum Act {
         client: usize,
         which: Index,
         answer: Answer,
+    },
+    /// By two ways at once, of which one is right.
+    BeginTwice {
+        client: usize,
+        which: Index,
     },
     /// All of one order, rightly.
     BeginAll {
@@ -103,14 +109,14 @@ fn act() -> impl Strategy<Value = Act> {
         || prop_oneof![6 => Just(Fate::Works), 1 => Just(Fate::Dies), 1 => Just(Fate::Lingers)];
     let ailment =
         prop_oneof![Just(Ailment::Away), Just(Ailment::WrongSignature), Just(Ailment::Lie)];
-    // Moments, a lease and its like, a day, an order's lifetime.
-    let wait =
-        prop_oneof![9 => 0_u64..4, 6 => 15_u64..25, 1 => Just(90_000), 1 => Just(8 * 86_400)];
+    // Moments, a lease and its like, a day, most and all of an order's lifetime.
+    let wait = prop_oneof![9 => 0_u64..4, 6 => 15_u64..25, 1 => Just(90_000), 1 => Just(6 * 86_400), 1 => Just(8 * 86_400)];
     prop_oneof![
         12 => (client(), names).prop_map(|(client, names)| Act::Place { client, names }),
         12 => (client(), which()).prop_map(|(client, which)| Act::BeginAll { client, which }),
         12 => (client(), which(), answer)
             .prop_map(|(client, which, answer)| Act::Begin { client, which, answer }),
+        4 => (client(), which()).prop_map(|(client, which)| Act::BeginTwice { client, which }),
         24 => fate().prop_map(|fate| Act::Claim(WorkKind::Validation, fate)),
         20 => (client(), which(), prop::bool::weighted(0.8))
             .prop_map(|(client, which, right)| Act::Finalize { client, which, right }),
@@ -149,14 +155,16 @@ impl World {
         let (authority, signer) = authority(&store, clock.now()).await;
         let authority = Arc::new(authority);
         let responder = Responder::start().await;
-        let instance = || open(&database, &authority, &responder, &clock);
-        let instances = [instance().await, instance().await].map(ArcSwap::from_pointee);
+        let instance = |tls| open(&database, &authority, &responder, &clock, tls);
+        let instances = [instance(true).await, instance(false).await].map(ArcSwap::from_pointee);
         let statuses = Mutex::default();
         Self { database, instances, authority, signer, responder, clock, statuses }
     }
 
     async fn restart(&self, instance: usize) {
-        let context = open(&self.database, &self.authority, &self.responder, &self.clock).await;
+        let context =
+            open(&self.database, &self.authority, &self.responder, &self.clock, instance == 0)
+                .await;
         context.store.lapse_leases(self.clock.now()).await.unwrap();
         self.instances[instance].store(Arc::new(context));
     }
@@ -181,13 +189,15 @@ async fn open(
     authority: &Arc<Authority>,
     responder: &Responder,
     clock: &Clock,
+    sees_tls: bool,
 ) -> Context {
     let closed = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let validator = Validator::new(Options {
         resolvers: vec![closed()],
         http_port: responder.http_port,
         https_port: closed().port(),
-        tls_alpn_port: closed().port(),
+        // One gets a wrong answer where the other gets none.
+        tls_alpn_port: if sees_tls { responder.tls_port } else { closed().port() },
         ..Options::default()
     });
     Context {
@@ -247,6 +257,13 @@ impl<'w> Play<'w> {
                     self.begin_one(context, &id, *answer).await;
                 }
             }
+            Act::BeginTwice { client, which } => {
+                let id = one_of(&self.clients[*client].lock().unwrap().authorizations, *which);
+                if let Some(id) = id {
+                    self.begin_one(context, &id, Answer::Right).await;
+                    self.begin_one(context, &id, Answer::Nothing).await;
+                }
+            }
             Act::BeginAll { client, which } => {
                 let id = one_of(&self.clients[*client].lock().unwrap().orders, *which);
                 let Some(id) = id else { return };
@@ -274,13 +291,15 @@ impl<'w> Play<'w> {
             Act::Claim(kind, fate) => {
                 let now = context.clock.now();
                 let leases = context.store.claim(*kind, now, LEASE, 3, &[], Entropy).await.unwrap();
-                for lease in leases {
-                    match fate {
-                        Fate::Works => work(context, *kind, lease).await,
-                        Fate::Dies => drop(lease),
-                        Fate::Lingers => {
-                            self.lingering.lock().unwrap().push((instance, *kind, lease));
-                        }
+                match fate {
+                    Fate::Works => {
+                        let works = leases.into_iter().map(|lease| work(context, *kind, lease));
+                        join_all(works).await;
+                    }
+                    Fate::Dies => drop(leases),
+                    Fate::Lingers => {
+                        let leases = leases.into_iter().map(|lease| (instance, *kind, lease));
+                        self.lingering.lock().unwrap().extend(leases);
                     }
                 }
             }
@@ -389,6 +408,8 @@ impl<'w> Play<'w> {
                     let status = challenge.status().as_str();
                     self.moved("challenge", &challenge.id, status, after)?;
                 }
+                let ended = found.challenges.iter().filter(|one| one.result.is_some()).count();
+                prop_assert!(ended <= 1, "{} challenges decided {} by {}", ended, id, after);
                 statuses.insert(id, status);
             }
             let mut listed = Vec::new();
