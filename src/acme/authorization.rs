@@ -65,11 +65,13 @@ impl Authorization {
     pub(crate) fn status(&self, now: Timestamp) -> AuthorizationStatus<'_> {
         let result = self.concluding_challenge().and_then(|challenge| challenge.result.as_ref());
         let expired = self.expires_at <= now;
+        // What was over already stays what it was (RFC 8555 §7.1.6), also where its account goes.
+        let deactivated = self.deactivated_at.is_some_and(|at| at < self.expires_at);
         match result {
             Some(ChallengeResult::Failed { problem }) => {
                 AuthorizationStatus::Invalid { problem: Some(problem) }
             }
-            _ if self.deactivated_at.is_some() => AuthorizationStatus::Deactivated,
+            _ if deactivated => AuthorizationStatus::Deactivated,
             Some(ChallengeResult::Proved { .. }) if expired => AuthorizationStatus::Expired,
             Some(ChallengeResult::Proved { .. }) => AuthorizationStatus::Valid,
             None if expired => AuthorizationStatus::Invalid { problem: None },
@@ -188,10 +190,13 @@ mod tests {
             (None, FUTURE, true, "deactivated"),
             (proved.clone(), FUTURE, false, "valid"),
             (proved.clone(), NOW, false, "expired"),
-            (proved, FUTURE, true, "deactivated"),
+            (proved.clone(), FUTURE, true, "deactivated"),
             (failed.clone(), FUTURE, false, "invalid"),
             (failed.clone(), PAST, false, "invalid"),
             (failed, FUTURE, true, "invalid"),
+            // Deactivated once it was over, as by the end of its account.
+            (None, PAST, true, "invalid"),
+            (proved, PAST, true, "expired"),
         ] {
             assert_eq!(status_of(result.clone(), expires_at, deactivated), expected, "{result:?}");
         }

@@ -405,7 +405,7 @@ impl<'w> Play<'w> {
                 let status = found.status(now).as_str();
                 self.moved("authorization", &id, status, after)?;
                 for challenge in &found.challenges {
-                    let status = challenge.status().as_str();
+                    let status = found.challenge_status(challenge, now).as_str();
                     self.moved("challenge", &challenge.id, status, after)?;
                 }
                 let ended = found.challenges.iter().filter(|one| one.result.is_some()).count();
