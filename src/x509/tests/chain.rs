@@ -3,11 +3,12 @@
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
 use openssl::x509::extension::{BasicConstraints, KeyUsage};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use openssl::x509::{X509, X509Builder, X509Extension, X509NameBuilder};
 
 use super::*;
 use crate::x509::chain::ChainError;
 use crate::x509::issuer::IssuerError;
+use crate::x509::lint::RevocationListError;
 use crate::x509::pem::PemError;
 
 fn pem(certificates: &[&IssuerCertificate]) -> String {
