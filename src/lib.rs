@@ -34,3 +34,7 @@ mod worker; // claimed work: validate, issue, housekeeping
 // assembly: configuration to all of the above
 mod app;
 pub mod cli;
+
+// what reads bytes from strangers, for tests/fuzz
+#[cfg(fuzzing)]
+pub mod fuzz;

@@ -80,13 +80,12 @@ async fn plan(
             named.key_types.join(", ")
         )));
     }
-    // RFC 8555 §11.1 keeps the two keys apart: one that signs requests and one in a certificate.
-    let account_spki = Jwk::from_json(&account.jwk)
-        .map_err(|error| Error::Failed(error.to_string()))?
-        .spki()
-        .map_err(|error| Error::Failed(error.to_string()))?;
-    if account_spki == request.public_key().spki() {
-        return Err(bad_csr("the CSR's key is the account key; use a key of its own".to_owned()));
+    // RFC 8555 §11.1 keeps the two kinds of keys apart: those that sign requests and those in
+    // certificates.
+    if let Some(key) = Jwk::from_spki(request.public_key().spki())
+        && context.store.account_by_key(&authority.id, &key.thumbprint()).await?.is_some()
+    {
+        return Err(bad_csr("the CSR's key is an account's key; use a key of its own".to_owned()));
     }
     let now = context.clock.now();
     let profile = named.map_or(&authority.profile, |named| &named.profile);

@@ -785,3 +785,5 @@ async fn an_own_certificate_is_planned_before_it_is_signed() {
     assert_eq!(site.signed().await, 1);
     assert_eq!(site.pause(WorkKind::Issuance).await, None);
 }
+
+mod histories;

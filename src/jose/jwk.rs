@@ -170,6 +170,14 @@ impl Jwk {
         URL_SAFE_NO_PAD.encode(openssl::sha::sha256(self.canonical_json().as_bytes()))
     }
 
+    /// The key of a `SubjectPublicKeyInfo`'s DER; `None` where it could be no account's.
+    pub(crate) fn from_spki(der: &[u8]) -> Option<Self> {
+        let key = PKey::public_key_from_der(der).and_then(|key| of_pkey(&key));
+        // Of what OpenSSL does not know, its errors stay in the thread's queue.
+        drop(ErrorStack::get());
+        key.ok().flatten().map(Self)
+    }
+
     /// The key as the DER of a `SubjectPublicKeyInfo`.
     pub(crate) fn spki(&self) -> Result<Vec<u8>, ErrorStack> {
         self.pkey()?.public_key_to_der()
@@ -208,6 +216,30 @@ impl Jwk {
             Key::Ed25519 { x } => PKey::public_key_from_raw_bytes(&bytes(x), Id::ED25519),
         }
     }
+}
+
+fn of_pkey(key: &PKey<Public>) -> Result<Option<Key>, ErrorStack> {
+    let text = |bytes: Vec<u8>| URL_SAFE_NO_PAD.encode(bytes);
+    let read = match key.id() {
+        Id::RSA => {
+            let key = key.rsa()?;
+            rsa(&text(key.n().to_vec()), &text(key.e().to_vec()))
+        }
+        Id::EC => {
+            let key = key.ec_key()?;
+            let nid = key.group().curve_name();
+            let curve = Curve::ALL.into_iter().find(|curve| Some(curve.nid()) == nid);
+            let Some(curve) = curve else { return Ok(None) };
+            let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
+            let context = &mut *BigNumContext::new()?;
+            key.public_key().affine_coordinates(key.group(), &mut x, &mut y, context)?;
+            let length = i32::try_from(curve.coordinate()).unwrap_or(i32::MAX);
+            ec(curve, &text(x.to_vec_padded(length)?), &text(y.to_vec_padded(length)?))
+        }
+        Id::ED25519 => ed25519(&text(key.raw_public_key()?)),
+        _ => return Ok(None),
+    };
+    Ok(read.ok())
 }
 
 fn decode(name: &'static str, text: &str) -> Result<Vec<u8>, JwkError> {

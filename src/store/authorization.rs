@@ -170,8 +170,8 @@ impl Store {
     }
 
     /// Writes how the validation ended: the challenge's result and, in the same instant, that it
-    /// decided the authorization. `false` where the lease was lost or another challenge decided
-    /// first; then nothing is written.
+    /// decided the authorization. `false` where the lease was lost, another challenge decided first,
+    /// or the proof came after the authorization had expired; then nothing is written.
     pub(crate) async fn conclude_challenge(
         &self,
         lease: &Lease,
@@ -186,13 +186,14 @@ impl Store {
         let conclude = "UPDATE authorizations SET concluded_by = $1 \
                         WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
                         AND concluded_by IS NULL AND deactivated_at IS NULL \
+                        AND (expires_at > $2 OR $2 IS NULL) \
                         AND EXISTS (SELECT 1 FROM accounts u \
                         WHERE u.id = account_id AND u.deactivated_at IS NULL)";
         let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4 \
                      WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let done = self.db.transact(vec![
             lease.settle(),
-            Statement::required(conclude, values![challenge_id]),
+            Statement::required(conclude, values![challenge_id, validated_at]),
             Statement::required(write, values![challenge_id, validated_at, error, evidence]),
         ]);
         let concluded = done.await? == Done::Committed;
@@ -202,13 +203,14 @@ impl Store {
         Ok(concluded)
     }
 
-    /// Deactivates an authorization for good (RFC 8555 §7.5.2).
+    /// Deactivates an authorization for good (RFC 8555 §7.5.2), unless it has expired.
     pub(crate) async fn deactivate_authorization(
         &self,
         id: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let update = "UPDATE authorizations SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
+        let update = "UPDATE authorizations SET deactivated_at = $2 \
+                      WHERE id = $1 AND deactivated_at IS NULL AND expires_at > $2";
         self.db.transact(vec![Statement::new(update, values![id, now])]).await.map(drop)
     }
 }

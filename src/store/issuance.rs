@@ -53,7 +53,7 @@ impl Store {
     /// account or an authorization was deactivated or expired meanwhile; then nothing is written.
     pub(crate) async fn plan_issuance(&self, plan: Plan) -> Result<bool, StoreError> {
         let accept = "UPDATE orders SET processing_since = $2, csr = $3 WHERE id = $1 \
-             AND processing_since IS NULL AND error IS NULL \
+             AND processing_since IS NULL AND error IS NULL AND expires_at > $2 \
              AND EXISTS (SELECT 1 FROM accounts u WHERE u.id = orders.account_id \
              AND u.deactivated_at IS NULL) \
              AND NOT EXISTS (SELECT 1 FROM order_authorizations p \

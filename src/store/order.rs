@@ -244,7 +244,8 @@ impl Store {
              SELECT 1 FROM order_authorizations p \
              JOIN authorizations a ON a.id = p.authorization_id \
              LEFT JOIN challenges c ON c.id = a.concluded_by \
-             WHERE p.order_id = o.id AND (a.deactivated_at IS NOT NULL OR c.error IS NOT NULL)))) \
+             WHERE p.order_id = o.id AND (a.deactivated_at IS NOT NULL OR a.expires_at <= $2 \
+             OR c.error IS NOT NULL)))) \
              ORDER BY o.created_at DESC, o.id DESC LIMIT $5";
         let before = before.unwrap_or(OrdersCursor {
             created_at: Timestamp::from_unix_ms(i64::MAX),

@@ -305,3 +305,20 @@ fn list(tried: &[(SocketAddr, Cause)]) -> String {
         tried.iter().map(|(server, cause)| format!("{server} {cause}")).collect();
     each.join("; ")
 }
+
+/// Reads an answer as [`Resolver::txt`] and [`Resolver::addresses`] do.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(answer: &[u8]) {
+    use hickory_resolver::proto::serialize::binary::BinDecodable as _;
+    let Ok(message) = Message::from_bytes(answer) else { return };
+    let Some(query) = message.queries.first() else { return };
+    let (owner, kind) = (query.name().clone(), query.query_type());
+    let _ = answers(&message, &owner, kind);
+    let Some(end) = end_of_chain(&owner, &message.answers) else { return };
+    for record in message.answers.iter().filter(|record| record.name == end) {
+        match &record.data {
+            RData::TXT(txt) => drop(super::outcome::excerpt(&txt.txt_data.concat())),
+            data => drop(data.ip_addr()),
+        }
+    }
+}

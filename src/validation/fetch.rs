@@ -183,3 +183,19 @@ fn explain(error: &hyper::Error) -> String {
         None => error.to_string(),
     }
 }
+
+/// Reads an answer that came over a connection.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(answer: &[u8]) -> Option<Answer> {
+    use tokio::io::AsyncWriteExt as _;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
+    runtime.block_on(async {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        far.write_all(answer.get(..32 * 1024).unwrap_or(answer)).await.ok()?;
+        far.shutdown().await.ok()?;
+        let peer = SocketAddr::from(([127, 0, 0, 1], 80));
+        let request = Request::get("/").body(Empty::new()).ok()?;
+        let deadline = Instant::now() + std::time::Duration::from_secs(1);
+        exchange(TokioIo::new(near), peer, request, deadline).await.ok()
+    })
+}

@@ -189,3 +189,25 @@ fn proof(start: &Url, url: &Url, redirects: usize, answer: &Answer) -> String {
 fn refused(detail: String) -> Failure {
     Failure::refused(ProblemType::IncorrectResponse, detail)
 }
+
+/// Judges an answer, and follows it where it leads.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(answer: &[u8]) {
+    let Some(answer) = fetch::fuzz(answer) else { return };
+    assert!(answer.body.len() <= MAX_BODY);
+    let (Ok(tls), Ok(url)) =
+        (super::tls::unverified(&super::tls::provider()), Url::parse("http://a.test/token"))
+    else {
+        return;
+    };
+    let http01 = Http01 { http_port: 80, https_port: 443, tls };
+    let hop = Hop { shown: url.as_str(), redirected: false };
+    if is_redirect(answer.status) {
+        if let Ok(target) = http01.target(&url, &hop, &answer) {
+            assert!(matches!(target.port_or_known_default(), Some(80 | 443)), "{target}");
+            assert!(target.username().is_empty() && target.password().is_none(), "{target}");
+        }
+    } else if judge(&hop, &answer, "token.thumbprint").is_ok() {
+        assert!(answer.body.starts_with(b"token.thumbprint"));
+    }
+}

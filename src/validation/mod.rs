@@ -31,6 +31,10 @@ mod tests;
 
 pub(crate) use caa::CaaQuestion;
 pub(crate) use outcome::Outcome;
+#[cfg(fuzzing)]
+pub(crate) use {
+    dns::fuzz as fuzz_dns, http01::fuzz as fuzz_http01, tls_alpn01::fuzz as fuzz_tls_alpn01,
+};
 
 use denied::DeniedNetworks;
 use dial::Dialer;

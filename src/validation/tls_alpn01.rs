@@ -210,3 +210,12 @@ fn only<'a>(
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Reads a certificate that a stranger showed.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(certificate: &[u8]) {
+    for (kind, value) in [("dns", "a.test"), ("ip", "192.0.2.1"), ("ip", "2001:db8::1")] {
+        let identifier = Identifier::parse(kind, value).expect("it is one");
+        let _ = check(certificate, &identifier, &[7; 32]);
+    }
+}

@@ -41,6 +41,9 @@ fn help_is_as_it_was_reviewed() {
         "cert show",
         "cert revoke",
         "policy explain",
+        "order",
+        "order list",
+        "order show",
     ] {
         let name = format!("kipuka {command}").trim().replace(' ', "-");
         insta::assert_snapshot!(name, help(command));

@@ -372,3 +372,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_is_the_same_whether_it_comes_as_jwk_or_as_spki() {
+    let mut keys: Vec<_> = Curve::ALL.into_iter().map(ec_jwk).collect();
+    keys.push(rsa_jwk());
+    let ed25519 = PKey::generate_ed25519().unwrap().raw_public_key().unwrap();
+    keys.push(json!({"kty": "OKP", "crv": "Ed25519", "x": encode(&ed25519)}));
+    for jwk in keys {
+        let key = read(&jwk).unwrap();
+        assert_eq!(Jwk::from_spki(&key.spki().unwrap()), Some(key), "{jwk}");
+    }
+    let other = PKey::generate_x25519().unwrap().public_key_to_der().unwrap();
+    assert_eq!(Jwk::from_spki(&other), None);
+    assert_eq!(Jwk::from_spki(b"no key"), None);
+}

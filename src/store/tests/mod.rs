@@ -77,7 +77,9 @@ suite! {
         nothing_is_planned_with_an_authorization_that_has_expired,
         what_an_order_asks_for_is_given_back,
         one_authorization_stands_for_several_names_below_it,
-        no_authorization_is_ever_shared_across_accounts_or_cas;
+        no_authorization_is_ever_shared_across_accounts_or_cas,
+        only_an_order_that_is_valid_has_replaced_a_certificate,
+        orders_are_listed_newest_first_by_ca_account_and_id;
     challenges:
         a_challenge_is_begun_once,
         a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,

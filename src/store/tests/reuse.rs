@@ -6,8 +6,8 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, account, after, conclude, execute, failed, make_ready, number, order,
-    plan, proved, with_account, with_order, with_ready_order,
+    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, execute, failed, make_ready,
+    number, order, plan, proved, with_account, with_order, with_ready_order,
 };
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
@@ -15,7 +15,7 @@ use crate::acme::order::OrderStatus;
 use crate::clock::Timestamp;
 use crate::store::db::values;
 use crate::store::{
-    NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Registered, Store,
+    NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Registered, Store, WorkKind,
 };
 
 const LONG_AGO: Timestamp = Timestamp::from_unix_ms(0);
@@ -211,4 +211,38 @@ pub(super) async fn no_authorization_is_ever_shared_across_accounts_or_cas(datab
                  JOIN authorizations a ON a.id = p.authorization_id \
                  WHERE a.account_id <> o.account_id OR a.ca <> o.ca";
     assert_eq!(number(&store, mixed).await, 0);
+}
+
+pub(super) async fn only_an_order_that_is_valid_has_replaced_a_certificate(database: &Database) {
+    let store = with_account(database).await;
+    for (id, ca) in [("waits", CA), ("valid", CA)] {
+        let replaces = Some("AQ.AQ".to_owned());
+        let asked = NewOrder { ca: ca.to_owned(), replaces, ..order(id, &["a.test"]) };
+        assert!(store.create_order(&asked).await.unwrap());
+    }
+    make_ready(&store, "valid").await;
+    assert!(store.plan_issuance(plan(&store, "valid").await).await.unwrap());
+    assert!(!store.is_replaced(CA, "AQ.AQ").await.unwrap());
+    let lease = claim_one(&store, WorkKind::Issuance, NOW).await;
+    assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+    assert!(store.is_replaced(CA, "AQ.AQ").await.unwrap());
+    assert!(!store.is_replaced(CA, "AQ.Ag").await.unwrap());
+    assert!(!store.is_replaced("internal", "AQ.AQ").await.unwrap());
+}
+
+pub(super) async fn orders_are_listed_newest_first_by_ca_account_and_id(database: &Database) {
+    let store = with_account(database).await;
+    for (id, age) in [("first", 1), ("second", 2), ("third", 3)] {
+        let asked = NewOrder { created_at: after(age), ..order(id, &["a.test"]) };
+        assert!(store.create_order(&asked).await.unwrap());
+    }
+    let list = async |ca, account, id, limit| -> Vec<String> {
+        let listed = store.listed_orders(ca, account, id, limit).await.unwrap();
+        listed.into_iter().map(|order| order.id).collect()
+    };
+    assert_eq!(list(None, None, None, 10).await, ["third", "second", "first"]);
+    assert_eq!(list(Some(CA), Some(ACCOUNT), None, 2).await, ["third", "second"]);
+    assert_eq!(list(None, None, Some("first"), 1).await, ["first"]);
+    assert!(list(Some("internal"), None, None, 10).await.is_empty());
+    assert!(list(None, Some("other"), None, 10).await.is_empty());
 }

@@ -282,7 +282,11 @@ pub(super) fn rows() -> Vec<Row<Bend>> {
         ),
         csr("a wildcard", |p| p.with_name(value(DNS_NAME, b"*.b.test")), "*.b.test"),
         csr("a name below", |p| p.with_name(value(DNS_NAME, b"www.b.test")), "www.b.test"),
-        csr("an underscore", |p| p.with_name(value(DNS_NAME, b"b_.test")), "no order can have"),
+        csr(
+            "an underscore",
+            |p| p.with_name(value(DNS_NAME, b"b_.test")),
+            "does not have these names",
+        ),
         csr("a URL", |p| p.with_name(value(DNS_NAME, b"https://b.test")), "no order can have"),
         csr("an empty name", |p| p.with_name(value(DNS_NAME, b"")), "no order can have"),
         csr(
@@ -380,6 +384,7 @@ async fn a_request_that_cannot_be_honoured_is_a_bad_csr_and_the_order_stays_read
     let server = server().await;
     let mut client = server.account("ca").await;
     let account_key = client.key.private.clone();
+    let other_key = server.account("ca").await.key.private;
     let order = client.order(&["a.test", "b.test"]).await.prove("http-01").await;
     assert_eq!(order.object["status"], "ready");
     let (url, finalize) = (order.url, order.object["finalize"].as_str().unwrap().to_owned());
@@ -395,10 +400,12 @@ async fn a_request_that_cannot_be_honoured_is_a_bad_csr_and_the_order_stays_read
         let refusal = row("RFC 2986 §4", why, (), (400, "badCSR", "PKCS #10")).0;
         wrong.push((refusal, bend(right().der())));
     }
-    let mut parts = right();
-    parts.with_key(account_key, ecdsa());
-    let says = "the account key";
-    wrong.push((row("§11.1", "the account's key", (), (400, "badCSR", says)).0, parts.der()));
+    for (why, key) in [("the account's key", account_key), ("another account's key", other_key)] {
+        let mut parts = right();
+        parts.with_key(key, ecdsa());
+        let answer = (400, "badCSR", "an account's key");
+        wrong.push((row("§11.1", why, (), answer).0, parts.der()));
+    }
     for (refusal, der) in wrong {
         let answer = client.post(&finalize, &json!({ "csr": base64url(der) })).await;
         refusal.check(&answer);
