@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: dev test bench format lint dependencies build suite
+.PHONY: dev test bench format lint dependencies build suite fuzz
 
 # Tools that `cargo install` put there count, whether or not the login shell knows them.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -20,7 +20,7 @@ dev:
 test:
 	$(STEP) 'What the tests need'
 	@tests/install.sh test
-	@$(MAKE) --no-print-directory format lint dependencies build suite
+	@$(MAKE) --no-print-directory format lint dependencies build suite fuzz
 	$(STEP) 'Everything passed'
 
 # What docs/performance.md shows, measured anew.
@@ -44,6 +44,8 @@ dependencies:
 	cargo deny --locked --workspace --config .deny.toml check --hide-inclusion-graph bans licenses sources
 	cargo deny --log-level error --locked --manifest-path tests/kryoptic/Cargo.toml --config .deny.toml \
 	  check --hide-inclusion-graph bans licenses sources
+	cargo deny --log-level error --locked --manifest-path tests/fuzz/Cargo.toml --features libfuzzer \
+	  --config .deny.toml check --hide-inclusion-graph bans licenses sources
 
 build:
 	$(STEP) 'Build'
@@ -55,3 +57,8 @@ suite:
 	$(STEP) 'Tests that use a token, on Kryoptic'
 	KIPUKA_TEST_TOKEN=kryoptic cargo nextest run --locked --package kipuka --package clients \
 	  --filterset 'binary(protocol) + binary(recovery) + package(clients) & test(/debians|sqlite/)'
+
+# Ten seconds for each place where bytes from strangers are read, as many at once as there are cores.
+fuzz:
+	$(STEP) 'Fuzz'
+	@tests/fuzz/run.sh 10

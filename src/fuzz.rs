@@ -4,8 +4,10 @@
 use std::path::Path;
 
 use crate::config::{self, Needs};
+use crate::jose::external_account::ExternalAccountJws;
 use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, KeyReference};
+use crate::jose::key_change::KeyChange;
 use crate::jose::verify::Verifier;
 use crate::validation;
 use crate::x509::csr::{self, CertificateRequest};
@@ -14,9 +16,11 @@ use crate::x509::csr::{self, CertificateRequest};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// One for each place where bytes from outside are first looked at.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     ("jws", jws),
     ("jwk", jwk),
+    ("eab", eab),
+    ("key_change", key_change),
     ("csr", csr),
     ("dns", validation::fuzz_dns),
     ("http01", validation::fuzz_http01),
@@ -45,6 +49,21 @@ fn jwk(text: &[u8]) {
     assert_eq!(key.thumbprint(), again.thumbprint());
     // OpenSSL may refuse it, but not take it for another.
     assert_eq!(key.spki().ok(), again.spki().ok());
+}
+
+/// An external account binding (RFC 8555 §7.3.4): what the account shows of it is read as it was sent.
+fn eab(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let Ok(Some(binding)) = ExternalAccountJws::read(text) else { return };
+    // Nobody guesses a MAC.
+    assert!(!binding.verify(&[7; 32]));
+    let again = ExternalAccountJws::read(&binding.to_json());
+    assert!(matches!(again, Ok(Some(again)) if again.kid == binding.kid));
+}
+
+/// What the new key signs (RFC 8555 §7.3.5).
+fn key_change(payload: &[u8]) {
+    let _ = KeyChange::read(payload);
 }
 
 /// A certificate request; one that is accepted is read the same way when its certificate is issued.

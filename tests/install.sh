@@ -33,6 +33,7 @@ test=(
     'util-linux               command -v runuser && command -v flock'
     'libclang-dev             compgen -G /usr/lib/llvm-*/lib/libclang*.so || compgen -G /usr/lib*/libclang*.so'
     'libsqlite3-dev           pkg-config --exists sqlite3'
+    'g++                      command -v c++'
     'perl                     command -v perl'
     'make                     command -v make'
     'unbound                  test -x /usr/sbin/unbound'

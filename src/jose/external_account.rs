@@ -83,6 +83,10 @@ impl ExternalAccountJws {
                 return Err(JwsError::HeaderTooLong(name));
             }
         }
+        // RFC 8555 §7.3.4; and no database takes U+0000 for text that it could find.
+        if !kid.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+            return Err(JwsError::NotAscii("kid"));
+        }
         for name in ["nonce", "jwk"] {
             if header.has(name) {
                 return Err(JwsError::Forbidden(name));

@@ -51,6 +51,8 @@ pub(crate) enum JwsError {
     Header(String),
     #[error("the protected header's {0:?} is not a string")]
     NotText(&'static str),
+    #[error("the protected header's {0:?} is not printable ASCII")]
+    NotAscii(&'static str),
     #[error("the protected header has no {0:?}")]
     HeaderMissing(&'static str),
     #[error("the protected header's {0:?} is longer than anything this CA handed out")]

@@ -12,18 +12,39 @@ fn tests_named_in(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_test_that_conformance_names_exists() {
-    let text = read("docs/conformance.md");
-    let names = tests_named_in(&text);
-    assert!(names.len() > 20, "docs/conformance.md names the tests that show it");
+fn every_test_that_a_document_names_exists() {
     let mut find = Command::new("grep");
     find.args(["--recursive", "--no-filename", "--only-matching", "--extended-regexp"]);
     find.args(["(fn|mod) [a-z0-9_]+", "src", "tests"]).current_dir(top());
     let found = String::from_utf8(find.output().unwrap().stdout).unwrap();
     let found: HashSet<_> = found.lines().filter_map(|line| line.split(' ').nth(1)).collect();
-    for name in names {
-        let last = name.rsplit("::").next().unwrap();
-        assert!(found.contains(last), "docs/conformance.md names {name}, which is not there");
+    for document in ["docs/conformance.md", "docs/interop.md"] {
+        let text = read(document);
+        let names = tests_named_in(&text);
+        assert!(names.len() > 20, "{document} names the tests that show it");
+        for name in names {
+            let last = name.rsplit("::").next().unwrap();
+            assert!(found.contains(last), "{document} names {name}, which is not there");
+        }
+    }
+}
+
+/// Each demand has a test beside it, or a departure that tells why not.
+#[test]
+fn what_the_rfcs_ask_is_shown_or_departed_from() {
+    let text = read("docs/conformance.md");
+    let asked = text.split("\n## What there is").next().unwrap();
+    let rows: Vec<Vec<_>> = asked
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| ---"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 100, "{} rows", rows.len());
+    let departures = text.split("\n## Departures").nth(1).unwrap();
+    for row in rows.iter().filter(|row| row[1] != "section") {
+        let section = format!("§{}", row[1]);
+        let shown = row[4].contains("::") || row[4].starts_with('`');
+        assert!(shown || departures.contains(&section), "nothing shows {row:?}");
     }
 }
 
@@ -43,5 +64,22 @@ fn docs_clients_names_the_versions_that_are_installed() {
     {
         let mut rows = text.lines().filter(|line| line.starts_with(&format!("| {client} |")));
         assert!(rows.any(|row| row.contains(&format!("{version} "))), "{client} {version}");
+    }
+}
+
+#[test]
+fn docs_clients_says_how_each_client_is_told_of_a_private_root() {
+    let text = read("docs/clients.md");
+    for (client, way) in [
+        ("certbot", "REQUESTS_CA_BUNDLE"),
+        ("lego", "LEGO_CA_CERTIFICATES"),
+        ("Traefik", "LEGO_CA_CERTIFICATES"),
+        ("acme.sh", "--ca-bundle"),
+        ("cert-manager", "caBundle"),
+        ("Caddy", "acme_ca_root"),
+    ] {
+        let mut rows = text.lines().filter(|line| line.starts_with(&format!("| {client} |")));
+        assert!(rows.any(|row| row.contains(way)), "{client}: {way}");
+        assert!(text.contains(&format!("\n## {client}\n")), "{client}");
     }
 }

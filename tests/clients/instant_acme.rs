@@ -124,10 +124,12 @@ async fn every_challenge_type_one_and_a_hundred_names_rsa_and_ec_keys(database: 
         let names = dns(&[&format!("{ca}.test"), &format!("*.{ca}.test")]);
         let order = NewOrder::new(&names);
         issue(&server, &account, order, ChallengeType::Dns01, csr::p256()).await;
-        let names: Vec<_> =
-            (0..100).map(|index| Identifier::Dns(format!("n{index}.{ca}.test"))).collect();
-        let order = NewOrder::new(&names);
-        issue(&server, &account, order, ChallengeType::Http01, csr::p256()).await;
+        if ca == "ec" {
+            let names = (0..100).map(|index| Identifier::Dns(format!("n{index}.{ca}.test")));
+            let names: Vec<_> = names.collect();
+            let order = NewOrder::new(&names);
+            issue(&server, &account, order, ChallengeType::Http01, csr::p256()).await;
+        }
         account.update_contacts(&["mailto:other@example.test"]).await.unwrap();
         account.deactivate().await.unwrap();
     }

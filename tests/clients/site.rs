@@ -1,6 +1,8 @@
 //! Web servers that see to their own certificates: a process, and what it shows over TLS.
 
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,15 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) struct Site {
     child: Child,
     port: u16,
-    root: std::path::PathBuf,
-    log: std::path::PathBuf,
+    root: PathBuf,
+    log: PathBuf,
 }
 
 impl Site {
     /// Starts a program that stays in the foreground; it serves TLS on this port.
     pub(crate) fn start(server: &Server, port: u16, command: &mut Command) -> Self {
         let log = server.folder.path().join("site.log");
-        let out = std::fs::File::create(&log).unwrap();
+        let out = File::create(&log).unwrap();
         let child = command
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
@@ -66,7 +68,7 @@ impl Site {
             }
             let ended = self.child.try_wait().unwrap();
             if ended.is_some() || begin.elapsed() > PATIENCE {
-                let log = std::fs::read_to_string(&self.log).unwrap();
+                let log = fs::read_to_string(&self.log).unwrap();
                 panic!("no certificate for {name} ({ended:?}): {log}");
             }
             between(self);
@@ -76,9 +78,25 @@ impl Site {
 }
 
 impl Drop for Site {
+    /// Asked to end first, so that Apache ends its workers. One that is asked while it restarts ends
+    /// without them.
     fn drop(&mut self) {
-        // A process that has ended already is waited for all the same.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let id = self.child.id().to_string();
+        let workers = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let _ = Command::new("kill").args(["-TERM", &id]).status();
+        let begin = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if begin.elapsed() > Duration::from_secs(10) {
+                let _ = self.child.kill();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let folder = self.root.parent().unwrap().to_string_lossy();
+        for worker in workers.unwrap_or_default().split_whitespace() {
+            let command = fs::read_to_string(format!("/proc/{worker}/cmdline"));
+            if command.is_ok_and(|command| command.contains(&*folder)) {
+                let _ = Command::new("kill").args(["-KILL", worker]).status();
+            }
+        }
     }
 }

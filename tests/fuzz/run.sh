@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 seconds="${1:-10}"
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(jws jwk csr dns http01 tls_alpn01 config)
+[ ${#targets[@]} -gt 0 ] || targets=(jws jwk eab key_change csr dns http01 tls_alpn01 config)
 
 cache="${KIPUKA_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kipuka-tests}/fuzz"
 mkdir -p "$cache"
@@ -21,16 +21,16 @@ RUSTFLAGS='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
     --target-dir "$cache"
 
 run() {
-    local target="$1" folder
+    local target="$1" folder seeds="seeds/$1"
+    [ "$target" != config ] || seeds=../../config
     folder="$(mktemp -d)"
-    mkdir -p "found/$target" "seeds/$target"
+    mkdir -p "found/$target"
     # What was found before comes first. New inputs that lead further go into the folder, and with it.
-    if KIPUKA_FUZZ_TARGET="$target" "$cache/$host/fuzz/fuzz" "$folder" "seeds/$target" "found/$target" \
+    if KIPUKA_FUZZ_TARGET="$target" "$cache/$host/fuzz/fuzz" "$folder" "$seeds" "found/$target" \
         -artifact_prefix="found/$target/" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
         -max_len=16384 -print_final_stats=1 >"$folder.log" 2>&1; then
         printf '%-12s %s\n' "$target" "$(sed -n 's/^stat::number_of_executed_units: */inputs: /p' "$folder.log")"
         rm -rf "$folder" "$folder.log"
-        rmdir --ignore-fail-on-non-empty "found/$target" found
     else
         cat "$folder.log" >&2
         return 1
@@ -39,3 +39,4 @@ run() {
 export -f run
 export cache host seconds
 printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I '{}' bash -euo pipefail -c 'run {}'
+find found -type d -empty -delete

@@ -3,6 +3,7 @@
 //! which is as well afterwards as it was before, and has kept nothing of it.
 
 mod csr;
+mod extensions;
 mod headers;
 mod http;
 mod jws;
@@ -12,7 +13,6 @@ mod resources;
 mod signatures;
 
 use std::fmt;
-use std::path::Path;
 
 use harness::{Answer, Client, Server};
 use serde_json::Value;
@@ -83,21 +83,27 @@ impl Refusal {
 /// A server to be abused, and how many rows its database had before.
 struct Victim {
     server: Server,
+    database_url: String,
     rows: Vec<i64>,
 }
 
 impl Victim {
     async fn new(server: Server) -> Self {
-        let rows = count_rows(server.folder.path()).await;
-        Self { server, rows }
+        let database_url = format!("sqlite://{}/kipuka.db", server.folder.path().display());
+        Self::on(database_url, server).await
+    }
+
+    async fn on(database_url: String, server: Server) -> Self {
+        let rows = count_rows(&database_url).await;
+        Self { server, database_url, rows }
     }
 
     /// Panics if any of it left a trace, or if a right request is no longer served.
     async fn is_unharmed(&self, client: &mut Client) {
-        let kept = count_rows(self.server.folder.path()).await;
+        let kept = count_rows(&self.database_url).await;
         assert_eq!(
             kept, self.rows,
-            "rows of accounts, orders, authorizations, certificates, work but for CRLs"
+            "rows of accounts, orders, authorizations, certificates, revocations but for CRLs"
         );
         let account = client.kid.clone().unwrap();
         client.post_as_get(&account).await.expect(200);
@@ -109,12 +115,16 @@ impl Victim {
     }
 }
 
-async fn count_rows(folder: &Path) -> Vec<i64> {
-    let url = format!("sqlite://{}/kipuka.db", folder.display());
-    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+async fn count_rows(url: &str) -> Vec<i64> {
     let count = "SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM orders), \
                  (SELECT COUNT(*) FROM authorizations), (SELECT COUNT(*) FROM certificates), \
-                 (SELECT COUNT(*) FROM work WHERE kind <> 'crl')";
+                 (SELECT COUNT(*) FROM revocations)";
+    if url.starts_with("sqlite:") {
+        let mut database = sqlx::SqliteConnection::connect(url).await.unwrap();
+        let row = sqlx::query(count).fetch_one(&mut database).await.unwrap();
+        return (0..5).map(|column| row.get(column)).collect();
+    }
+    let mut database = sqlx::PgConnection::connect(url).await.unwrap();
     let row = sqlx::query(count).fetch_one(&mut database).await.unwrap();
     (0..5).map(|column| row.get(column)).collect()
 }
@@ -129,6 +139,7 @@ fn there_are_hundreds_of_wrong_requests_in_the_tables() {
         payloads::rows().len(),
         resources::rows().len(),
         csr::rows().len(),
+        extensions::rows().len(),
         http::rows().len(),
     ];
     assert!(rows.iter().sum::<usize>() >= 250, "{rows:?}");
