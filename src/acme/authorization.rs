@@ -62,6 +62,8 @@ impl Authorization {
         self.identifier == *identifier || (self.subdomains && identifier.is_below(&self.identifier))
     }
 
+    /// What came first stands: of an authorization that had expired, its account's later deactivation
+    /// changes nothing.
     pub(crate) fn status(&self, now: Timestamp) -> AuthorizationStatus<'_> {
         let result = self.concluding_challenge().and_then(|challenge| challenge.result.as_ref());
         let expired = self.expires_at <= now;
@@ -69,7 +71,9 @@ impl Authorization {
             Some(ChallengeResult::Failed { problem }) => {
                 AuthorizationStatus::Invalid { problem: Some(problem) }
             }
-            _ if self.deactivated_at.is_some() => AuthorizationStatus::Deactivated,
+            _ if self.deactivated_at.is_some_and(|at| at < self.expires_at) => {
+                AuthorizationStatus::Deactivated
+            }
             Some(ChallengeResult::Proved { .. }) if expired => AuthorizationStatus::Expired,
             Some(ChallengeResult::Proved { .. }) => AuthorizationStatus::Valid,
             None if expired => AuthorizationStatus::Invalid { problem: None },
@@ -188,7 +192,9 @@ mod tests {
             (None, FUTURE, true, "deactivated"),
             (proved.clone(), FUTURE, false, "valid"),
             (proved.clone(), NOW, false, "expired"),
-            (proved, FUTURE, true, "deactivated"),
+            (proved.clone(), FUTURE, true, "deactivated"),
+            (proved, PAST, true, "expired"),
+            (None, PAST, true, "invalid"),
             (failed.clone(), FUTURE, false, "invalid"),
             (failed.clone(), PAST, false, "invalid"),
             (failed, FUTURE, true, "invalid"),
