@@ -51,6 +51,8 @@ build:
 	$(STEP) 'Build'
 	cargo build --locked --workspace
 
+# Property tests play the same histories each time; PROPTEST_RNG_SEED=N and PROPTEST_CASES=N play others.
+suite: export PROPTEST_RNG_SEED ?= 8555
 suite:
 	$(STEP) 'Tests'
 	cargo nextest run --locked --workspace

@@ -62,16 +62,18 @@ impl Authorization {
         self.identifier == *identifier || (self.subdomains && identifier.is_below(&self.identifier))
     }
 
+    /// What came first stands: of an authorization that had expired, its account's later deactivation
+    /// changes nothing.
     pub(crate) fn status(&self, now: Timestamp) -> AuthorizationStatus<'_> {
         let result = self.concluding_challenge().and_then(|challenge| challenge.result.as_ref());
         let expired = self.expires_at <= now;
-        // What was over already stays what it was (RFC 8555 §7.1.6), also where its account goes.
-        let deactivated = self.deactivated_at.is_some_and(|at| at < self.expires_at);
         match result {
             Some(ChallengeResult::Failed { problem }) => {
                 AuthorizationStatus::Invalid { problem: Some(problem) }
             }
-            _ if deactivated => AuthorizationStatus::Deactivated,
+            _ if self.deactivated_at.is_some_and(|at| at < self.expires_at) => {
+                AuthorizationStatus::Deactivated
+            }
             Some(ChallengeResult::Proved { .. }) if expired => AuthorizationStatus::Expired,
             Some(ChallengeResult::Proved { .. }) => AuthorizationStatus::Valid,
             None if expired => AuthorizationStatus::Invalid { problem: None },
@@ -191,12 +193,11 @@ mod tests {
             (proved.clone(), FUTURE, false, "valid"),
             (proved.clone(), NOW, false, "expired"),
             (proved.clone(), FUTURE, true, "deactivated"),
+            (proved, PAST, true, "expired"),
+            (None, PAST, true, "invalid"),
             (failed.clone(), FUTURE, false, "invalid"),
             (failed.clone(), PAST, false, "invalid"),
             (failed, FUTURE, true, "invalid"),
-            // Deactivated once it was over, as by the end of its account.
-            (None, PAST, true, "invalid"),
-            (proved, PAST, true, "expired"),
         ] {
             assert_eq!(status_of(result.clone(), expires_at, deactivated), expected, "{result:?}");
         }

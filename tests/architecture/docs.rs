@@ -66,3 +66,20 @@ fn docs_clients_names_the_versions_that_are_installed() {
         assert!(rows.any(|row| row.contains(&format!("{version} "))), "{client} {version}");
     }
 }
+
+#[test]
+fn docs_clients_says_how_each_client_is_told_of_a_private_root() {
+    let text = read("docs/clients.md");
+    for (client, way) in [
+        ("certbot", "REQUESTS_CA_BUNDLE"),
+        ("lego", "LEGO_CA_CERTIFICATES"),
+        ("Traefik", "LEGO_CA_CERTIFICATES"),
+        ("acme.sh", "--ca-bundle"),
+        ("cert-manager", "caBundle"),
+        ("Caddy", "acme_ca_root"),
+    ] {
+        let mut rows = text.lines().filter(|line| line.starts_with(&format!("| {client} |")));
+        assert!(rows.any(|row| row.contains(way)), "{client}: {way}");
+        assert!(text.contains(&format!("\n## {client}\n")), "{client}");
+    }
+}

@@ -162,6 +162,12 @@ async fn the_directory_names_nothing_without_a_handler() {
     assert!(entries.len() >= 5, "{directory}");
     for (name, url) in entries.into_iter().filter(|(name, _)| *name != "meta") {
         let url = url.as_str().unwrap();
+        if name == "renewalInfo" {
+            // What is below it is read by GET (RFC 9773 §4.1), and this certificate is nobody's.
+            let unknown = client.get(&format!("{url}/AQ.AQ")).await.text();
+            assert!(!unknown.contains("no such resource"), "{unknown}");
+            continue;
+        }
         // Whatever a handler makes of an empty object, or of a GET: it is there.
         let answer = client.post(url, &json!({})).await;
         assert!(![404, 501].contains(&answer.status), "{name}: {}", answer.text());

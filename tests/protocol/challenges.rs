@@ -234,5 +234,6 @@ async fn validation_starts_at_once_and_not_on_a_timer() {
         assert_eq!(answer.json()["status"], Value::from("valid"), "one request is enough");
     }
     waits.sort_unstable();
-    assert!(waits[waits.len() / 2] < Duration::from_millis(300), "{waits:?}");
+    // Half of the second that a worker sleeps where nobody wakes it: so long a timer would take.
+    assert!(waits[waits.len() / 2] < Duration::from_millis(500), "{waits:?}");
 }

@@ -3,11 +3,12 @@
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
 use openssl::x509::extension::{BasicConstraints, KeyUsage};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use openssl::x509::{X509, X509Builder, X509Extension, X509NameBuilder};
 
 use super::*;
 use crate::x509::chain::ChainError;
 use crate::x509::issuer::IssuerError;
+use crate::x509::lint::RevocationListError;
 use crate::x509::pem::PemError;
 
 fn pem(certificates: &[&IssuerCertificate]) -> String {
@@ -212,4 +213,40 @@ fn key_usage_and_path_length_are_named() {
     );
     assert_eq!(ca.chain.issuer().path_len(), Some(0));
     assert!(!ca.chain.issuer().is_self_signed());
+}
+
+/// RFC 5280 §4.2.1.3.
+#[test]
+fn a_key_signs_crls_unless_the_key_usage_of_its_certificate_leaves_that_out() {
+    let key = Key::p256();
+    let ca = |builder: &mut X509Builder| {
+        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+    };
+    let with = |usage: X509Extension| {
+        move |builder: &mut X509Builder| {
+            ca(builder);
+            builder.append_extension(usage).unwrap();
+        }
+    };
+    let certificates_alone = KeyUsage::new().key_cert_sign().build().unwrap();
+    let both = KeyUsage::new().key_cert_sign().crl_sign().build().unwrap();
+    for (der, may) in [
+        (foreign(&key, "CA", ca), true),
+        (foreign(&key, "CA", with(both)), true),
+        (foreign(&key, "CA", with(certificates_alone)), false),
+    ] {
+        let issuer = IssuerCertificate::from_der(&der).unwrap();
+        assert_eq!(issuer.may_sign_crls(), may);
+        let list = RevocationList {
+            issuer: &issuer,
+            algorithm: key.algorithm(),
+            number: 1,
+            this_update_s: NOW_S,
+            next_update_s: NOW_S + DAY_S,
+            entries: &[],
+        };
+        let errors = lint_revocation_list(list.tbs().unwrap(), &list).err().unwrap_or_default();
+        assert_eq!(errors.is_empty(), may, "{errors:?}");
+        assert!(may || errors == [RevocationListError::KeyUsage]);
+    }
 }
