@@ -5,11 +5,12 @@ use std::time::Duration;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, failed, make_ready, number,
-    order, plan, problem, proved, with_account, with_order,
+    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, execute, failed, make_ready,
+    number, order, plan, problem, proved, with_account, with_order,
 };
 use crate::acme::order::OrderStatus;
 use crate::clock::Timestamp;
+use crate::store::db::values;
 use crate::store::{NewOrder, OrdersCursor, Registered, Store, StoreError, WorkKind};
 
 pub(super) async fn an_order_of_100_identifiers_keeps_their_order(database: &Database) {
@@ -116,7 +117,8 @@ pub(super) async fn a_list_of_orders_is_paged_also_where_all_are_of_one_instant(
 
 pub(super) async fn a_list_of_orders_leaves_out_those_that_are_invalid(database: &Database) {
     let store = with_account(database).await;
-    let ids = ["pending", "ready", "processing", "valid", "failed", "refused", "deactivated"];
+    let ids =
+        ["pending", "ready", "processing", "valid", "failed", "refused", "deactivated", "aged"];
     for id in ids {
         store.create_order(&order(id, &["a.test", "b.test"])).await.unwrap();
     }
@@ -137,8 +139,11 @@ pub(super) async fn a_list_of_orders_leaves_out_those_that_are_invalid(database:
     }
     conclude(&store, "refused-1-http-01", &failed()).await;
     store.deactivate_authorization("deactivated-1", NOW).await.unwrap();
+    // One that an earlier order had proved.
+    let sooner = "UPDATE authorizations SET expires_at = $1 WHERE id = 'aged-0'";
+    execute(&store, sooner, values![after(1800)]).await;
 
-    for (now, seconds) in [(NOW, 0), (after(3600), 3600)] {
+    for (now, seconds, count) in [(NOW, 0, 5), (after(1800), 1800, 4), (after(3600), 3600, 2)] {
         let (mut listed, _) = list(&store, now, 2).await;
         listed.sort();
         let mut expected = Vec::new();
@@ -149,7 +154,6 @@ pub(super) async fn a_list_of_orders_leaves_out_those_that_are_invalid(database:
         }
         expected.sort();
         assert_eq!(listed, expected, "after {:?}", Duration::from_secs(seconds));
-        let count = if seconds == 0 { 4 } else { 2 };
         assert_eq!(listed.len(), count);
     }
 }
