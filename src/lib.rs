@@ -29,7 +29,7 @@ mod flow;
 
 // edges: outside to flow and back
 mod http; // ACME, the CA's certificates, health
-mod worker; // claimed work: validate, issue, housekeeping
+mod worker; // claimed work: validate, issue, publish CRLs; housekeeping
 
 // assembly: configuration to all of the above
 mod app;

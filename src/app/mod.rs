@@ -1,12 +1,11 @@
 //! Config → store, authorities, validator, routers, workers; and the swap of these on reload.
 
+mod authority;
 mod open;
 mod server_certificate;
 
-pub(crate) use open::{
-    Demand, StartError, Tokens, needs_token, open_authority, open_signer, open_store, open_token,
-    open_validator,
-};
+pub(crate) use authority::{Demand, open_authority, open_signer};
+pub(crate) use open::{StartError, Tokens, needs_token, open_store, open_token, open_validator};
 pub(crate) use server_certificate::open_certificate;
 
 use std::net::SocketAddr;
@@ -19,7 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::open::{demand_a_signer, open_authorities, tokens};
+use self::authority::{demand_a_signer, open_authorities};
+use self::open::tokens;
 use self::server_certificate::{own_names, renew_own, server_certificate, tls_files};
 use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;

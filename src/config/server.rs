@@ -35,7 +35,7 @@ pub(crate) struct Server {
     pub(crate) tls: Option<TlsFiles>,
     /// The base of every URL handed out, without a slash at its end; `None`: the request's `Host`.
     pub(crate) external_url: Option<String>,
-    /// Plain HTTP for CRL, OCSP and CA certificates; `None`: off.
+    /// Plain HTTP for CRLs and CA certificates; `None`: off.
     pub(crate) http_listen: Option<SocketAddr>,
     /// The base of the URLs in certificates, where clients find the CRL and the CA's certificate by
     /// plain HTTP; no slash at its end. `None`: certificates name no such place.

@@ -80,10 +80,10 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            hold: Duration::from_secs(4),
+            hold: Duration::from_secs(5),
             order_lifetime: Duration::from_secs(7 * 24 * 3600),
             reuse: Duration::from_secs(24 * 3600),
-            validation_attempts: 4,
+            validation_attempts: 3,
             issuance_lease: Duration::from_secs(20),
             validation_lease: Duration::from_secs(20),
         }

@@ -132,7 +132,11 @@ impl Site {
             entropy: Entropy,
             authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::clone(&authority)])),
             validator: ArcSwap::from_pointee(validator),
-            limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
+            limits: ArcSwap::from_pointee(Limits {
+                hold: Duration::ZERO,
+                validation_attempts: 4,
+                ..Limits::default()
+            }),
         };
         let key = Key::new(Algorithm::Es256);
         let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();

@@ -14,6 +14,8 @@ use crate::validation::{Attempt, Outcome};
 
 /// Before the second attempt; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// A client that waits is told of it, in `Retry-After`.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// While the CA is not configured.
 const PAUSE_WITHOUT_CA: Duration = Duration::from_secs(30);
 
@@ -122,7 +124,6 @@ async fn put_off(
     authorization: &Authorization,
     problem: &Problem,
 ) -> Result<(), Error> {
-    let pause = FIRST_PAUSE * 2_u32.saturating_pow(lease.attempt() - 1);
     tracing::info!(
         ca.id = authorization.ca,
         authorization.id = authorization.id,
@@ -130,6 +131,25 @@ async fn put_off(
         detail = problem.detail,
         "validation put off"
     );
-    let due_at = context.clock.now().plus(pause);
+    let due_at = context.clock.now().plus(pause_after(lease.attempt()));
     Ok(context.store.retry_validation(lease, problem, due_at).await?)
+}
+
+fn pause_after(attempt: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+    FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_stay_short_however_many_attempts_are_made() {
+        for (attempt, pause_s) in
+            [(1, 1), (2, 2), (3, 4), (5, 16), (6, 30), (20, 30), (u32::MAX, 30)]
+        {
+            assert_eq!(pause_after(attempt), Duration::from_secs(pause_s), "{attempt}");
+        }
+    }
 }

