@@ -30,9 +30,8 @@ impl Authority {
         self.proof.challenges.iter().copied().filter(|kind| kind.proves(identifier))
     }
 
-    /// Whether something is looked at again before a certificate is signed.
-    pub(crate) fn rechecks(&self) -> bool {
-        self.proof.caa != CaaMode::Off
-            || self.proof.challenges.contains(&ChallengeType::DnsPersist01)
+    /// Whether proofs of this type count here now; what was begun may be of one that was taken out.
+    pub(crate) fn offers(&self, kind: ChallengeType) -> bool {
+        self.proof.challenges.contains(&kind)
     }
 }

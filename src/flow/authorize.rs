@@ -77,7 +77,7 @@ impl Authorizations {
 }
 
 /// The account's own valid authorizations for these identifiers and, where the CA lets them count, for
-/// the names above.
+/// the names above; proved by a challenge that the CA still offers.
 async fn known(
     context: &Context,
     authority: &Authority,
@@ -97,10 +97,15 @@ async fn known(
         }
     }
     let (proved_after, until) = (now.minus(reuse), now.plus(REUSE_MARGIN));
-    Ok(context
+    let mut known = context
         .store
         .valid_authorizations(&authority.id, &account.id, &names, proved_after, until)
-        .await?)
+        .await?;
+    // What the CA takes for a proof may have changed since.
+    known.retain(|known| {
+        known.concluding_challenge().is_some_and(|challenge| authority.offers(challenge.kind))
+    });
+    Ok(known)
 }
 
 /// A pending authorization with a challenge of each type that can prove it. What is below a name is

@@ -28,6 +28,18 @@ pub(crate) async fn begin_challenge(
             return Err(Problem::malformed(detail).into());
         }
     }
+    // The authorization may be older than the list of what is offered.
+    let authorities = context.authorities.load_full();
+    let offered = authorities
+        .get(&authorization.ca)
+        .is_some_and(|authority| authority.offers(challenge.kind));
+    if !offered {
+        let detail = format!(
+            "this CA no longer offers {}: answer another challenge, or place a new order",
+            challenge.kind.as_str()
+        );
+        return Err(Problem::malformed(detail).into());
+    }
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
     context.store.begin_challenge(challenge_id, account_url, now).await?;
     waiter.wait(context.limits.load().hold).await?;

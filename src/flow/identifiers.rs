@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::acme::account::Account;
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
+use crate::ca::Authority;
 use crate::policy::{Policy, check_binding};
 
 /// An identifier object as the client wrote it (RFC 8555 §7.1.3).
@@ -22,12 +23,13 @@ pub(crate) struct AskedIdentifier {
 /// What is wrong with each of them, or which rule refuses it, as subproblems (RFC 8555 §6.7.1).
 pub(super) fn accept_identifiers(
     account: &Account,
-    policy: &Policy,
+    authority: &Authority,
     asked: &[AskedIdentifier],
 ) -> Result<BTreeMap<Identifier, Option<Identifier>>, Problem> {
     if asked.is_empty() {
         return Err(Problem::malformed("the order names no identifiers"));
     }
+    let policy = &authority.policy;
     policy.check_count(asked.len()).map_err(|refusal| {
         let detail = format!("the order has {} identifiers: {refusal}", asked.len());
         Problem::new(ProblemType::RejectedIdentifier, detail)
@@ -40,9 +42,16 @@ pub(super) fn accept_identifiers(
     };
     for one in asked {
         let AskedIdentifier { kind, value, .. } = one;
-        let accepted = read(one)
-            .and_then(|read| judge(policy, &read.0).map(|()| read))
-            .and_then(|read| bound(&read.0).map(|()| read));
+        let accepted = read(one).and_then(|(identifier, ancestor)| {
+            // Where domains stand for themselves alone, it is not used.
+            let ancestor = ancestor.filter(|_| authority.subdomain_authorizations);
+            // What newAuthz would refuse is not to be had by way of a name below it.
+            for wanted in std::iter::once(&identifier).chain(&ancestor) {
+                judge(policy, wanted)?;
+                bound(wanted)?;
+            }
+            Ok((identifier, ancestor))
+        });
         match accepted {
             Ok((identifier, ancestor)) => {
                 let kept = identifiers.entry(identifier).or_insert(None);

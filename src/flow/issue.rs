@@ -62,20 +62,18 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         // what was planned.
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
-    if authority.rechecks() {
-        match recheck(context, authority, &order_id, &plan).await? {
-            None => {}
-            Some(Objection::Refused(problem)) => {
-                return refuse(context, lease, &plan, problem).await;
-            }
-            Some(Objection::Unreachable(problem))
-                if lease.attempt() < context.limits.load().validation_attempts =>
-            {
-                return put_off(context, lease, &plan, &problem.detail, LONGEST_PAUSE).await;
-            }
-            Some(Objection::Unreachable(problem)) => {
-                return refuse(context, lease, &plan, problem).await;
-            }
+    match recheck(context, authority, &order_id, &plan).await? {
+        None => {}
+        Some(Objection::Refused(problem)) => {
+            return refuse(context, lease, &plan, problem).await;
+        }
+        Some(Objection::Unreachable(problem))
+            if lease.attempt() < context.limits.load().validation_attempts =>
+        {
+            return put_off(context, lease, &plan, &problem.detail, LONGEST_PAUSE).await;
+        }
+        Some(Objection::Unreachable(problem)) => {
+            return refuse(context, lease, &plan, problem).await;
         }
     }
     let certificate = match authority.sign(linted).await {

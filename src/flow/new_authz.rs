@@ -24,12 +24,10 @@ pub(crate) async fn new_authz(
     }
     // RFC 8555 §7.4.1 wants 403 of what the server is unwilling to issue for.
     let accepted =
-        accept_identifiers(account, &authority.policy, &[asked]).map_err(
-            |problem| match problem.kind {
-                ProblemType::Malformed => problem,
-                _ => problem.with_status(403),
-            },
-        )?;
+        accept_identifiers(account, authority, &[asked]).map_err(|problem| match problem.kind {
+            ProblemType::Malformed => problem,
+            _ => problem.with_status(403),
+        })?;
     let Some((identifier, _)) = accepted.into_iter().next() else {
         return Err(Error::Failed("one identifier was accepted and is not there".to_owned()));
     };

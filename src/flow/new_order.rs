@@ -40,7 +40,7 @@ pub(crate) async fn new_order(
     let named = choose_profile(authority, request.profile.as_deref())?;
     let profile = named.map_or(&authority.profile, |named| &named.profile);
     check_dates(&request, authority, profile, context.clock.now())?;
-    let identifiers = accept_identifiers(account, &authority.policy, &request.identifiers)?;
+    let identifiers = accept_identifiers(account, authority, &request.identifiers)?;
     if let Some(replaces) = &request.replaces {
         check_replaces(context, authority, account, replaces, identifiers.keys()).await?;
     }

@@ -1,6 +1,7 @@
 //! Flows against a real SQLite file, a clock turned by hand, and a signing key that may be sick.
 
 mod crl;
+mod offered;
 mod recheck;
 
 use std::collections::VecDeque;
@@ -142,6 +143,15 @@ impl Site {
         let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();
         assert!(created);
         Self { context, authority, signer, account, key, database }
+    }
+
+    /// As by a reload with another list of challenges.
+    fn offer(&mut self, challenges: &[ChallengeType]) {
+        self.context.authorities.store(Arc::new(Authorities::new(Vec::new())));
+        let authority = Arc::get_mut(&mut self.authority).unwrap();
+        authority.proof.challenges = challenges.to_vec();
+        let authorities = Authorities::new(vec![Arc::clone(&self.authority)]);
+        self.context.authorities.store(Arc::new(authorities));
     }
 
     fn store(&self) -> &Store {

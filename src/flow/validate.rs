@@ -7,7 +7,7 @@ use super::{Context, Error};
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::challenge::{Challenge, ChallengeResult};
 use crate::acme::key_authorization::key_authorization;
-use crate::acme::problem::Problem;
+use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::store::{Lease, ToValidate};
 use crate::validation::{Attempt, Outcome};
@@ -38,7 +38,11 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         let due_at = context.clock.now().plus(PAUSE_WITHOUT_CA);
         return Ok(context.store.postpone(lease, due_at).await?);
     };
-    let outcome = attempt(context, authority, &work, challenge).await?;
+    let outcome = if authority.offers(challenge.kind) {
+        attempt(context, authority, &work, challenge).await?
+    } else {
+        Outcome::Refused(no_longer_offered(challenge))
+    };
     let (result, evidence) = match outcome {
         Outcome::Proved(evidence) => {
             (ChallengeResult::Proved { at: context.clock.now() }, Some(evidence.text))
@@ -73,6 +77,12 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         context.store.discard(lease).await?;
     }
     Ok(())
+}
+
+/// What became of a challenge that was begun before its type was taken out of what the CA offers.
+fn no_longer_offered(challenge: &Challenge) -> Problem {
+    let detail = format!("this CA no longer offers {}; place a new order", challenge.kind.as_str());
+    Problem::new(ProblemType::Unauthorized, detail)
 }
 
 /// Looks at the proof and, at the same time, at what CAA records say; both must be in order.

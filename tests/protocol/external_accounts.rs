@@ -237,6 +237,24 @@ async fn a_bound_account_orders_only_what_its_key_allows() {
 }
 
 #[tokio::test]
+async fn a_bound_account_proves_no_domain_above_what_its_key_allows() {
+    let ca = format!("{REQUIRED}\nsubdomain_authorizations = true");
+    let server = server_with(Settings { ca, ..Settings::key_file() }).await;
+    let mut client = bound(&server, &create(&server, &["--allow", ".b.test"])).await;
+    for (ancestor, status) in [("y.b.test", 201), ("b.test", 400), ("test", 400)] {
+        let identifier =
+            json!({ "type": "dns", "value": "x.y.b.test", "ancestorDomain": ancestor });
+        let order = json!({ "identifiers": [identifier] });
+        let answer = client.post(&client.url("newOrder"), &order).await;
+        if status == 201 {
+            answer.expect(201);
+        } else {
+            answer.expect_problem(status, "rejectedIdentifier");
+        }
+    }
+}
+
+#[tokio::test]
 async fn revoking_a_key_leaves_its_accounts_unless_they_are_to_be_deactivated() {
     let server = server().await;
     let credentials = create(&server, &["--reusable"]);

@@ -97,6 +97,31 @@ async fn an_ancestor_domain_that_is_none_is_malformed() {
     }
 }
 
+/// An order for this name by way of that domain.
+fn by_ancestor(name: &str, ancestor: &str) -> Value {
+    json!({ "identifiers": [{ "type": "dns", "value": name, "ancestorDomain": ancestor }] })
+}
+
+#[tokio::test]
+async fn an_ancestor_domain_is_refused_where_it_could_not_be_had_itself() {
+    let policy = "allow = [\".b.test\"]\ndeny = [\"y.b.test\"]".to_owned();
+    let server = server_with(Settings { policy, ..settings() }).await;
+    let mut client = server.account("ca").await;
+    let url = client.url("newOrder");
+    for ancestor in ["test", "b.test", "y.b.test"] {
+        let refused = client.post(&client.url("newAuthz"), &pre_authorization(ancestor)).await;
+        refused.expect_problem(403, "rejectedIdentifier");
+        let name = if ancestor == "y.b.test" { "x.y.b.test" } else { "x.z.b.test" };
+        let refused = client.post(&url, &by_ancestor(name, ancestor)).await;
+        let refused = refused.expect_problem(400, "rejectedIdentifier").json();
+        let refused = &refused["subproblems"][0];
+        assert_eq!(refused["identifier"]["value"], name);
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.starts_with(&format!("{ancestor}: ")), "{detail}");
+    }
+    client.post(&url, &by_ancestor("x.z.b.test", "z.b.test")).await.expect(201);
+}
+
 #[tokio::test]
 async fn a_domain_stands_for_itself_alone_unless_the_ca_says_otherwise() {
     let server = server().await;

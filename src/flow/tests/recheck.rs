@@ -128,7 +128,7 @@ async fn a_ca_with_caa_off_asks_nobody() {
 #[tokio::test]
 async fn a_persistent_record_must_still_be_there_when_the_certificate_is_signed() {
     let zone = Zone::start().await;
-    let site = Site::with(looking_at(&zone), |authority| {
+    let mut site = Site::with(looking_at(&zone), |authority| {
         authority.proof.challenges = vec![ChallengeType::DnsPersist01];
         authority.meta.caa_identities = vec!["ca.test".to_owned()];
     })
@@ -148,5 +148,12 @@ async fn a_persistent_record_must_still_be_there_when_the_certificate_is_signed(
     let problem = problem_of(&site, &order).await;
     assert_eq!(problem.kind, ProblemType::Unauthorized);
     assert_eq!(problem.subproblems[0].identifier.value, "a.test");
+    assert_eq!(site.signed().await, 1);
+
+    // Neither where the type was taken out in between.
+    let (order, _) = site.planned().await;
+    site.offer(&[ChallengeType::Http01]);
+    site.issue().await;
+    assert_eq!(problem_of(&site, &order).await.kind, ProblemType::Unauthorized);
     assert_eq!(site.signed().await, 1);
 }
