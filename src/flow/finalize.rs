@@ -85,11 +85,16 @@ async fn plan(
     }
     let now = context.clock.now();
     let profile = named.map_or(&authority.profile, |named| &named.profile);
+    let dates = requested_dates(order.not_before, order.not_after);
+    dates.check_again(profile, authority.chain.issuer(), now.unix_s()).map_err(|error| {
+        let detail = format!("the order's dates can no longer be had: {error}; place a new order");
+        Problem::malformed(detail)
+    })?;
     let wanted = Wanted {
         identifiers: &order.identifiers,
         public_key: request.public_key(),
         profile,
-        dates: requested_dates(order.not_before, order.not_after),
+        dates,
     };
     let prepared = authority
         .prepare(&wanted, now, context.entropy)

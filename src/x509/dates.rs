@@ -19,7 +19,7 @@ pub(crate) enum DatesError {
     Order,
     #[error("notBefore lies in the past")]
     Past,
-    #[error("notAfter lies in the past")]
+    #[error("the certificate's end lies in the past")]
     Over,
     #[error("notBefore lies after the end of every certificate that could be issued now")]
     TooLate,
@@ -38,6 +38,27 @@ impl RequestedDates {
         issuer: &IssuerCertificate,
         now_s: i64,
     ) -> Result<(), DatesError> {
+        self.check_from(now_s.saturating_sub(profile.backdate_s), profile, issuer, now_s)
+    }
+
+    /// Whether a client may still have what it asked for before: what the CA gives may have changed
+    /// since, and by now the beginning may well lie in the past.
+    pub(crate) fn check_again(
+        self,
+        profile: &Profile,
+        issuer: &IssuerCertificate,
+        now_s: i64,
+    ) -> Result<(), DatesError> {
+        self.check_from(i64::MIN, profile, issuer, now_s)
+    }
+
+    fn check_from(
+        self,
+        earliest_s: i64,
+        profile: &Profile,
+        issuer: &IssuerCertificate,
+        now_s: i64,
+    ) -> Result<(), DatesError> {
         if self == Self::default() {
             return Ok(());
         }
@@ -51,19 +72,25 @@ impl RequestedDates {
             return Err(DatesError::TooLong { validity_s });
         }
         if let Some(not_before_s) = self.not_before_s {
-            if not_before_s < now_s.saturating_sub(profile.backdate_s) {
+            if not_before_s < earliest_s {
                 return Err(DatesError::Past);
             }
             if self.not_after_s.is_some_and(|not_after_s| not_after_s <= not_before_s) {
                 return Err(DatesError::Order);
             }
-            if self.not_after_s.is_some_and(|end_s| end_s - not_before_s >= validity_s) {
+            if self
+                .not_after_s
+                .is_some_and(|end_s| end_s.saturating_sub(not_before_s) >= validity_s)
+            {
                 return Err(DatesError::TooLong { validity_s });
             }
         }
         let (not_before_s, not_after_s) = self.resolve(profile, issuer, now_s);
         if not_before_s >= not_after_s {
             return Err(DatesError::TooLate);
+        }
+        if not_after_s <= now_s {
+            return Err(DatesError::Over);
         }
         if not_before_s < issuer.not_before_s() || not_after_s > issuer.not_after_s() {
             return Err(DatesError::OutsideIssuer);

@@ -85,6 +85,26 @@ async fn dates_beyond_what_the_ca_gives_are_refused_with_a_sentence() {
 }
 
 #[tokio::test]
+async fn dates_that_the_ca_no_longer_gives_are_refused_at_finalize() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    client.order(&["a.test"]).await.prove("http-01").await;
+    let payload = order(&[("notAfter", json!(date(now() + 30 * DAY)))]);
+    let answer = client.post(&client.url("newOrder"), &payload).await.expect(201);
+    let (url, object) = (answer.header("location").to_owned(), answer.json());
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    let shorter = config.replace("[[ca]]\n", "[[ca]]\nvalidity_days = 1\n");
+    assert_ne!(config, shorter);
+    std::fs::write(server.config(), shorter).unwrap();
+    server.reload().await;
+    let mut placed =
+        harness::Order { client: &mut client, url, object, names: vec!["a.test".into()] };
+    let csr = placed.csr().der();
+    let refused = placed.finalize_with(&csr).await.expect_problem(400, "malformed");
+    assert!(refused.text().contains("last 24 hours at most"), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn an_order_expires_no_later_than_the_certificate_it_asks_for() {
     let server = server().await;
     let mut client = server.account("ca").await;

@@ -129,12 +129,7 @@ async fn a_policy_that_became_stricter_holds_for_orders_that_are_ready() {
     let text = fs::read_to_string(server.config()).unwrap();
     fs::write(server.config(), text.replace("[policy]\n", "[policy]\ndeny = [\"b.test\"]\n"))
         .unwrap();
-    server.signal("HUP");
-    let begun = std::time::Instant::now();
-    while !server.log().contains("\"reloaded\"") {
-        assert!(begun.elapsed().as_secs() < 20, "{}", server.log());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    server.reload().await;
     let csr = order.csr().der();
     let refused = order.finalize_with(&csr).await.expect_problem(400, "rejectedIdentifier").json();
     let refused = subproblems(&refused);

@@ -50,6 +50,29 @@ fn dates_are_taken_where_a_certificate_of_now_could_have_them() {
 }
 
 #[test]
+fn dates_that_were_taken_once_are_had_later_unless_they_are_over_or_the_ca_gives_less() {
+    let ca = Ca::root(&Key::p256());
+    let issuer = ca.chain.issuer();
+    let too_long = |validity_s| Err(DatesError::TooLong { validity_s });
+    for (not_before, not_after, validity, later, expected) in [
+        (None, Some(VALIDITY), VALIDITY, 600, Ok(())),
+        (Some(0), Some(DAY), VALIDITY, 600, Ok(())),
+        (Some(0), None, VALIDITY, 600, Ok(())),
+        (None, Some(DAY), VALIDITY, DAY, Err(DatesError::Over)),
+        (Some(0), None, DAY, 2 * DAY, Err(DatesError::Over)),
+        // Not a certificate of one day that begins in weeks.
+        (None, Some(VALIDITY), DAY, 600, too_long(DAY)),
+        (Some(0), Some(2 * DAY), DAY, DAY, too_long(DAY)),
+        (Some(5 * DAY), None, DAY, 600, Err(DatesError::TooLate)),
+    ] {
+        let asked = dates(not_before, not_after);
+        let profile = Profile::tls_server(validity);
+        let found = asked.check_again(&profile, issuer, NOW_S + later);
+        assert_eq!(found, expected, "{not_before:?} {not_after:?} {validity} {later}");
+    }
+}
+
+#[test]
 fn a_certificate_has_the_dates_that_were_asked_for_also_when_it_is_planned_later() {
     let (ca, key) = (Ca::root(&Key::p256()), Key::p256());
     let profile = Profile::tls_server(VALIDITY);

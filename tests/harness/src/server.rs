@@ -301,6 +301,18 @@ impl Server {
         );
     }
 
+    /// Has the server read its configuration once more, and waits until it has.
+    pub async fn reload(&self) {
+        let reloads = || self.log().matches("\"reloaded\"").count();
+        let before = reloads();
+        self.signal("HUP");
+        let begun = Instant::now();
+        while reloads() == before {
+            assert!(begun.elapsed().as_secs() < 20, "{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// SIGTERM; returns whether the program ended well, and what it wrote.
     pub fn terminate(&mut self) -> (bool, String) {
         self.signal("TERM");
