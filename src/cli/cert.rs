@@ -6,10 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::circumstances::who;
-use super::{Failure, load, print_json, print_listing};
-use crate::app;
+use super::{Failure, print_json, print_listing, with_store};
 use crate::clock::{Clock, Timestamp};
-use crate::config::Needs;
 use crate::flow;
 use crate::store::{FoundCertificate, Store};
 use crate::x509::certificate::CertificateFacts;
@@ -50,7 +48,7 @@ pub(super) struct Filter {
     /// Only those that end before this day (2027-01-31) or time (2027-01-31T12:00:00Z), and have not yet
     #[arg(long, value_name = "TIME", value_parser = time)]
     expiring_before: Option<Timestamp>,
-    /// For programs
+    /// As JSON
     #[arg(long)]
     json: bool,
 }
@@ -63,22 +61,16 @@ pub(super) struct Chosen {
     /// Its [[ca]], by its id, where several have issued one with this serial
     #[arg(long, value_name = "ID")]
     ca: Option<String>,
-    /// For programs
+    /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn cert(config: Option<&Path>, command: &Command) -> Result<(), Failure> {
-    let (config, _) = load(config, Needs::Text)?;
-    super::runtime()?.block_on(async {
-        let store = app::open_store(&config).await?;
-        let done = match command {
-            Command::List(filter) => list(&store, filter).await,
-            Command::Show(chosen) => show(&store, chosen).await,
-            Command::Revoke { chosen, reason } => revoke(&store, chosen, *reason).await,
-        };
-        store.close().await;
-        done
+    with_store(config, async |_, store| match command {
+        Command::List(filter) => list(store, filter).await,
+        Command::Show(chosen) => show(store, chosen).await,
+        Command::Revoke { chosen, reason } => revoke(store, chosen, *reason).await,
     })
 }
 

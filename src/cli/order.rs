@@ -5,11 +5,9 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failure, load, print_json, print_listing};
+use super::{Failure, print_json, print_listing, with_store};
 use crate::acme::order::{Order, OrderStatus};
-use crate::app;
 use crate::clock::{Clock, Timestamp};
-use crate::config::Needs;
 use crate::store::{ListedOrder, Store};
 
 #[derive(Debug, Subcommand)]
@@ -21,7 +19,7 @@ pub(super) enum Command {
         /// Its id: the last part of its URL
         #[arg(value_name = "ID")]
         id: String,
-        /// For programs
+        /// As JSON
         #[arg(long)]
         json: bool,
     },
@@ -38,21 +36,15 @@ pub(super) struct Filter {
     /// So many at most
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-    /// For programs
+    /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn order(config: Option<&Path>, command: &Command) -> Result<(), Failure> {
-    let (config, _) = load(config, Needs::Text)?;
-    super::runtime()?.block_on(async {
-        let store = app::open_store(&config).await?;
-        let done = match command {
-            Command::List(filter) => list(&store, filter).await,
-            Command::Show { id, json } => show(&store, id, *json).await,
-        };
-        store.close().await;
-        done
+    with_store(config, async |_, store| match command {
+        Command::List(filter) => list(store, filter).await,
+        Command::Show { id, json } => show(store, id, *json).await,
     })
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Explain {
     /// DNS names and IP addresses, as one order would have them
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// For programs
+    /// As JSON
     #[arg(long)]
     json: bool,
 }

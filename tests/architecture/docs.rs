@@ -1,6 +1,6 @@
 //! What the documents say is there, is there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::process::Command;
 
 use crate::{read, top};
@@ -14,19 +14,38 @@ fn tests_named_in(text: &str) -> Vec<&str> {
 #[test]
 fn every_test_that_a_document_names_exists() {
     let mut find = Command::new("grep");
-    find.args(["--recursive", "--no-filename", "--only-matching", "--extended-regexp"]);
+    find.args(["--recursive", "--only-matching", "--extended-regexp", "--include=*.rs"]);
     find.args(["(fn|mod) [a-z0-9_]+", "src", "tests"]).current_dir(top());
     let found = String::from_utf8(find.output().unwrap().stdout).unwrap();
-    let found: HashSet<_> = found.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    // What is declared in each file.
+    let mut declared: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for line in found.lines() {
+        let (path, what) = line.split_once(".rs:").unwrap();
+        let names = declared.entry(path).or_default();
+        names.extend(what.split(' ').nth(1));
+    }
+    // The suites that run once for each database or token are made by macros, which name them.
+    let made = ["sqlite", "postgres", "softhsm", "kryoptic"];
+    let is_there = |name: &str| {
+        let parts: Vec<_> = name.split("::").filter(|part| !made.contains(part)).collect();
+        declared.iter().any(|(path, names)| {
+            parts.iter().all(|part| path.split('/').any(|at| at == *part) || names.contains(part))
+        })
+    };
     for document in ["docs/conformance.md", "docs/interop.md"] {
         let text = read(document);
         let names = tests_named_in(&text);
         assert!(names.len() > 20, "{document} names the tests that show it");
         for name in names {
-            let last = name.rsplit("::").next().unwrap();
-            assert!(found.contains(last), "{document} names {name}, which is not there");
+            assert!(is_there(name), "{document} names {name}, which is not there");
         }
     }
+}
+
+/// The section that a text begins with.
+fn section_of(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    text[..end].trim_end_matches('.')
 }
 
 /// Each demand has a test beside it, or a departure that tells why not.
@@ -42,9 +61,9 @@ fn what_the_rfcs_ask_is_shown_or_departed_from() {
     assert!(rows.len() > 100, "{} rows", rows.len());
     let departures = text.split("\n## Departures").nth(1).unwrap();
     for row in rows.iter().filter(|row| row[1] != "section") {
-        let section = format!("§{}", row[1]);
         let shown = row[4].contains("::") || row[4].starts_with('`');
-        assert!(shown || departures.contains(&section), "nothing shows {row:?}");
+        let departed = departures.split('§').skip(1).any(|rest| section_of(rest) == row[1]);
+        assert!(shown || departed, "nothing shows {row:?}");
     }
 }
 
