@@ -25,7 +25,7 @@ use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
 use crate::config::{CaaMode, Config, Hsm};
 use crate::entropy::Entropy;
-use crate::flow::{Context, Limits, SharedContext};
+use crate::flow::{Context, LONGEST_IN_ATTEMPTS, Limits, SharedContext};
 use crate::http::acme::{self, Acme, Verifiers};
 use crate::http::listener::Listener;
 use crate::http::tls::{self, CertificateSlot};
@@ -59,8 +59,7 @@ fn issuance_lease(config: &Config) -> Duration {
         .cas
         .iter()
         .any(|ca| ca.caa != CaaMode::Off || ca.challenges.contains(&"dns-persist-01"));
-    // What is looked at before it takes twice as long as an attempt at most.
-    if rechecks { signing + 2 * config.validation.timeout } else { signing }
+    if rechecks { signing + LONGEST_IN_ATTEMPTS * config.validation.timeout } else { signing }
 }
 
 /// A running server.

@@ -66,12 +66,8 @@ async fn plan(
     let request = CertificateRequest::from_der(csr).map_err(|error| bad_csr(error.to_string()))?;
     let ordered: BTreeSet<Identifier> = order.identifiers.iter().cloned().collect();
     check_names(&request, &ordered)?;
-    judge_again(&authority.policy, &ordered)?;
     let key_type = request.public_key().key_type();
-    authority
-        .policy
-        .check_key(key_type)
-        .map_err(|refusal| bad_csr(format!("the CSR's key is {key_type}: {refusal}")))?;
+    judge_again(&authority.policy, &ordered, key_type)?;
     let named = profile_of(authority, order)?;
     if let Some(named) = named.filter(|named| !named.takes(key_type)) {
         return Err(bad_csr(format!(

@@ -1,12 +1,13 @@
 //! Which identifiers an account may have, in an order or an authorization (RFC 8555 §7.4, §7.4.1).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::acme::account::Account;
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::{Problem, ProblemType, Subproblem, SubproblemIdentifier};
 use crate::ca::Authority;
 use crate::policy::{Policy, check_binding};
+use crate::x509::algorithm::KeyType;
 
 /// An identifier object as the client wrote it (RFC 8555 §7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,10 +92,21 @@ fn judge(policy: &Policy, identifier: &Identifier) -> Result<(), Problem> {
     })
 }
 
-/// Whether all that was ordered may still be had: the policy may have become stricter since.
-pub(super) fn judge_again(policy: &Policy, ordered: &BTreeSet<Identifier>) -> Result<(), Problem> {
-    let refused = ordered.iter().filter_map(|identifier| {
+/// Whether all that was ordered may still be had, with the CSR's key: the policy may have become
+/// stricter since.
+pub(super) fn judge_again<'a>(
+    policy: &Policy,
+    ordered: impl IntoIterator<Item = &'a Identifier>,
+    key_type: KeyType,
+) -> Result<(), Problem> {
+    let refused = ordered.into_iter().filter_map(|identifier| {
         judge(policy, identifier).err().map(|problem| problem.about(identifier))
     });
-    Problem::from_subproblems(refused.collect()).map_or(Ok(()), Err)
+    if let Some(problem) = Problem::from_subproblems(refused.collect()) {
+        return Err(problem);
+    }
+    policy.check_key(key_type).map_err(|refusal| {
+        let detail = format!("the CSR's key is {key_type}: {refusal}");
+        Problem::new(ProblemType::BadCsr, detail)
+    })
 }

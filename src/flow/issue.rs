@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::identifiers::judge_again;
 use super::new_order::requested_dates;
 use super::recheck::{Objection, recheck};
 use super::{Context, Error};
@@ -30,6 +31,14 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         // Its order is invalid by that alone (RFC 8555 §7.3.6).
         return Ok(context.store.discard(lease).await?);
     }
+    let deactivated = plan.deactivated.iter().map(|identifier| {
+        let detail = "the authorization was deactivated before the certificate was issued";
+        Problem::new(ProblemType::Unauthorized, detail).about(identifier)
+    });
+    // Not sufficient for issuing any more (RFC 8555 §7.5.2).
+    if let Some(problem) = Problem::from_subproblems(deactivated.collect()) {
+        return refuse(context, lease, &plan, problem).await;
+    }
     if context.clock.now().since(plan.planned_at) > PLAN_LIFETIME {
         let detail = "the certificate could not be signed for a day; place a new order";
         return give_up(context, lease, &plan, detail).await;
@@ -44,6 +53,10 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         Ok(public_key) => public_key,
         Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
+    let judged = judge_again(&authority.policy, &plan.identifiers, public_key.key_type());
+    if let Err(problem) = judged {
+        return refuse(context, lease, &plan, problem).await;
+    }
     // What it was planned by; by older releases, that was not kept.
     let profile = match plan.profile.as_deref().map(serde_json::from_str).transpose() {
         Ok(profile) => profile.unwrap_or_else(|| authority.profile.clone()),
@@ -67,13 +80,10 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         Some(Objection::Refused(problem)) => {
             return refuse(context, lease, &plan, problem).await;
         }
-        Some(Objection::Unreachable(problem))
-            if lease.attempt() < context.limits.load().validation_attempts =>
-        {
-            return put_off(context, lease, &plan, &problem.detail, LONGEST_PAUSE).await;
-        }
+        // Until the plan is too old: how often it was claimed says nothing of the resolver, as it may
+        // have waited for the signer, too.
         Some(Objection::Unreachable(problem)) => {
-            return refuse(context, lease, &plan, problem).await;
+            return put_off(context, lease, &plan, &problem.detail, LONGEST_PAUSE).await;
         }
     }
     let certificate = match authority.sign(linted).await {
@@ -119,7 +129,7 @@ async fn put_off(
     Ok(context.store.postpone(lease, context.clock.now().plus(pause)).await?)
 }
 
-/// The names of the order must not be certified any more.
+/// What was planned must not be certified any more.
 async fn refuse(
     context: &Context,
     lease: Lease,

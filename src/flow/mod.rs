@@ -34,6 +34,7 @@ pub(crate) use new_authz::new_authz;
 pub(crate) use new_order::{NewOrderRequest, new_order};
 pub(crate) use own_certificate::{OwnCertificate, own_certificate};
 pub(crate) use publish_crl::{publish_crl, schedule_crls};
+pub(crate) use recheck::LONGEST_IN_ATTEMPTS;
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use validate::validate;
 

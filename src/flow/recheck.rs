@@ -21,6 +21,10 @@ const CAA_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 /// Names that are looked at in the same moment.
 const AT_ONCE: usize = 16;
 
+/// How long it may take, in times that one attempt may take: none is begun after the first of them, and
+/// a name takes two at most, one for its record and one for CAA.
+pub(crate) const LONGEST_IN_ATTEMPTS: u32 = 3;
+
 /// What stands in the way of signing.
 pub(super) enum Objection {
     /// It will not change by itself.
@@ -30,8 +34,8 @@ pub(super) enum Objection {
 }
 
 /// Looks again at what may have changed since the names were proved. What was found to be in order is
-/// not asked again for a while, so a slow resolver costs time, and no more. Ends within twice the time
-/// that one attempt may take.
+/// not asked again for a while, so a slow resolver costs time, and no more. Ends within
+/// [`LONGEST_IN_ATTEMPTS`].
 pub(super) async fn recheck(
     context: &Context,
     authority: &Authority,

@@ -41,6 +41,8 @@ pub(crate) struct PlannedCertificate {
     pub(crate) planned_at: Timestamp,
     pub(crate) account_deactivated: bool,
     pub(crate) identifiers: Vec<Identifier>,
+    /// Those of them whose authorization was deactivated.
+    pub(crate) deactivated: Vec<Identifier>,
     /// Which dates the order asked for.
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) not_after: Option<Timestamp>,
@@ -96,7 +98,7 @@ impl Store {
     ) -> Result<Option<PlannedCertificate>, StoreError> {
         let select = "SELECT c.ca, c.account_id, c.serial, c.tbs, o.csr, \
                       c.planned_at, COALESCE(p.identifier, a.identifier), o.not_before, \
-                      o.not_after, c.profile, u.deactivated_at FROM certificates c \
+                      o.not_after, c.profile, u.deactivated_at, a.deactivated_at FROM certificates c \
                       JOIN orders o ON o.id = c.order_id \
                       JOIN accounts u ON u.id = o.account_id \
                       JOIN order_authorizations p ON p.order_id = o.id \
@@ -106,8 +108,13 @@ impl Store {
         let Some(row) = rows.first() else { return Ok(None) };
         let corrupt = || StoreError::Corrupt { table: "orders", id: order_id.to_owned() };
         let mut identifiers = Vec::with_capacity(rows.len());
+        let mut deactivated = Vec::new();
         for row in &rows {
-            identifiers.push(Identifier::stored(&row.text(6)?).ok_or_else(corrupt)?);
+            let identifier = Identifier::stored(&row.text(6)?).ok_or_else(corrupt)?;
+            if row.optional_time(11)?.is_some() {
+                deactivated.push(identifier.clone());
+            }
+            identifiers.push(identifier);
         }
         Ok(Some(PlannedCertificate {
             ca: row.text(0)?,
@@ -118,6 +125,7 @@ impl Store {
             planned_at: row.time(5)?,
             account_deactivated: row.optional_time(10)?.is_some(),
             identifiers,
+            deactivated,
             not_before: row.optional_time(7)?,
             not_after: row.optional_time(8)?,
             profile: row.optional_text(9)?,
@@ -125,8 +133,8 @@ impl Store {
     }
 
     /// Stores the signed certificate; from here on the order is `valid`. `false` where the lease
-    /// was lost or the account was deactivated meanwhile; then nothing is written and the certificate
-    /// must be forgotten.
+    /// was lost, or the account or an authorization was deactivated meanwhile; then nothing is written
+    /// and the certificate must be forgotten. The work stays on the list, for the next claim to see why.
     pub(crate) async fn complete_issuance(
         &self,
         lease: Lease,
@@ -140,7 +148,10 @@ impl Store {
                       (SELECT c.id FROM certificates c WHERE c.order_id = $1) \
                       WHERE id = $1 AND certificate_id IS NULL AND error IS NULL \
                       AND EXISTS (SELECT 1 FROM accounts u WHERE u.id = account_id \
-                      AND u.deactivated_at IS NULL)";
+                      AND u.deactivated_at IS NULL) \
+                      AND NOT EXISTS (SELECT 1 FROM order_authorizations p \
+                      JOIN authorizations a ON a.id = p.authorization_id \
+                      WHERE p.order_id = orders.id AND a.deactivated_at IS NOT NULL)";
         let done = self.db.transact(vec![
             lease.settle(),
             Statement::required(keep, values![order_id, certificate, now]),

@@ -71,13 +71,14 @@ async fn a_permission_by_caa_is_asked_for_again_after_eight_hours() {
 }
 
 #[tokio::test]
-async fn without_an_answer_about_caa_issuance_is_put_off_and_then_refused() {
+async fn without_an_answer_about_caa_issuance_is_put_off_until_the_plan_is_too_old() {
     let zone = Zone::start().await;
     let site = site(&zone, CaaMode::Enforce).await;
     for recovers in [true, false] {
         zone.set_response_code("a.test", ResponseCode::ServFail);
         let (order, _) = site.planned().await;
-        for pause in [1, 2, 4] {
+        // More often than a challenge is tried: four times here.
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
             site.issue().await;
             assert_eq!(site.status(&order.id).await, OrderStatus::Processing);
             let pause = Duration::from_secs(pause);
@@ -90,13 +91,35 @@ async fn without_an_answer_about_caa_issuance_is_put_off_and_then_refused() {
             assert_eq!(site.status(&order.id).await.as_str(), "valid");
             site.advance(DAY);
         } else {
+            site.advance(DAY);
             site.issue().await;
-            let problem = problem_of(&site, &order).await;
-            assert_eq!(problem.kind, ProblemType::Dns);
-            assert!(problem.detail.contains("SERVFAIL"), "{}", problem.detail);
+            assert_eq!(problem_of(&site, &order).await.kind, ProblemType::ServerInternal);
+            assert_eq!(site.pause(WorkKind::Issuance).await, None);
         }
     }
     assert_eq!(site.signed().await, 1);
+}
+
+#[tokio::test]
+async fn claims_that_the_signer_could_not_serve_are_not_held_against_the_resolver() {
+    let zone = Zone::start().await;
+    let site = site(&zone, CaaMode::Enforce).await;
+    site.signer.suffers(&away(), 6);
+    let (order, _) = site.planned().await;
+    for _ in 0..6 {
+        site.issue().await;
+        site.advance(Duration::from_secs(2));
+    }
+    // The token is back when the permission is too old, and nobody answers for a moment.
+    site.advance(Duration::from_secs(8 * 3600));
+    zone.set_response_code("a.test", ResponseCode::ServFail);
+    site.issue().await;
+    assert_eq!(site.status(&order.id).await, OrderStatus::Processing);
+    assert_eq!(site.pause(WorkKind::Issuance).await, Some(Duration::from_secs(30)));
+    zone.clear("a.test");
+    site.advance(Duration::from_secs(30));
+    site.issue().await;
+    assert_eq!(site.status(&order.id).await.as_str(), "valid");
 }
 
 #[tokio::test]

@@ -172,6 +172,28 @@ pub(super) async fn an_issuance_that_is_complete_does_not_fail(database: &Databa
     assert_eq!(shown.certificate, b"signed");
 }
 
+pub(super) async fn nothing_is_completed_after_an_authorization_was_deactivated(
+    database: &Database,
+) {
+    let store = with_order(database, &["a.test", "b.test"]).await;
+    make_ready(&store, ORDER).await;
+    assert!(store.plan_issuance(plan(&store, ORDER).await).await.unwrap());
+    let planned = store.planned_certificate(ORDER).await.unwrap().unwrap();
+    assert_eq!(planned.deactivated, []);
+    let lease = claim_one(&store, KIND, NOW).await;
+    store.deactivate_authorization("order-1", NOW).await.unwrap();
+    assert!(!store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+    assert_eq!(number(&store, SIGNED).await, 0);
+    assert_eq!(status(&store, NOW).await, OrderStatus::Processing);
+    // Whoever claims it next knows why, and ends it.
+    let planned = store.planned_certificate(ORDER).await.unwrap().unwrap();
+    assert_eq!(planned.deactivated, [planned.identifiers[1].clone()]);
+    let lease = claim_one(&store, KIND, after(20)).await;
+    assert!(store.fail_issuance(lease, &problem()).await.unwrap());
+    assert_eq!(status(&store, NOW).await, OrderStatus::Invalid { problem: problem() });
+    assert_eq!(number(&store, WORK).await, 0);
+}
+
 pub(super) async fn a_lost_lease_neither_completes_nor_fails(database: &Database) {
     let store = with_plan(database).await;
     let first = claim_one(&store, KIND, NOW).await;

@@ -120,6 +120,7 @@ suite! {
         an_issuance_is_completed_once,
         an_issuance_that_failed_is_not_completed,
         an_issuance_that_is_complete_does_not_fail,
+        nothing_is_completed_after_an_authorization_was_deactivated,
         a_lost_lease_neither_completes_nor_fails,
         of_concurrent_workers_one_completes;
     certificates:
