@@ -5,8 +5,9 @@ use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::problem::Problem;
 use crate::store::WorkKind;
 
-/// Queues the validation by an account that calls itself `account_url`, unless that was done before, and returns the authorization as it stands
-/// when the result is there or has been waited for long enough.
+/// Queues the validation by an account that calls itself `account_url`, unless that was done before,
+/// and returns the authorization as it stands when the result is there or has been waited for long
+/// enough.
 pub(crate) async fn begin_challenge(
     context: &Context,
     authorization: Authorization,

@@ -163,7 +163,7 @@ impl Resolver {
         read: impl Fn(&RData) -> Option<T>,
     ) -> Result<Answer<T>, LookupError> {
         let failed = |tried| LookupError { name: name.to_owned(), kinds: kind.to_string(), tried };
-        // the final dot keeps search lists out (interop rule 21)
+        // The final dot keeps search lists out (docs/interop.md, rule 21).
         let mut owner = Name::from_ascii(format!("{name}.")).map_err(|error| {
             failed(
                 self.servers.first().map(|&s| (s, Cause::Net(error.into()))).into_iter().collect(),

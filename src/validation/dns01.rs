@@ -17,8 +17,8 @@ use crate::acme::problem::ProblemType;
 const LISTED: usize = 3;
 
 /// Looks for the digest of the key authorization among the TXT records of `_acme-challenge.` and
-/// the name, below the account's label where that is the method. Other values beside it are as they should be: a name and its wildcard share the
-/// place, and so do several clients.
+/// the name, below the account's label where that is the method. Other values beside it are as they
+/// should be: a name and its wildcard share the place, and so do several clients.
 pub(super) async fn prove(
     resolver: &Resolver,
     attempt: &Attempt<'_>,

@@ -73,7 +73,8 @@ impl Http01 {
         };
         let url = format!("http://{name}:{}/.well-known/acme-challenge/{token}", self.http_port);
         match Url::parse(&url) {
-            // no Identifier of type dns is a name that a URL reads as an IPv4 address; should one be, DNS was to be asked
+            // No identifier of type dns is a name that a URL reads as an IPv4 address; should one be,
+            // DNS was to be asked.
             Ok(parsed) if parsed.host_str() == Some(&*name) => Ok(parsed),
             Ok(parsed) => {
                 Err(refused(format!("GET {url}: a URL takes {name} for {:?}", parsed.host_str())))
