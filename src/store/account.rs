@@ -140,7 +140,7 @@ impl Store {
         let (since, id) = after.map_or((Timestamp::from_unix_ms(i64::MIN), ""), |last| {
             (last.created_at, last.id.as_str())
         });
-        let rows = self.db.read(select, values![ca.unwrap_or(""), since, id, limit]).await?;
+        let rows = self.db.scan(select, values![ca.unwrap_or(""), since, id, limit]).await?;
         rows.iter().map(account_of).collect()
     }
 
@@ -180,7 +180,7 @@ impl Store {
                            WHERE a.account_id = $1)";
         let issuances = "DELETE FROM work WHERE kind = $2 AND subject IN (\
                          SELECT o.id FROM orders o WHERE o.account_id = $1)";
-        let done = self.db.transact(vec![
+        let done = self.db.transact_long(vec![
             Statement::required(update, values![id, now]),
             Statement::new(validations, values![id, WorkKind::Validation.as_str()]),
             Statement::new(issuances, values![id, WorkKind::Issuance.as_str()]),

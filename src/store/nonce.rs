@@ -34,6 +34,6 @@ impl Store {
     /// Forgets spent nonces that have expired: their expiry is reason enough to refuse them.
     pub(crate) async fn forget_nonces(&self, now: Timestamp) -> Result<(), StoreError> {
         let delete = "DELETE FROM spent_nonces WHERE expires_at <= $1";
-        self.db.transact(vec![Statement::new(delete, values![now])]).await.map(drop)
+        self.db.transact_long(vec![Statement::new(delete, values![now])]).await.map(drop)
     }
 }
