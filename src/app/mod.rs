@@ -25,8 +25,8 @@ use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
 use crate::config::{CaaMode, Config, Hsm};
 use crate::entropy::Entropy;
-use crate::flow::{Context, LONGEST_IN_ATTEMPTS, Limits, SharedContext};
-use crate::http::acme::{self, Acme, Verifiers};
+use crate::flow::{AtOnce, Context, LONGEST_IN_ATTEMPTS, Limits, SharedContext};
+use crate::http::acme::{self, Acme, Known};
 use crate::http::listener::Listener;
 use crate::http::tls::{self, CertificateSlot};
 use crate::http::{ops, public};
@@ -104,6 +104,7 @@ impl App {
             authorities: ArcSwap::from_pointee(authorities),
             validator: ArcSwap::from_pointee(open_validator(&config.validation)?),
             limits: ArcSwap::from_pointee(limits(&config)),
+            at_once: AtOnce::default(),
         });
         let certificate = server_certificate(&config, &context).await?;
         let (stop, stopped) = watch::channel(false);
@@ -131,7 +132,7 @@ impl App {
         let acme = Arc::new(Acme {
             context: Arc::clone(&self.context),
             nonces,
-            verifiers: Verifiers::default(),
+            known: Known::default(),
             external_url: self.config.server.external_url.clone(),
         });
         let public = public::router(Arc::clone(&self.context));

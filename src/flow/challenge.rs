@@ -1,9 +1,11 @@
 //! The client says that a challenge is ready (RFC 8555 §7.5.1).
 
 use super::{Context, Error, not_found};
+use crate::acme::account::Account;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
+use crate::acme::challenge::Challenge;
 use crate::acme::problem::Problem;
-use crate::store::WorkKind;
+use crate::store::{ToValidate, WorkKind};
 
 /// Queues the validation by an account that calls itself `account_url`, unless that was done before,
 /// and returns the authorization as it stands when the result is there or has been waited for long
@@ -12,6 +14,7 @@ pub(crate) async fn begin_challenge(
     context: &Context,
     authorization: Authorization,
     challenge_id: &str,
+    account: &Account,
     account_url: &str,
 ) -> Result<Authorization, Error> {
     let now = context.clock.now();
@@ -42,11 +45,51 @@ pub(crate) async fn begin_challenge(
         return Err(Problem::malformed(detail).into());
     }
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
-    context.store.begin_challenge(challenge_id, account_url, now).await?;
-    waiter.wait(context.limits.load().hold).await?;
+    let hold = context.limits.load().hold;
+    if take_on(context, &authorization, challenge, account, account_url).await?
+        || context.store.begin_challenge(challenge_id, account_url, now).await?
+    {
+        waiter.wait_for_ours(hold).await?;
+    } else {
+        waiter.wait(hold).await?;
+    }
     context
         .store
         .authorization(&authorization.ca, &authorization.id)
         .await?
         .ok_or_else(|| not_found("challenge"))
+}
+
+/// Begins the challenge and has it validated here and now; `false` where nothing was begun.
+async fn take_on(
+    context: &Context,
+    authorization: &Authorization,
+    challenge: &Challenge,
+    account: &Account,
+    account_url: &str,
+) -> Result<bool, Error> {
+    let Some(place) = context.at_once.validations.place() else { return Ok(false) };
+    let (now, lease) = (context.clock.now(), context.limits.load().validation_lease);
+    let begun = context.store.begin_and_lease_challenge(
+        &challenge.id,
+        account_url,
+        &account.thumbprint,
+        now,
+        lease,
+        context.entropy,
+    );
+    let Some(lease) = begun.await? else { return Ok(false) };
+    let challenge = Challenge {
+        begun_at: Some(now),
+        account_url: Some(account_url.to_owned()),
+        ..challenge.clone()
+    };
+    let known = ToValidate {
+        authorization: Authorization { challenges: vec![challenge], ..authorization.clone() },
+        account_thumbprint: account.thumbprint.clone(),
+    };
+    if let Some(lease) = place.hand_over(lease, known) {
+        context.store.postpone(lease, now).await?;
+    }
+    Ok(true)
 }

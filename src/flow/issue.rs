@@ -23,10 +23,19 @@ const LONGEST_PAUSE_FOR_SIGNER: Duration = Duration::from_secs(2);
 const PLAN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> {
-    let order_id = lease.subject().to_owned();
-    let Some(plan) = context.store.planned_certificate(&order_id).await? else {
+    let Some(plan) = context.store.planned_certificate(lease.subject()).await? else {
         return Ok(context.store.discard(lease).await?);
     };
+    issue_planned(context, lease, plan).await
+}
+
+/// As [`issue`], where the plan is known.
+pub(crate) async fn issue_planned(
+    context: &Context,
+    lease: Lease,
+    plan: PlannedCertificate,
+) -> Result<(), Error> {
+    let order_id = lease.subject().to_owned();
     if plan.account_deactivated {
         // Its order is invalid by that alone (RFC 8555 §7.3.6).
         return Ok(context.store.discard(lease).await?);

@@ -1,6 +1,7 @@
 //! One file for each thing that happens; the only place where store, signer and validation meet.
 
 mod account;
+mod at_once;
 mod authorization;
 mod authorize;
 mod caa;
@@ -23,11 +24,12 @@ mod tests;
 mod validate;
 
 pub(crate) use account::{check_terms, deactivate_account, update_account};
+pub(crate) use at_once::{AtOnce, Handed};
 pub(crate) use authorization::deactivate_authorization;
 pub(crate) use challenge::begin_challenge;
 pub(crate) use finalize::finalize;
 pub(crate) use identifiers::AskedIdentifier;
-pub(crate) use issue::issue;
+pub(crate) use issue::{issue, issue_planned};
 pub(crate) use key_change::{NewKey, change_key};
 pub(crate) use new_account::{NewAccount, new_account};
 pub(crate) use new_authz::new_authz;
@@ -36,7 +38,7 @@ pub(crate) use own_certificate::{OwnCertificate, own_certificate};
 pub(crate) use publish_crl::{publish_crl, schedule_crls};
 pub(crate) use recheck::LONGEST_IN_ATTEMPTS;
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
-pub(crate) use validate::validate;
+pub(crate) use validate::{validate, validate_known};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +61,7 @@ pub(crate) struct Context {
     pub(crate) authorities: ArcSwap<Authorities>,
     pub(crate) validator: ArcSwap<Validator>,
     pub(crate) limits: ArcSwap<Limits>,
+    pub(crate) at_once: AtOnce,
 }
 
 /// How long things may take and live.

@@ -221,6 +221,7 @@ fn account_of(row: &Row) -> Result<Account, StoreError> {
     })
 }
 
-fn contact_text(contact: &[String]) -> String {
+/// Contacts as they are kept.
+pub(super) fn contact_text(contact: &[String]) -> String {
     serde_json::Value::from(contact).to_string()
 }

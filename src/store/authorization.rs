@@ -1,5 +1,7 @@
 //! Authorizations and their challenges (RFC 8555 §7.1.4, §7.1.5).
 
+use std::time::Duration;
+
 use super::db::{Done, Row, Statement, values};
 use super::work::{self, Lease, WorkKind};
 use super::{NewAuthorization, Store, StoreError};
@@ -8,6 +10,7 @@ use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
+use crate::entropy::Entropy;
 
 /// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
 /// account, an authorization is deactivated too.
@@ -133,6 +136,40 @@ impl Store {
         account_url: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let work = work::enqueue(WorkKind::Validation, challenge_id, now);
+        let begun = self.begin(challenge_id, account_url, "", now, work).await?;
+        if begun {
+            self.wakeups.work_is_due(WorkKind::Validation);
+        }
+        Ok(begun)
+    }
+
+    /// As [`Self::begin_challenge`], and takes the validation on at once; nothing is written where the
+    /// account has another key than that with this thumbprint.
+    pub(crate) async fn begin_and_lease_challenge(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        thumbprint: &str,
+        now: Timestamp,
+        lease: Duration,
+        entropy: Entropy,
+    ) -> Result<Option<Lease>, StoreError> {
+        let kind = WorkKind::Validation;
+        let (work, lease) = work::enqueue_leased(kind, challenge_id, now, lease, entropy)?;
+        let begun = self.begin(challenge_id, account_url, thumbprint, now, work).await?;
+        Ok(begun.then_some(lease))
+    }
+
+    /// Begins a challenge of an account with this thumbprint, or with any where it is empty.
+    async fn begin(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        thumbprint: &str,
+        now: Timestamp,
+        work: Statement,
+    ) -> Result<bool, StoreError> {
         let update = "UPDATE challenges SET begun_at = $2, account_url = $3, key_thumbprint = (\
                       SELECT u.thumbprint FROM authorizations a \
                       JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id) \
@@ -140,16 +177,10 @@ impl Store {
                       AND EXISTS (SELECT 1 FROM authorizations a \
                       JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id \
                       AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
-                      AND u.deactivated_at IS NULL)";
-        let done = self.db.transact(vec![
-            Statement::required(update, values![challenge_id, now, account_url]),
-            work::enqueue(WorkKind::Validation, challenge_id, now),
-        ]);
-        let begun = done.await? == Done::Committed;
-        if begun {
-            self.wakeups.work_is_due(WorkKind::Validation);
-        }
-        Ok(begun)
+                      AND u.deactivated_at IS NULL AND ($4 = '' OR u.thumbprint = $4))";
+        let values = values![challenge_id, now, account_url, thumbprint];
+        let done = self.db.transact(vec![Statement::required(update, values), work]);
+        Ok(done.await? == Done::Committed)
     }
 
     /// Gives a validation back that got no answer, to be claimed again from `due_at` on, and notes

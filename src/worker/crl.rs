@@ -1,14 +1,16 @@
 //! CRLs to sign: when their time has come, and after revocations.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::each::{self, Terms};
 use crate::flow::{self, Context, SharedContext};
 use crate::signer::Health;
 use crate::store::WorkKind;
 
+const AT_ONCE: usize = 4;
 /// How often to look whether a CRL's time has come, and for CAs that a reload brought.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -16,12 +18,15 @@ pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
     let terms = Terms {
         kind: WorkKind::Crl,
         lease: |context| context.limits.load().issuance_lease,
-        at_once: 4,
         not_for: issuers_that_cannot_sign,
     };
     let publish =
         |context: SharedContext, lease| async move { flow::publish_crl(&context, lease).await };
-    tokio::join!(each::run(context.clone(), stop.clone(), terms, publish), schedule(context, stop));
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    tokio::join!(
+        each::run(context.clone(), stop.clone(), terms, places, publish),
+        schedule(context, stop)
+    );
 }
 
 async fn schedule(context: SharedContext, mut stop: watch::Receiver<bool>) {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::flow::{Context, Error, SharedContext};
+use crate::flow::{Context, Error, Handed, SharedContext};
 use crate::store::{Lease, StoreError, WorkKind};
 
 /// How long to sleep at most: another instance may have put work on the list.
@@ -23,21 +23,59 @@ pub(super) struct Terms {
     pub(super) kind: WorkKind,
     /// Longer than one attempt can take: after this, another worker may take the work.
     pub(super) lease: fn(&Context) -> Duration,
-    pub(super) at_once: usize,
     /// The CAs whose work had better be left to another instance, or to later.
     pub(super) not_for: fn(&Context) -> Vec<String>,
 }
 
-/// Runs `work` for each piece of work until `stop` turns true.
+/// Runs `work` for each piece of work that is handed over, until `stop` turns true.
+pub(super) async fn run_handed<K, F>(
+    context: SharedContext,
+    mut stop: watch::Receiver<bool>,
+    kind: WorkKind,
+    mut handed: mpsc::UnboundedReceiver<Handed<K>>,
+    work: impl Fn(SharedContext, Lease, K) -> F,
+) where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    loop {
+        while running.try_join_next().is_some() {}
+        let next = tokio::select! {
+            next = handed.recv() => next,
+            _ = stop.wait_for(|stop| *stop), if !handed.is_closed() => {
+                // What is on its way is taken, and nothing after it.
+                handed.close();
+                continue;
+            }
+        };
+        let Some(Handed { lease, known, place }) = next else { break };
+        let subject = lease.subject().to_owned();
+        let done = work(Arc::clone(&context), lease, known);
+        running.spawn(async move {
+            tell(kind, &subject, done.await);
+            drop(place);
+        });
+    }
+    while running.join_next().await.is_some() {}
+}
+
+fn tell(kind: WorkKind, subject: &str, done: Result<(), Error>) {
+    if let Err(error) = done {
+        // The lease lapses, and the work is claimed again.
+        tracing::error!(work = kind.as_str(), subject, %error, "work failed");
+    }
+}
+
+/// Runs `work` for each piece of work that is claimed, until `stop` turns true.
 pub(super) async fn run<F>(
     context: SharedContext,
     mut stop: watch::Receiver<bool>,
     terms: Terms,
+    places: Arc<Semaphore>,
     work: impl Fn(SharedContext, Lease) -> F,
 ) where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(terms.at_once));
     let mut running = JoinSet::new();
     while !*stop.borrow() {
         while running.try_join_next().is_some() {}
@@ -68,11 +106,7 @@ pub(super) async fn run<F>(
             let subject = lease.subject().to_owned();
             let done = work(Arc::clone(&context), lease);
             running.spawn(async move {
-                if let Err(error) = done.await {
-                    // The lease lapses, and the work is claimed again.
-                    let kind = terms.kind.as_str();
-                    tracing::error!(work = kind, subject, %error, "work failed");
-                }
+                tell(terms.kind, &subject, done.await);
                 drop(place);
             });
         }

@@ -1,22 +1,33 @@
 //! Planned certificates to sign.
 
-use tokio::sync::watch;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
 
 use super::each::{self, Terms};
 use crate::flow::{self, Context, SharedContext};
 use crate::signer::Health;
 use crate::store::WorkKind;
 
+/// More than a token has sessions keeps it busy.
+const AT_ONCE: usize = 64;
+
 pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
     let terms = Terms {
         kind: WorkKind::Issuance,
         lease: |context| context.limits.load().issuance_lease,
-        // More than a token has sessions keeps it busy.
-        at_once: 64,
         not_for: cas_that_cannot_sign,
     };
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let handed = context.at_once.issuances.open(Arc::clone(&places));
+    let planned = |context: SharedContext, lease, plan| async move {
+        flow::issue_planned(&context, lease, plan).await
+    };
     let issue = |context: SharedContext, lease| async move { flow::issue(&context, lease).await };
-    each::run(context, stop, terms, issue).await;
+    tokio::join!(
+        each::run_handed(context.clone(), stop.clone(), terms.kind, handed, planned),
+        each::run(context, stop, terms, places, issue)
+    );
 }
 
 /// Their orders wait on the list, where another instance may find them.

@@ -1,20 +1,30 @@
 //! Challenges to validate.
 
-use tokio::sync::watch;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
 
 use super::each::{self, Terms};
 use crate::flow::{self, SharedContext};
 use crate::store::WorkKind;
 
+const AT_ONCE: usize = 64;
 const TERMS: Terms = Terms {
     kind: WorkKind::Validation,
     lease: |context| context.limits.load().validation_lease,
-    at_once: 64,
     not_for: |_| Vec::new(),
 };
 
 pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let handed = context.at_once.validations.open(Arc::clone(&places));
+    let known = |context: SharedContext, lease, known| async move {
+        flow::validate_known(&context, lease, known).await
+    };
     let validate =
         |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
-    each::run(context, stop, TERMS, validate).await;
+    tokio::join!(
+        each::run_handed(context.clone(), stop.clone(), TERMS.kind, handed, known),
+        each::run(context, stop, TERMS, places, validate)
+    );
 }

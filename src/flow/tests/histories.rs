@@ -207,6 +207,7 @@ async fn open(
         authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::clone(authority)])),
         validator: ArcSwap::from_pointee(validator.unwrap()),
         limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
+        at_once: AtOnce::default(),
     }
 }
 
@@ -373,7 +374,9 @@ impl<'w> Play<'w> {
             Answer::Wrong | Answer::Nothing => "wrong".to_owned(),
         };
         self.world.responder.show_http01(&challenge.token, &shown);
-        may_be_refused(begin_challenge(context, found, &challenge.id, "https://ca.test/a").await);
+        may_be_refused(
+            begin_challenge(context, found, &challenge.id, &account, "https://ca.test/a").await,
+        );
     }
 
     async fn finalize(&self, context: &Context, client: usize, which: Index, right: bool) {

@@ -83,7 +83,8 @@ pub(super) async fn challenge(
     if request.payload.is_some() {
         authorization = {
             let account_url = links.account(&request.account.id);
-            flow::begin_challenge(&acme.context, authorization, &id, &account_url).await?
+            let account = &request.account;
+            flow::begin_challenge(&acme.context, authorization, &id, account, &account_url).await?
         };
     }
     let challenge = authorization

@@ -1,6 +1,7 @@
 //! ACME over HTTP: this listing is the directory object (RFC 8555 §7.1).
 
 mod account;
+mod authenticate;
 mod authorization;
 mod certificate;
 mod challenge;
@@ -32,8 +33,8 @@ use tower_http::cors::{Any, CorsLayer};
 use crate::acme::nonce::NonceKey;
 use crate::flow::SharedContext;
 
+pub(crate) use authenticate::Known;
 pub(crate) use problem::AnsweredProblem;
-pub(crate) use request::Verifiers;
 
 /// The largest request: a CSR of 100 long names under an RSA-8192 key, in base64url twice, fits.
 const MAX_BODY: usize = 128 * 1024;
@@ -44,7 +45,7 @@ const PREFLIGHT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct Acme {
     pub(crate) context: SharedContext,
     pub(crate) nonces: NonceKey,
-    pub(crate) verifiers: Verifiers,
+    pub(crate) known: Known,
     /// The base of every URL handed out; the request's `Host` where it is not configured.
     pub(crate) external_url: Option<String>,
 }
