@@ -32,7 +32,7 @@ impl StartError {
     }
 }
 
-/// Opens the database and brings its schema up to date.
+/// Opens the database and brings its schema up to date; what it is asked is counted.
 pub(crate) async fn open_store(
     config: &Config,
     metrics: &StoreMetrics,

@@ -121,7 +121,7 @@ impl Store {
         max_connections: u32,
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
-        let db = Db::open(url, max_connections).await?;
+        let db = Db::open(url, max_connections, metrics.clone()).await?;
         Ok(Self { db, wakeups: work::Wakeups::default(), metrics })
     }
 

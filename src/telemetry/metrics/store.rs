@@ -56,14 +56,12 @@ impl StoreMetrics {
     }
 
     /// So many statements were sent, in so many messages of which each is waited for.
-    #[expect(dead_code, reason = "the databases do not count yet")]
     pub(crate) fn asked(&self, round_trips: usize, statements: usize) {
         self.0.round_trips.inc_by(round_trips as u64);
         self.0.statements.inc_by(statements as u64);
     }
 
     /// A transaction that changes something was committed.
-    #[expect(dead_code, reason = "the databases do not count yet")]
     pub(crate) fn committed(&self) {
         self.0.commits.inc();
     }
