@@ -128,6 +128,9 @@ async fn plan(
         }
         _ => context.store.plan_issuance(plan).await?,
     };
+    if planned {
+        context.metrics.issuance.order(&authority.id, "finalized");
+    }
     if !planned && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {
         let detail = "the order changed meanwhile; read it again";
         return Err(Problem::new(ProblemType::OrderNotReady, detail).into());
@@ -161,6 +164,7 @@ async fn take_on(
         not_before: order.not_before,
         not_after: order.not_after,
         profile: Some(plan.profile),
+        profile_name: order.profile.clone(),
     };
     if let Some(lease) = place.hand_over(lease, known) {
         context.store.postpone(lease, plan.now).await?;

@@ -38,6 +38,7 @@ use crate::telemetry::metrics::StoreMetrics;
 pub(crate) struct Store {
     db: Db,
     wakeups: work::Wakeups,
+    metrics: StoreMetrics,
 }
 
 /// Why the store could not do as asked, by what the caller can do about it.
@@ -120,8 +121,8 @@ impl Store {
         max_connections: u32,
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
-        let db = Db::open(url, max_connections, metrics).await?;
-        Ok(Self { db, wakeups: work::Wakeups::default() })
+        let db = Db::open(url, max_connections, metrics.clone()).await?;
+        Ok(Self { db, wakeups: work::Wakeups::default(), metrics })
     }
 
     /// Brings the schema up to date; several instances may do so at once.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::flow::{Context, Error, Handed, SharedContext};
 use crate::store::{Lease, StoreError, WorkKind};
@@ -51,18 +52,29 @@ pub(super) async fn run_handed<K, F>(
         let Some(Handed { lease, known, place }) = next else { break };
         let subject = lease.subject().to_owned();
         let done = work(Arc::clone(&context), lease, known);
+        let counted = Arc::clone(&context);
         running.spawn(async move {
-            tell(kind, &subject, done.await);
+            do_one(&counted, kind, &subject, done).await;
             drop(place);
         });
     }
     while running.join_next().await.is_some() {}
 }
 
-fn tell(kind: WorkKind, subject: &str, done: Result<(), Error>) {
+/// Does a piece of work, counts it, and says where it failed.
+async fn do_one(
+    context: &Context,
+    kind: WorkKind,
+    subject: &str,
+    work: impl Future<Output = Result<(), Error>>,
+) {
+    let began = Instant::now();
+    let done = work.await;
+    let kind = kind.as_str();
+    context.metrics.work.attempted(kind, began.elapsed(), done.is_err());
     if let Err(error) = done {
         // The lease lapses, and the work is claimed again.
-        tracing::error!(work = kind.as_str(), subject, %error, "work failed");
+        tracing::error!(work = kind, subject, %error, "work failed");
     }
 }
 
@@ -105,8 +117,9 @@ pub(super) async fn run<F>(
             };
             let subject = lease.subject().to_owned();
             let done = work(Arc::clone(&context), lease);
+            let counted = Arc::clone(&context);
             running.spawn(async move {
-                tell(terms.kind, &subject, done.await);
+                do_one(&counted, terms.kind, &subject, done).await;
                 drop(place);
             });
         }

@@ -26,6 +26,7 @@ const MAX_KEPT: usize = 5_000;
 
 /// The signature of a request's JWS is not that of its key.
 const WRONG_SIGNATURE: &str = "the JWS's signature is not the key's";
+const USED_BEFORE: &str = "the nonce was used before";
 
 /// Checks a request that an account signed, and spends its nonce.
 pub(super) async fn by_account(
@@ -73,9 +74,10 @@ pub(super) async fn by_key(
     let nonce = open_nonce(acme, resource, &jws)?;
     let jws = verify(acme, key, jws, WRONG_SIGNATURE).await?;
     match acme.context.store.spend_nonce(nonce).await? {
-        true => Ok(jws),
-        false => Err(used_before()),
+        true => acme.context.metrics.acme.nonce_spent(),
+        false => return Err(bad_nonce(acme, USED_BEFORE)),
     }
+    Ok(jws)
 }
 
 /// Checks the signature; one that is not `key`'s is refused with this sentence.
@@ -124,15 +126,15 @@ fn valid(account: Account) -> Result<Account, Problem> {
 
 /// The nonce, if it is one of the CA's that has not expired; it may have been spent.
 fn open_nonce(acme: &Acme, resource: &Resource, jws: &Jws) -> Result<Nonce, AcmeError> {
-    let bad_nonce = |detail: &str| AcmeError::from(Problem::new(ProblemType::BadNonce, detail));
-    let nonce = jws.nonce().ok_or_else(|| bad_nonce("the JWS has no nonce"))?;
+    let nonce = jws.nonce().ok_or_else(|| bad_nonce(acme, "the JWS has no nonce"))?;
     acme.nonces
         .open(&resource.authority.id, acme.context.clock.now(), nonce)
-        .ok_or_else(|| bad_nonce("the nonce is not one of this CA's, or has expired"))
+        .ok_or_else(|| bad_nonce(acme, "the nonce is not one of this CA's, or has expired"))
 }
 
-fn used_before() -> AcmeError {
-    Problem::new(ProblemType::BadNonce, "the nonce was used before").into()
+fn bad_nonce(acme: &Acme, detail: &str) -> AcmeError {
+    acme.context.metrics.acme.nonce_refused();
+    Problem::new(ProblemType::BadNonce, detail).into()
 }
 
 async fn verify_by(acme: &Acme, known: &KnownAccount, jws: Jws) -> Result<(bool, Jws), AcmeError> {
@@ -157,8 +159,9 @@ async fn spend_for(
     known: Arc<KnownAccount>,
     nonce: Nonce,
 ) -> Result<Account, AcmeError> {
-    let store = &acme.context.store;
+    let (store, metrics) = (&acme.context.store, &acme.context.metrics.acme);
     if store.spend_nonce_for(nonce.clone(), &known.account).await? {
+        metrics.nonce_spent();
         return Ok(known.account.clone());
     }
     // The nonce was used, or the account is another by now.
@@ -169,9 +172,10 @@ async fn spend_for(
         return Err(Problem::new(ProblemType::Unauthorized, detail).into());
     }
     if now.account != known.account && store.spend_nonce_for(nonce, &now.account).await? {
+        metrics.nonce_spent();
         return Ok(now.account.clone());
     }
-    Err(used_before())
+    Err(bad_nonce(acme, USED_BEFORE))
 }
 
 /// Accounts that were seen lately, and the verifiers of keys: to make one costs more than to use it.

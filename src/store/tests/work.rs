@@ -155,7 +155,8 @@ pub(super) async fn work_of_one_kind_is_not_claimed_as_the_other(database: &Data
 async fn on_postgres_a_claim_keeps_to_its_limit_where_the_planner_expects_one_row() {
     let database = Database::postgres();
     let store = with_work(&database, 1).await;
-    store.db.change("ANALYZE work", Vec::new()).await.unwrap();
+    let analyze = Statement::new("ANALYZE work", Vec::new());
+    store.db.transact_long(vec![analyze]).await.unwrap();
     let statements: Vec<Statement> =
         (1..50).map(|piece| enqueue(KIND, &format!("piece-{piece}"), NOW)).collect();
     store.db.transact(statements).await.unwrap();
