@@ -44,20 +44,16 @@ pub(super) async fn by_account(
         None => (read_account(acme, ca, &id).await?, true),
     };
     let nonce = open_nonce(acme, resource, &jws)?;
-    let (known, jws) = match verify_by(acme, &known, jws).await? {
-        (true, jws) => (known, jws),
-        (false, _) if fresh => {
-            return Err(Problem::new(ProblemType::Unauthorized, WRONG_SIGNATURE).into());
-        }
+    let (verdict, jws) = verify_by(acme, &known, jws).await?;
+    let (known, jws) = match verdict {
+        Ok(()) => (known, jws),
+        Err(problem) if fresh => return Err(problem.into()),
         // The key may have been changed since it was read.
-        (false, jws) => {
+        Err(_) => {
             let known = read_account(acme, ca, &id).await?;
-            match verify_by(acme, &known, jws).await? {
-                (true, jws) => (known, jws),
-                (false, _) => {
-                    return Err(Problem::new(ProblemType::Unauthorized, WRONG_SIGNATURE).into());
-                }
-            }
+            let (verdict, jws) = verify_by(acme, &known, jws).await?;
+            verdict?;
+            (known, jws)
         }
     };
     let account = spend_for(acme, known, nonce).await?;
@@ -137,10 +133,20 @@ fn bad_nonce(acme: &Acme, detail: &str) -> AcmeError {
     Problem::new(ProblemType::BadNonce, detail).into()
 }
 
-async fn verify_by(acme: &Acme, known: &KnownAccount, jws: Jws) -> Result<(bool, Jws), AcmeError> {
+/// Whether the signature is the account's, and if not, what to say.
+async fn verify_by(
+    acme: &Acme,
+    known: &KnownAccount,
+    jws: Jws,
+) -> Result<(Result<(), Problem>, Jws), AcmeError> {
     let KnownAccount { account, key } = known;
-    let verifier = acme.known.verifier(&account.thumbprint, key, jws.algorithm());
-    run(verifier.map_err(|error| problem_of(&error))?, jws).await
+    let verifier = match acme.known.verifier(&account.thumbprint, key, jws.algorithm()) {
+        Ok(verifier) => verifier,
+        Err(error) => return Ok((Err(problem_of(&error)), jws)),
+    };
+    let (right, jws) = run(verifier, jws).await?;
+    let wrong = || Problem::new(ProblemType::Unauthorized, WRONG_SIGNATURE);
+    Ok((if right { Ok(()) } else { Err(wrong()) }, jws))
 }
 
 async fn run(verifier: Arc<Verifier>, jws: Jws) -> Result<(bool, Jws), AcmeError> {
