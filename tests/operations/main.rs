@@ -15,5 +15,6 @@ mod policy;
 mod readme;
 mod reload;
 mod start;
+mod systemd;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

@@ -4,6 +4,7 @@
 
 mod killed;
 mod revocation;
+mod stop;
 mod token;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

@@ -129,6 +129,11 @@ impl Client {
         client
     }
 
+    /// Asks another instance from now on; URLs that the first one gave are to be written anew.
+    pub fn move_to(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
     /// Any request.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         self.try_send(request).await.expect("the server answers")

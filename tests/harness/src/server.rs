@@ -98,6 +98,8 @@ pub struct Server {
     pub admin: SocketAddr,
     /// Kept for as long as the program may start again.
     _ports: [Port; 2],
+    /// What the program finds in its environment beside the rest, at its next start.
+    pub environment: Vec<(String, String)>,
     process: Option<Running>,
 }
 
@@ -177,6 +179,7 @@ impl Server {
             address,
             admin,
             _ports: ports,
+            environment: Vec::new(),
             process: None,
         }
     }
@@ -222,6 +225,9 @@ impl Server {
             .map_or_else(|| Command::new(&self.binary), |token| token.command(&self.binary));
         command.arg("--config").arg(self.config()).env("KIPUKA_HSM_PIN", PIN);
         command.env_remove("KIPUKA_LOG").env_remove("SOFTHSM2_CONF");
+        // Of whoever runs the tests, as a service perhaps.
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+        command.envs(self.environment.iter().cloned());
         command
     }
 
@@ -313,9 +319,23 @@ impl Server {
         }
     }
 
+    /// Waits until the program has written this; what else it wrote is shown where it does not come.
+    pub async fn says(&self, message: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(message) {
+            assert!(begun.elapsed() < START, "{message} never came: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// SIGTERM; returns whether the program ended well, and what it wrote.
     pub fn terminate(&mut self) -> (bool, String) {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until the program has ended; returns whether it ended well, and what it wrote.
+    pub fn ended(&mut self) -> (bool, String) {
         let mut running = self.process.take().unwrap();
         let status = running.child.wait().unwrap();
         thread::sleep(Duration::from_millis(50));
