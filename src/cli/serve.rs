@@ -98,6 +98,7 @@ async fn read_and_take_over(app: &mut App) -> Result<(), ()> {
     let (config, warnings) = match load(Some(&file), Needs::Serve) {
         Ok(loaded) => loaded,
         Err(failure) => {
+            app.reload_failed();
             tracing::error!(error = failure.text(), "not reloaded; the old configuration goes on");
             return Err(());
         }
@@ -108,7 +109,10 @@ async fn read_and_take_over(app: &mut App) -> Result<(), ()> {
     let done = app.reload(config).await;
     match &done {
         Ok(()) => tracing::info!("reloaded"),
-        Err(error) => tracing::error!(%error, "not reloaded; the old configuration goes on"),
+        Err(error) => {
+            app.reload_failed();
+            tracing::error!(%error, "not reloaded; the old configuration goes on");
+        }
     }
     done.map_err(drop)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::{Phase, Stop, goes_on};
 use crate::flow::{Context, Error, SharedContext};
@@ -47,7 +48,11 @@ pub(super) async fn run<F>(
             running.forget(&ended);
         }
         // A place is free first, so that nothing is claimed that would have to wait under its lease.
-        let Ok(first) = Arc::clone(&places).acquire_owned().await else { break };
+        let first = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = stop.changed() => continue,
+        };
+        let Ok(first) = first else { break };
         let leases = match claim(&context, terms, places.available_permits() + 1).await {
             Ok(Claimed::Leases(leases)) => leases,
             Ok(Claimed::NothingFor(sleep)) => {
@@ -73,10 +78,14 @@ pub(super) async fn run<F>(
             let subject = lease.subject().to_owned();
             let claim = lease.claim();
             let done = work(Arc::clone(&context), lease);
+            let counted = Arc::clone(&context);
             let task = running.tasks.spawn(async move {
-                if let Err(error) = done.await {
+                let began = Instant::now();
+                let done = done.await;
+                let kind = terms.kind.as_str();
+                counted.metrics.work.attempted(kind, began.elapsed(), done.is_err());
+                if let Err(error) = done {
                     // The lease lapses, and the work is claimed again.
-                    let kind = terms.kind.as_str();
                     tracing::error!(work = kind, subject, %error, "work failed");
                 }
                 drop(place);
