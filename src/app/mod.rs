@@ -13,6 +13,7 @@ pub(crate) use server_certificate::open_certificate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -69,6 +70,8 @@ pub(crate) struct App {
     context: SharedContext,
     metrics: Arc<Metrics>,
     certificate: Arc<CertificateSlot>,
+    /// No more clients should be sent here.
+    leaving: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
@@ -122,6 +125,7 @@ impl App {
             context,
             metrics,
             certificate,
+            leaving: Arc::default(),
             stop,
             phase,
             tasks: JoinSet::new(),
@@ -156,7 +160,11 @@ impl App {
                 "admin",
                 server.admin_listen,
                 None,
-                ops::router(Arc::clone(&self.context), Arc::clone(&self.certificate)),
+                ops::router(
+                    Arc::clone(&self.context),
+                    Arc::clone(&self.certificate),
+                    Arc::clone(&self.leaving),
+                ),
             ),
         ];
         let drain = server.drain;

@@ -1,6 +1,7 @@
 //! The end: what was begun is finished in time, or handed back.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::App;
@@ -12,17 +13,15 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 const HAND_BACK: Duration = Duration::from_secs(3);
 
 impl App {
-    /// Ends. No connection is accepted any more, and requests under way are answered while workers go on
+    /// Ends. For `linger_s` clients are served as ever, while load balancers see that they should send no
+    /// more. Then no connection is accepted any more, and requests under way are answered while workers go on
     /// for them; then what workers have claimed is finished. What is not done when `drain_s` is over, or
     /// when `at_once` is ready, is cut off and handed back for others, or for the next start.
     pub(crate) async fn stop(mut self, at_once: impl Future<Output = ()>) {
-        // Nobody listens any more if all tasks have ended: then there is nothing to stop.
-        let _ = self.stop.send(true);
         let in_time = {
-            let limit = self.config.server.drain + LAST_WORK;
-            let mut finished = pin!(tokio::time::timeout(limit, self.finish()));
+            let mut finished = pin!(self.finish());
             tokio::select! {
-                finished = &mut finished => finished.is_ok(),
+                in_time = &mut finished => in_time,
                 () = at_once => false,
             }
         };
@@ -32,10 +31,18 @@ impl App {
         self.context.store.close().await;
     }
 
-    async fn finish(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-        let _ = self.phase.send(Phase::Finishing);
-        while self.workers.join_next().await.is_some() {}
+    /// Whether everything came to its end in time.
+    async fn finish(&mut self) -> bool {
+        self.leaving.store(true, Ordering::Relaxed);
+        tokio::time::sleep(self.config.server.linger).await;
+        // Nobody listens any more if all tasks have ended: then there is nothing to stop.
+        let _ = self.stop.send(true);
+        let ends = async {
+            while self.tasks.join_next().await.is_some() {}
+            let _ = self.phase.send(Phase::Finishing);
+            while self.workers.join_next().await.is_some() {}
+        };
+        tokio::time::timeout(self.config.server.drain + LAST_WORK, ends).await.is_ok()
     }
 
     async fn cut_off(&mut self) {

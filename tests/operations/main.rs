@@ -7,6 +7,7 @@ mod algorithms;
 mod ceremony;
 mod certificates;
 mod command_line;
+mod compose;
 mod dev;
 mod founding_document;
 mod help;
