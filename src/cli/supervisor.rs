@@ -1,4 +1,4 @@
-//! What systemd is told, and asks for (sd_notify(3)). Where it did not start kipuka, nobody is told.
+//! What systemd is told, and asks for (`sd_notify(3)`). Where it did not start kipuka, nobody is told.
 
 use std::future::pending;
 

@@ -1,4 +1,4 @@
-//! sd_notify(3), with a test in systemd's place.
+//! `sd_notify(3)`, with a test in systemd's place.
 
 use std::collections::BTreeMap;
 use std::fs;
