@@ -1,4 +1,6 @@
 //! What kipuka remembers: the only SQL in the program. One method is one transaction.
+//!
+//! A method that decides something takes the entry that the audit trail gets of it.
 
 mod account;
 mod authorization;
@@ -8,6 +10,7 @@ mod crl;
 mod db;
 mod external_account;
 mod issuance;
+mod ledger;
 mod migrate;
 mod nonce;
 mod order;
@@ -36,6 +39,7 @@ use db::Db;
 pub(crate) struct Store {
     db: Db,
     wakeups: work::Wakeups,
+    origin: ledger::Origin,
 }
 
 /// Why the store could not do as asked, by what the caller can do about it.
@@ -109,7 +113,8 @@ impl Store {
     /// Opens the database at `url` without touching its schema; SQLite's file is made where it is
     /// missing.
     pub(crate) async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::open(url, max_connections).await?, wakeups: work::Wakeups::default() })
+        let db = Db::open(url, max_connections).await?;
+        Ok(Self { db, wakeups: work::Wakeups::default(), origin: ledger::Origin::draw()? })
     }
 
     /// Brings the schema up to date; several instances may do so at once.
