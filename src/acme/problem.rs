@@ -165,3 +165,55 @@ impl Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The registry "ACME Error Types": RFC 8555 §9.7.4, and the documents that added to it.
+    const REGISTERED: [&str; 28] = [
+        "accountDoesNotExist",
+        "alreadyRevoked",
+        "badCSR",
+        "badNonce",
+        "badPublicKey",
+        "badRevocationReason",
+        "badSignatureAlgorithm",
+        "caa",
+        "compound",
+        "connection",
+        "dns",
+        "externalAccountRequired",
+        "incorrectResponse",
+        "invalidContact",
+        "malformed",
+        "orderNotReady",
+        "rateLimited",
+        "rejectedIdentifier",
+        "serverInternal",
+        "tls",
+        "unauthorized",
+        "unsupportedContact",
+        "unsupportedIdentifier",
+        "userActionRequired",
+        "autoRenewalCanceled",
+        "unknownDelegation",
+        "alreadyReplaced",
+        // Of the drafts that kipuka speaks.
+        "invalidProfile",
+    ];
+
+    #[test]
+    fn a_type_is_read_back_only_where_a_document_defines_it() {
+        let urn = |name: &str| format!("\"urn:ietf:params:acme:error:{name}\"");
+        let known = REGISTERED
+            .iter()
+            .filter(|name| serde_json::from_str::<ProblemType>(&urn(name)).is_ok());
+        // As many as there are variants: each is registered. The two are of RFC 8739 and RFC 9115.
+        let source = include_str!("problem.rs");
+        let variants = source.matches("#[serde(rename = \"urn:ietf:params:acme:error:").count();
+        assert_eq!(known.count(), variants);
+        assert_eq!(variants, REGISTERED.len() - 2);
+        assert!(serde_json::from_str::<ProblemType>(&urn("other")).is_err());
+    }
+}

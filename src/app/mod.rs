@@ -81,8 +81,8 @@ impl App {
         listening: impl FnOnce(SocketAddr),
     ) -> Result<Self, StartError> {
         let clock = Clock::System;
-        let store = open_store(&config).await?;
         let metrics = Arc::new(Metrics::new());
+        let store = open_store(&config, &metrics.store).await?;
         let tokens = tokens(&config, &[], &metrics).await?;
         let http_url = config.server.http_url.as_deref();
         let authorities = open_authorities(&config, &tokens, &store, http_url, clock.now()).await?;

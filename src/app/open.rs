@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::config::{CaKey, Config, Hsm, Validation};
 use crate::signer::pkcs11::{OpenError, Token, TokenOptions};
 use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, StoreMetrics};
 use crate::validation::{self, Validator};
 
 /// How long the start waits for a token to be found, logged in to, and to sign once.
@@ -32,12 +32,15 @@ impl StartError {
     }
 }
 
-/// Opens the database and brings its schema up to date.
-pub(crate) async fn open_store(config: &Config) -> Result<Store, StartError> {
+/// Opens the database and brings its schema up to date; what it is asked is counted.
+pub(crate) async fn open_store(
+    config: &Config,
+    metrics: &StoreMetrics,
+) -> Result<Store, StartError> {
     let failed = |error| StartError::new(format!("database {}", config.database.describe()), error);
-    let store = Store::open(config.database.url.expose_secret(), config.database.max_connections)
-        .await
-        .map_err(failed)?;
+    let database = &config.database;
+    let (url, connections) = (database.url.expose_secret(), database.max_connections);
+    let store = Store::open_counted(url, connections, metrics.clone()).await.map_err(failed)?;
     store.migrate().await.map_err(failed)?;
     Ok(store.called(&instance()))
 }

@@ -34,6 +34,8 @@ pub(crate) use work::{Lease, WorkKind};
 
 use db::Db;
 
+use crate::telemetry::metrics::StoreMetrics;
+
 /// The database, with the wake-up calls for those who wait for what is written to it.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -113,7 +115,16 @@ impl Store {
     /// Opens the database at `url` without touching its schema; SQLite's file is made where it is
     /// missing.
     pub(crate) async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        let db = Db::open(url, max_connections).await?;
+        Self::open_counted(url, max_connections, StoreMetrics::default()).await
+    }
+
+    /// As [`Self::open`]; what the database is asked is counted.
+    pub(crate) async fn open_counted(
+        url: &str,
+        max_connections: u32,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StoreError> {
+        let db = Db::open(url, max_connections, metrics).await?;
         Ok(Self { db, wakeups: work::Wakeups::default(), origin: ledger::Origin::draw()? })
     }
 

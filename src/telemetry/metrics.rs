@@ -149,9 +149,31 @@ impl TokenMetrics {
     }
 }
 
+/// What the database is asked; by default in series that nobody sees.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StoreMetrics {
+    statements: Counter,
+    round_trips: Counter,
+    commits: Counter,
+}
+
+impl StoreMetrics {
+    /// So many statements were sent, in so many messages of which each is waited for.
+    pub(crate) fn asked(&self, round_trips: usize, statements: usize) {
+        self.round_trips.inc_by(round_trips as u64);
+        self.statements.inc_by(statements as u64);
+    }
+
+    /// A transaction that changes something was committed.
+    pub(crate) fn committed(&self) {
+        self.commits.inc();
+    }
+}
+
 pub(crate) struct Metrics {
     registry: Registry,
     tokens: TokenFamilies,
+    pub(crate) store: StoreMetrics,
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) request_seconds: Histogram,
 }
@@ -199,7 +221,23 @@ impl Metrics {
             "0 closed: the token signs; 1 open: probes are made; 2 stopped: its PIN was refused",
             tokens.circuit.clone(),
         );
-        Self { registry, tokens, requests, request_seconds }
+        let store = StoreMetrics::default();
+        registry.register(
+            "store_statements",
+            "SQL statements that were run",
+            store.statements.clone(),
+        );
+        registry.register(
+            "store_round_trips",
+            "Messages to the database that were waited for; with SQLite, calls of its threads",
+            store.round_trips.clone(),
+        );
+        registry.register(
+            "store_commits",
+            "Commits of what was changed; one may have the transactions of many requests",
+            store.commits.clone(),
+        );
+        Self { registry, tokens, store, requests, request_seconds }
     }
 
     /// The series of the token of this name, which show from now on.

@@ -163,7 +163,7 @@ fn f<'crate_>(a: &'crate_ str) { let hyper = a; hyper.b(); c.axum(); d::sqlx::e(
 #[test]
 fn a_crate_is_named_at_home_only() {
     for (home, source) in [
-        ("src/store/db.rs", "use sqlx::query;"),
+        ("src/store/db/mod.rs", "use sqlx::query;"),
         ("src/store/mod.rs", "fn f() -> Result<(), sqlx::Error> {}"),
         ("src/signer/pkcs11/key.rs", "use cryptoki::{object, session};"),
         ("src/http/a.rs", "use axum::Router;"),

@@ -25,7 +25,11 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         "what may be issued follows from the configuration and what is asked, and nothing else",
     ),
     ("ledger", &["clock"], "entries are text and hashes, whatever they are about"),
-    ("store", &["acme", "ledger", "clock", "entropy"], "it remembers facts and decides nothing"),
+    (
+        "store",
+        &["acme", "ledger", "clock", "entropy", "telemetry"],
+        "it remembers facts and decides nothing",
+    ),
     (
         "signer",
         &["x509", "clock", "entropy", "telemetry"],
