@@ -121,6 +121,9 @@ async fn plan(
         now,
     };
     let planned = context.store.plan_issuance(plan, &entry).await?;
+    if planned {
+        context.metrics.issuance.order(&authority.id, "finalized");
+    }
     if !planned && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {
         let detail = "the order changed meanwhile; read it again";
         return Err(Problem::new(ProblemType::OrderNotReady, detail).into());

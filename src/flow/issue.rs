@@ -110,6 +110,10 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         .with("sha256", ledger::digest(&certificate))
         .with("signing_key", authority.signing_key());
     let completed = context.store.complete_issuance(lease, certificate, now, &entry).await?;
+    if completed {
+        context.metrics.issuance.order(&plan.ca, "issued");
+        context.metrics.issuance.issued(&plan.ca, plan.profile_name.as_deref());
+    }
     tracing::info!(
         ca.id = plan.ca,
         account.id = plan.account_id,
@@ -128,6 +132,7 @@ async fn put_off(
     why: &str,
     longest: Duration,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "put-off");
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(lease.attempt().min(16) - 1));
     let pause = doubled.min(longest);
     tracing::warn!(
@@ -148,6 +153,7 @@ async fn refuse(
     plan: &PlannedCertificate,
     problem: Problem,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "refused");
     tracing::warn!(
         ca.id = plan.ca,
         order.id = lease.subject(),
@@ -163,6 +169,7 @@ async fn give_up(
     plan: &PlannedCertificate,
     why: &str,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "given-up");
     tracing::error!(ca.id = plan.ca, order.id = lease.subject(), why, "issuance given up");
     let detail = "the certificate could not be issued; place a new order";
     let problem = Problem::new(ProblemType::ServerInternal, detail);

@@ -52,6 +52,7 @@ pub(crate) async fn revoke_cert(
         let detail = "the certificate was revoked before";
         return Err(Problem::new(ProblemType::AlreadyRevoked, detail).into());
     }
+    context.metrics.issuance.revoked(&authority.id, reason.name());
     Ok(())
 }
 

@@ -41,6 +41,7 @@ use crate::telemetry::metrics::StoreMetrics;
 pub(crate) struct Store {
     db: Db,
     wakeups: work::Wakeups,
+    metrics: StoreMetrics,
     origin: ledger::Origin,
 }
 
@@ -124,8 +125,9 @@ impl Store {
         max_connections: u32,
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
-        let db = Db::open(url, max_connections, metrics).await?;
-        Ok(Self { db, wakeups: work::Wakeups::default(), origin: ledger::Origin::draw()? })
+        let db = Db::open(url, max_connections, metrics.clone()).await?;
+        let (wakeups, origin) = (work::Wakeups::default(), ledger::Origin::draw()?);
+        Ok(Self { db, wakeups, metrics, origin })
     }
 
     /// Brings the schema up to date; several instances may do so at once.

@@ -35,7 +35,11 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         &["x509", "clock", "entropy", "telemetry"],
         "a signer knows keys, not what is signed with them",
     ),
-    ("validation", &["acme", "clock"], "it looks at the network and remembers nothing"),
+    (
+        "validation",
+        &["acme", "clock", "telemetry"],
+        "it looks at the network and remembers nothing",
+    ),
 ];
 
 /// A crate that is named in these places and nowhere else.

@@ -146,6 +146,7 @@ impl Site {
                 validation_attempts: 4,
                 ..Limits::default()
             }),
+            metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
         };
         let key = Key::new(Algorithm::Es256);
         let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();
