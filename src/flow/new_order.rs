@@ -67,6 +67,7 @@ pub(crate) async fn new_order(
         };
         // Refused where an authorization was given up just now: then without those.
         if context.store.create_order(&order).await? {
+            context.metrics.issuance.order(&order.ca, "placed");
             tracing::info!(
                 ca.id = order.ca,
                 account.id = order.account_id,
