@@ -4,6 +4,7 @@
 
 mod instances;
 mod killed;
+mod kills;
 mod revocation;
 mod stop;
 mod token;

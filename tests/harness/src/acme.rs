@@ -94,7 +94,7 @@ pub struct Client {
     pub kid: Option<String>,
     /// Where each connection goes in turn, where they go to several instances.
     turns: Option<(Arc<[SocketAddr]>, Arc<AtomicUsize>)>,
-    nonce: Option<String>,
+    pub(crate) nonce: Option<String>,
     responder: Responder,
     zone: Zone,
 }
@@ -150,6 +150,11 @@ impl Client {
             }
             None => self.address,
         }
+    }
+
+    /// Another client of the same CA, with no account; it asks the server nothing.
+    pub fn another(&self, key: Key) -> Self {
+        Self { key, kid: None, nonce: None, ..self.clone() }
     }
 
     /// Any request.
