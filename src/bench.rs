@@ -15,6 +15,7 @@ use crate::entropy::Entropy;
 use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, Jws, KeyReference};
 use crate::jose::verify::Verifier;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::{NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Store};
 use crate::telemetry::metrics::StoreMetrics;
 use crate::x509::csr::CertificateRequest;
@@ -87,7 +88,7 @@ impl Parts {
             created_at: now,
             deactivated_at: None,
         };
-        store.register_account(account.clone()).await.expect("a database");
+        store.register_account(account.clone(), &entry()).await.expect("a database");
         let nonces = NonceKey::new(&key).expect("a key");
         Self { store, authority, nonces, account }
     }
@@ -154,7 +155,7 @@ impl Parts {
             identifiers: vec![OrderedIdentifier { identifier, authorization_id }],
             authorizations: vec![authorization],
         };
-        assert!(self.store.create_order(&new).await.expect("a database"));
+        assert!(self.store.create_order(&new, &entry()).await.expect("a database"));
         order
     }
 
@@ -162,6 +163,10 @@ impl Parts {
         let order = self.store.order(&self.authority.id, id).await.expect("a database");
         order.expect("an order that was placed");
     }
+}
+
+fn entry() -> Entry {
+    Entry::new(Kind::AccountUpdated, Actor::Kipuka, "a benchmark", Clock::System.now())
 }
 
 fn id() -> String {

@@ -14,6 +14,7 @@ use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authority, NamedProfile, Wanted};
 use crate::jose::jwk::Jwk;
+use crate::ledger::{self, Actor, Entry, Kind};
 use crate::signer::Health;
 use crate::store::{Plan, PlannedCertificate, WorkKind};
 use crate::x509::csr::CertificateRequest;
@@ -109,6 +110,13 @@ async fn plan(
     let prepared = authority
         .prepare(&wanted, now, context.entropy)
         .map_err(|error| Error::Failed(error.to_string()))?;
+    let actor = Actor::Account(account.id.clone());
+    let entry = Entry::new(Kind::CertificatePlanned, actor, prepared.serial.as_str(), now)
+        .ca(&authority.id)
+        .with("order", order.id.as_str())
+        .with("profile", named.map(|named| named.name.as_str()))
+        .with("csr_sha256", ledger::digest(csr))
+        .with("tbs_sha256", ledger::digest(prepared.tbs.der()));
     let plan = Plan {
         order_id: order.id.clone(),
         ca: authority.id.clone(),
@@ -124,9 +132,9 @@ async fn plan(
     };
     let planned = match context.at_once.issuances.place() {
         Some(place) if authority.signer.health() == Health::Up => {
-            take_on(context, order, plan, place).await?
+            take_on(context, order, plan, &entry, place).await?
         }
-        _ => context.store.plan_issuance(plan).await?,
+        _ => context.store.plan_issuance(plan, &entry).await?,
     };
     if planned {
         context.metrics.issuance.order(&authority.id, "finalized");
@@ -143,10 +151,11 @@ async fn take_on(
     context: &Context,
     order: &Order,
     plan: Plan,
+    entry: &Entry,
     place: Place<'_, PlannedCertificate>,
 ) -> Result<bool, Error> {
     let lease = context.limits.load().issuance_lease;
-    let planned = context.store.plan_and_lease_issuance(&plan, lease, context.entropy);
+    let planned = context.store.plan_and_lease_issuance(&plan, entry, lease, context.entropy);
     let Some(lease) = planned.await? else { return Ok(false) };
     let methods = order.authorizations.iter().filter_map(Authorization::concluding_challenge);
     let known = PlannedCertificate {

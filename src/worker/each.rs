@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
 
-use crate::flow::{Context, Error, Handed, SharedContext};
+use super::running::Running;
+use super::{Stop, goes_on};
+use crate::flow::{Context, Error, SharedContext};
 use crate::store::{Lease, StoreError, WorkKind};
 
 /// How long to sleep at most: another instance may have put work on the list.
@@ -28,71 +28,26 @@ pub(super) struct Terms {
     pub(super) not_for: fn(&Context) -> Vec<String>,
 }
 
-/// Runs `work` for each piece of work that is handed over, until `stop` turns true.
-pub(super) async fn run_handed<K, F>(
-    context: SharedContext,
-    mut stop: watch::Receiver<bool>,
-    kind: WorkKind,
-    mut handed: mpsc::UnboundedReceiver<Handed<K>>,
-    work: impl Fn(SharedContext, Lease, K) -> F,
-) where
-    F: Future<Output = Result<(), Error>> + Send + 'static,
-{
-    let mut running = JoinSet::new();
-    loop {
-        while running.try_join_next().is_some() {}
-        let next = tokio::select! {
-            next = handed.recv() => next,
-            _ = stop.wait_for(|stop| *stop), if !handed.is_closed() => {
-                // What is on its way is taken, and nothing after it.
-                handed.close();
-                continue;
-            }
-        };
-        let Some(Handed { lease, known, place }) = next else { break };
-        let subject = lease.subject().to_owned();
-        let done = work(Arc::clone(&context), lease, known);
-        let counted = Arc::clone(&context);
-        running.spawn(async move {
-            do_one(&counted, kind, &subject, done).await;
-            drop(place);
-        });
-    }
-    while running.join_next().await.is_some() {}
-}
-
-/// Does a piece of work, counts it, and says where it failed.
-async fn do_one(
-    context: &Context,
-    kind: WorkKind,
-    subject: &str,
-    work: impl Future<Output = Result<(), Error>>,
-) {
-    let began = Instant::now();
-    let done = work.await;
-    let kind = kind.as_str();
-    context.metrics.work.attempted(kind, began.elapsed(), done.is_err());
-    if let Err(error) = done {
-        // The lease lapses, and the work is claimed again.
-        tracing::error!(work = kind, subject, %error, "work failed");
-    }
-}
-
-/// Runs `work` for each piece of work that is claimed, until `stop` turns true.
+/// Runs `work` for each piece of work until the end is told; then what was claimed is finished, or handed
+/// back, so that nobody waits for its lease to lapse.
 pub(super) async fn run<F>(
     context: SharedContext,
-    mut stop: watch::Receiver<bool>,
+    mut stop: Stop,
     terms: Terms,
     places: Arc<Semaphore>,
     work: impl Fn(SharedContext, Lease) -> F,
 ) where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    let mut running = JoinSet::new();
-    while !*stop.borrow() {
-        while running.try_join_next().is_some() {}
+    let mut running = Running::default();
+    while goes_on(&stop) {
+        running.forget_ended();
         // A place is free first, so that nothing is claimed that would have to wait under its lease.
-        let Ok(first) = Arc::clone(&places).acquire_owned().await else { break };
+        let first = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = stop.changed() => continue,
+        };
+        let Ok(first) = first else { break };
         let leases = match claim(&context, terms, places.available_permits() + 1).await {
             Ok(Claimed::Leases(leases)) => leases,
             Ok(Claimed::NothingFor(sleep)) => {
@@ -115,16 +70,12 @@ pub(super) async fn run<F>(
                 Some(place) => Ok(place),
                 None => Arc::clone(&places).acquire_owned().await,
             };
-            let subject = lease.subject().to_owned();
+            let (subject, claim) = (lease.subject().to_owned(), lease.claim());
             let done = work(Arc::clone(&context), lease);
-            let counted = Arc::clone(&context);
-            running.spawn(async move {
-                do_one(&counted, terms.kind, &subject, done).await;
-                drop(place);
-            });
+            running.begin(&context, terms.kind, subject, claim, place.ok(), done);
         }
     }
-    while running.join_next().await.is_some() {}
+    running.end(&context, terms.kind, stop).await;
 }
 
 /// What a look at the list came to.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::each::{self, Terms};
+use super::{Stop, handed};
 use crate::flow::{self, Context, SharedContext};
 use crate::signer::Health;
 use crate::store::WorkKind;
@@ -12,20 +13,20 @@ use crate::store::WorkKind;
 /// More than a token has sessions keeps it busy.
 const AT_ONCE: usize = 64;
 
-pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+pub(super) async fn run(context: SharedContext, stop: Stop) {
     let terms = Terms {
         kind: WorkKind::Issuance,
         lease: |context| context.limits.load().issuance_lease,
         not_for: cas_that_cannot_sign,
     };
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let handed = context.at_once.issuances.open(Arc::clone(&places));
+    let queue = context.at_once.issuances.open(Arc::clone(&places));
     let planned = |context: SharedContext, lease, plan| async move {
         flow::issue_planned(&context, lease, plan).await
     };
     let issue = |context: SharedContext, lease| async move { flow::issue(&context, lease).await };
     tokio::join!(
-        each::run_handed(context.clone(), stop.clone(), terms.kind, handed, planned),
+        handed::run(context.clone(), stop.clone(), terms.kind, queue, planned),
         each::run(context, stop, terms, places, issue)
     );
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::each::{self, Terms};
+use super::{Stop, handed};
 use crate::flow::{self, SharedContext};
 use crate::store::WorkKind;
 
@@ -15,16 +16,16 @@ const TERMS: Terms = Terms {
     not_for: |_| Vec::new(),
 };
 
-pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+pub(super) async fn run(context: SharedContext, stop: Stop) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let handed = context.at_once.validations.open(Arc::clone(&places));
+    let queue = context.at_once.validations.open(Arc::clone(&places));
     let known = |context: SharedContext, lease, known| async move {
         flow::validate_known(&context, lease, known).await
     };
     let validate =
         |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
     tokio::join!(
-        each::run_handed(context.clone(), stop.clone(), TERMS.kind, handed, known),
+        handed::run(context.clone(), stop.clone(), TERMS.kind, queue, known),
         each::run(context, stop, TERMS, places, validate)
     );
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT_URL, LEASE, NOW, ORDER, after, claim, claim_one, lease_validation, migrated, number,
-    open, plan, proved, with_order, with_ready_order,
+    ACCOUNT_URL, LEASE, NOW, ORDER, after, claim, claim_one, entry, lease_validation, migrated,
+    number, open, plan, proved, with_order, with_ready_order,
 };
 use crate::entropy::Entropy;
 use crate::store::db::Statement;
 use crate::store::work::enqueue;
-use crate::store::{Store, WorkKind};
+use crate::store::{Lease, Store, WorkKind};
 
 const KIND: WorkKind = WorkKind::Validation;
 
@@ -38,8 +38,8 @@ pub(super) async fn what_is_taken_on_at_once_is_claimed_once_its_lease_has_lapse
     assert!(claim(&other, KIND, after(19), 10).await.is_empty());
     let lapsed = claim_one(&other, KIND, after(20)).await;
     assert_eq!(lapsed.attempt(), 2);
-    assert!(!store.conclude_challenge(&lease, &proved(), None).await.unwrap());
-    assert!(other.conclude_challenge(&lapsed, &proved(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
+    assert!(other.conclude_challenge(&lapsed, &proved(), None, &entry()).await.unwrap());
 }
 
 pub(super) async fn a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_complete(
@@ -48,14 +48,20 @@ pub(super) async fn a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_c
     let store = with_ready_order(database).await;
     let kind = WorkKind::Issuance;
     let made = plan(&store, ORDER).await;
-    let lease = store.plan_and_lease_issuance(&made, LEASE, Entropy).await.unwrap().unwrap();
-    let again = store.plan_and_lease_issuance(&made, LEASE, Entropy).await.unwrap();
+    let lease =
+        store.plan_and_lease_issuance(&made, &entry(), LEASE, Entropy).await.unwrap().unwrap();
+    let again = store.plan_and_lease_issuance(&made, &entry(), LEASE, Entropy).await.unwrap();
     assert!(again.is_none(), "it was planned");
     let other = open(database).await;
     assert!(claim(&other, kind, after(19), 10).await.is_empty());
     let lapsed = claim_one(&other, kind, after(20)).await;
-    assert!(!store.complete_issuance(lease, b"late".to_vec(), after(21)).await.unwrap());
-    assert!(other.complete_issuance(lapsed, b"certificate".to_vec(), after(21)).await.unwrap());
+    assert!(!store.complete_issuance(lease, b"late".to_vec(), after(21), &entry()).await.unwrap());
+    assert!(
+        other
+            .complete_issuance(lapsed, b"certificate".to_vec(), after(21), &entry())
+            .await
+            .unwrap()
+    );
     assert_eq!(other.next_due(kind).await.unwrap(), None);
 }
 
@@ -68,7 +74,7 @@ async fn with_work(database: &Database, pieces: u64) -> Store {
     store
 }
 
-fn subjects(leases: &[crate::store::Lease]) -> BTreeSet<&str> {
+fn subjects(leases: &[Lease]) -> BTreeSet<&str> {
     leases.iter().map(|lease| lease.subject()).collect()
 }
 
@@ -151,6 +157,26 @@ pub(super) async fn discarded_work_is_gone(database: &Database) {
     store.discard(lease).await.unwrap();
     let left = claim(&store, KIND, after(1000), 10).await;
     assert_eq!(subjects(&left), BTreeSet::from(["piece-1"]));
+}
+
+pub(super) async fn work_that_is_handed_back_is_due_at_once_and_its_attempt_does_not_count(
+    database: &Database,
+) {
+    let store = with_work(database, 3).await;
+    let leases = claim(&store, KIND, after(2), 10).await;
+    let claims: Vec<_> = leases.iter().map(Lease::claim).collect();
+    // One is settled, and one is put off: neither is due.
+    let mut leases = leases.into_iter();
+    store.discard(leases.next().unwrap()).await.unwrap();
+    store.postpone(leases.next().unwrap(), after(9)).await.unwrap();
+    let left = leases.next().unwrap();
+    store.hand_back(claims.clone(), after(2)).await.unwrap();
+    let again = claim(&store, KIND, after(2), 10).await;
+    assert_eq!(subjects(&again), BTreeSet::from([left.subject()]));
+    assert_eq!(again[0].attempt(), 1);
+    // Handed back a second time it is somebody else's.
+    store.hand_back(claims, after(3)).await.unwrap();
+    assert!(claim(&store, KIND, after(3), 10).await.is_empty());
 }
 
 pub(super) async fn a_lapsed_lease_neither_postpones_nor_discards(database: &Database) {

@@ -82,10 +82,12 @@ struct Open {
 
 impl Courier {
     async fn serve(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut group = Vec::with_capacity(GROUP);
+        let mut group: Vec<Request> = Vec::with_capacity(GROUP);
         while requests.recv_many(&mut group, GROUP).await > 0 {
-            // Nobody waits for what nobody asked.
-            group.retain(|request: &Request| !request.statements.is_empty());
+            // Nothing is asked: the answer is that it is their turn.
+            while let Some(idle) = group.iter().position(|request| request.statements.is_empty()) {
+                let _ = group.remove(idle).reply.send(Ok((Done::Committed, Vec::new())));
+            }
             if group.is_empty() {
                 continue;
             }
