@@ -74,7 +74,8 @@ impl Parts {
         let store = app::open_store(&config, &StoreMetrics::default()).await;
         let store = store.unwrap_or_else(|error| panic!("{error}"));
         let now = Clock::System.now();
-        let ca = app::open_authority(&config.cas[0], &Tokens::new(), Demand::OneSigns, None, now);
+        let tokens = Tokens::new();
+        let ca = app::open_authority(&config.cas[0], &tokens, Demand::OneSigns, None, now);
         let authority = ca.await.unwrap_or_else(|error| panic!("{error}"));
         let key = store.shared_key("nonce", Entropy).await.expect("a database");
         let account = Account {
