@@ -88,7 +88,7 @@ pub(super) fn with_tokens(
 /// The log of a command: what went as it should is told on stdout, so only the rest is logged.
 pub(super) fn start_log(config: &Config) -> Result<(), Failure> {
     let log = Log { level: "warn".to_owned(), ..config.log.clone() };
-    logging::init(&log, &|name| env::var(name).ok()).map_err(Failure::failed)
+    logging::init(&log, &|name| env::var(name).ok()).map(drop).map_err(Failure::failed)
 }
 
 impl Tokens {

@@ -28,6 +28,7 @@ mod sqlite;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr};
+use tokio::time::Instant;
 
 use self::postgres::Postgres;
 use self::sqlite::Sqlite;
@@ -206,10 +207,13 @@ impl Db {
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
-        match self {
+        let began = Instant::now();
+        let rows = match self {
             Self::Sqlite(sqlite) => sqlite.read(sql, values).await,
             Self::Postgres(postgres) => postgres.read(sql, values).await,
-        }
+        };
+        self.metrics().read(began.elapsed());
+        rows.inspect_err(|error| self.metrics().error(error.kind()))
     }
 
     /// Runs all statements or none.
@@ -227,9 +231,27 @@ impl Db {
     }
 
     async fn run(&self, statements: Vec<Statement>) -> Ran {
-        match self {
+        let began = Instant::now();
+        let ran = match self {
             Self::Sqlite(sqlite) => sqlite.run(statements).await,
             Self::Postgres(postgres) => postgres.run(statements).await,
+        };
+        self.metrics().wrote(began.elapsed());
+        ran.inspect_err(|error| self.metrics().error(error.kind()))
+    }
+
+    /// Has the metrics show the connections as they are now.
+    pub(super) fn show_pool(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.show_pool(),
+            Self::Postgres(postgres) => postgres.show_pool(),
+        }
+    }
+
+    fn metrics(&self) -> &StoreMetrics {
+        match self {
+            Self::Sqlite(sqlite) => &sqlite.metrics,
+            Self::Postgres(postgres) => &postgres.metrics,
         }
     }
 
