@@ -27,8 +27,8 @@ pub(super) fn run(
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     environment::complete(&config)?;
-    let logging =
-        logging::init(&config.log, &|name| std::env::var(name).ok()).map_err(Failure::failed)?;
+    let logging = logging::init(&config.log, &config.telemetry, &|name| std::env::var(name).ok())
+        .map_err(Failure::failed)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -12,9 +12,12 @@ use super::acme::AnsweredProblem;
 use super::listener::Peer;
 use crate::entropy::Entropy;
 use crate::telemetry::metrics::ListenerMetrics;
+use crate::telemetry::traces;
 
 /// Comes with every answer, and with requests from proxies that are trusted.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The trace that a request belongs to (W3C Trace Context §3.2), from proxies that are trusted.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// A proxy's longer name for a request is not taken over.
 const LONGEST_ID: usize = 64;
 
@@ -56,6 +59,10 @@ pub(super) async fn log_request(
         otel.name = format!("{method} {route}"),
         otel.status_code = Empty,
     );
+    let parent = request.headers().get(TRACEPARENT).filter(|_| trusted);
+    if let Some(parent) = parent.and_then(|parent| parent.to_str().ok()) {
+        traces::follow(&span, parent);
+    }
     note_ids(&span, &path);
     let mut response = next.run(request).instrument(span.clone()).await;
     let elapsed = started.elapsed();

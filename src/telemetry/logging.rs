@@ -10,7 +10,8 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
 use super::lines::Lines;
-use crate::config::{Env, Log, LogFormat};
+use super::traces::{Traces, TracesError};
+use crate::config::{Env, Log, LogFormat, Telemetry};
 
 /// The variable that overrides `[log] level`.
 const VARIABLE: &str = "KIPUKA_LOG";
@@ -22,26 +23,35 @@ pub(crate) enum LoggingError {
     Filter(#[from] tracing_subscriber::filter::ParseError),
     #[error("the log is set up already: {0}")]
     Twice(#[from] TryInitError),
+    #[error(transparent)]
+    Traces(#[from] TracesError),
 }
 
-/// The log of this process, while it runs.
+/// The log of this process, while it runs; the last spans are sent when it is dropped.
 pub(crate) struct Logging {
     filter: Handle<EnvFilter, Registry>,
     /// What the variable says, it says until the end.
     overridden: bool,
     log: Log,
+    _traces: Option<Traces>,
 }
 
 /// Starts the log of this process, at the level of `$KIPUKA_LOG` or else of the configuration.
 ///
 /// # Errors
 /// `$KIPUKA_LOG` is not a filter, or the log of this process is running already.
-pub(crate) fn init(log: &Log, env: &Env<'_>) -> Result<Logging, LoggingError> {
+pub(crate) fn init(
+    log: &Log,
+    telemetry: &Telemetry,
+    env: &Env<'_>,
+) -> Result<Logging, LoggingError> {
     let colours = io::stderr().is_terminal() && env("NO_COLOR").is_none_or(|set| set.is_empty());
     let overridden = env(VARIABLE).is_some_and(|set| !set.is_empty());
-    let (subscriber, filter) = subscriber(log.format, filter(log, env)?, colours, io::stderr);
+    let traces = Traces::start(telemetry)?;
+    let filter = filter(log, env)?;
+    let (subscriber, filter) = subscriber(log.format, filter, colours, io::stderr, traces.as_ref());
     subscriber.try_init()?;
-    Ok(Logging { filter, overridden, log: log.clone() })
+    Ok(Logging { filter, overridden, log: log.clone(), _traces: traces })
 }
 
 impl Logging {
@@ -85,13 +95,19 @@ fn subscriber<W>(
     filter: EnvFilter,
     colours: bool,
     writer: W,
+    traces: Option<&Traces>,
 ) -> (Boxed, Handle<EnvFilter, Registry>)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(filter);
     let lines = Lines { format, colours, writer }.with_filter(filter);
-    (Box::new(Registry::default().with(lines)), handle)
+    let registry = Registry::default().with(lines);
+    match traces {
+        // Without, no span is made that is for traces only.
+        None => (Box::new(registry), handle),
+        Some(traces) => (Box::new(registry.with(traces.layer())), handle),
+    }
 }
 
 #[cfg(test)]

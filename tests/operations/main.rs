@@ -10,10 +10,13 @@ mod command_line;
 mod dev;
 mod founding_document;
 mod help;
+mod logs;
+mod monitoring;
 mod operate;
 mod policy;
 mod readme;
 mod reload;
 mod start;
+mod traces;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

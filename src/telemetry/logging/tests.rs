@@ -21,7 +21,7 @@ fn logged(log: &Log, env: &Env<'_>, what: impl FnOnce(&Handle<EnvFilter, Registr
     let buffer = Buffer::default();
     let writer = buffer.clone();
     let filter = filter(log, env).unwrap();
-    let (subscriber, handle) = subscriber(log.format, filter, false, move || writer.clone());
+    let (subscriber, handle) = subscriber(log.format, filter, false, move || writer.clone(), None);
     tracing::subscriber::with_default(subscriber, || what(&handle));
     let bytes = buffer.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -137,7 +137,8 @@ fn what_is_too_long_is_cut_off_between_characters() {
 fn the_level_changes_while_the_log_runs() {
     let log = Log { level: "warn".to_owned(), ..Log::default() };
     let text = logged(&log, &|_| None, |handle| {
-        let mut logging = Logging { filter: handle.clone(), overridden: false, log: log.clone() };
+        let mut logging =
+            Logging { filter: handle.clone(), overridden: false, log: log.clone(), _traces: None };
         tracing::debug!("before");
         logging.reload(&Log { level: "debug".to_owned(), ..log.clone() });
         tracing::debug!("after");
@@ -153,7 +154,8 @@ fn the_level_of_the_variable_stays() {
     let env = |name: &str| (name == "KIPUKA_LOG").then(|| "info".to_owned());
     let text = logged(&Log::default(), &env, |handle| {
         let log = Log::default();
-        let mut logging = Logging { filter: handle.clone(), overridden: true, log: log.clone() };
+        let mut logging =
+            Logging { filter: handle.clone(), overridden: true, log: log.clone(), _traces: None };
         logging.reload(&Log { level: "debug".to_owned(), ..log });
         tracing::debug!("a detail");
     });
