@@ -8,6 +8,7 @@ use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
 /// account, an authorization is deactivated too.
@@ -89,8 +90,10 @@ impl Store {
         account_id: &str,
         authorization: &NewAuthorization,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<(), StoreError> {
-        let statements = insert_authorizations(ca, account_id, [authorization], now);
+        let mut statements = insert_authorizations(ca, account_id, [authorization], now);
+        statements.push(self.note(entry));
         self.db.transact(statements).await.map(drop)
     }
 
@@ -177,6 +180,7 @@ impl Store {
         lease: &Lease,
         result: &ChallengeResult,
         evidence: Option<String>,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let challenge_id = lease.subject.as_str();
         let (validated_at, error) = match result {
@@ -195,6 +199,7 @@ impl Store {
             lease.settle(),
             Statement::required(conclude, values![challenge_id, validated_at]),
             Statement::required(write, values![challenge_id, validated_at, error, evidence]),
+            self.note(entry),
         ]);
         let concluded = self.was_kept(lease, &done.await?);
         if concluded {
@@ -208,10 +213,12 @@ impl Store {
         &self,
         id: &str,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<(), StoreError> {
         let update = "UPDATE authorizations SET deactivated_at = $2 \
                       WHERE id = $1 AND deactivated_at IS NULL AND expires_at > $2";
-        self.db.transact(vec![Statement::new(update, values![id, now])]).await.map(drop)
+        let statements = vec![Statement::required(update, values![id, now]), self.note(entry)];
+        self.db.transact(statements).await.map(drop)
     }
 }
 

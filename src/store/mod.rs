@@ -1,4 +1,6 @@
 //! What kipuka remembers: the only SQL in the program. One method is one transaction.
+//!
+//! A method that decides something takes the entry that the audit trail gets of it.
 
 mod account;
 mod authorization;
@@ -8,6 +10,7 @@ mod crl;
 mod db;
 mod external_account;
 mod issuance;
+mod ledger;
 mod migrate;
 mod nonce;
 mod order;
@@ -39,6 +42,7 @@ pub(crate) struct Store {
     db: Db,
     wakeups: work::Wakeups,
     metrics: StoreMetrics,
+    origin: ledger::Origin,
 }
 
 /// Why the store could not do as asked, by what the caller can do about it.
@@ -135,7 +139,8 @@ impl Store {
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
         let db = Db::open(url, max_connections, metrics.clone()).await?;
-        Ok(Self { db, wakeups: work::Wakeups::default(), metrics })
+        let (wakeups, origin) = (work::Wakeups::default(), ledger::Origin::draw()?);
+        Ok(Self { db, wakeups, metrics, origin })
     }
 
     /// Has the metrics show the connections as they are now.
