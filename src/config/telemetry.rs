@@ -8,6 +8,7 @@ pub(super) const KEYS: &[&str] = &["otlp_endpoint", "sample_percent"];
 
 /// Where OTLP over HTTP is taken, below an endpoint without a path.
 const TRACES: &str = "/v1/traces";
+const ALL: u64 = 100;
 
 /// `[telemetry]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,16 +21,14 @@ pub(crate) struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { otlp_endpoint: None, sample_percent: 100 }
+        Self { otlp_endpoint: None, sample_percent: ALL }
     }
 }
 
 pub(super) fn read(section: &Section<'_>) -> Telemetry {
     Telemetry {
         otlp_endpoint: endpoint(section),
-        sample_percent: section
-            .integer("sample_percent", 0..=100)
-            .unwrap_or(Telemetry::default().sample_percent),
+        sample_percent: section.integer("sample_percent", 0..=100).unwrap_or(ALL),
     }
 }
 
