@@ -22,7 +22,7 @@ use crate::config::LogFormat;
 /// Longer strings are cut off, in bytes.
 const LONGEST: usize = 2048;
 /// What is for traces only (OpenTelemetry's names); the line at a request's end says as much.
-const NOT_SHOWN: [&str; 3] = ["http.", "otel.", "url."];
+const NOT_SHOWN: [&str; 4] = ["db.", "http.", "otel.", "url."];
 
 /// Writes the lines.
 pub(super) struct Lines<W> {
@@ -138,6 +138,9 @@ struct Fields(Vec<(&'static str, Value)>);
 impl Fields {
     fn set(&mut self, field: &Field, value: Value) {
         let name = field.name();
+        if !is_shown(field) {
+            return;
+        }
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,
             None => self.0.push((name, value)),
@@ -152,12 +155,15 @@ impl Fields {
     /// Adds those of a span around, where there is none of that name.
     fn add(&mut self, around: &Self) {
         for (name, value) in &around.0 {
-            let shown = !NOT_SHOWN.iter().any(|prefix| name.starts_with(prefix));
-            if shown && !self.0.iter().any(|(known, _)| known == name) {
+            if !self.0.iter().any(|(known, _)| known == name) {
                 self.0.push((name, value.clone()));
             }
         }
     }
+}
+
+fn is_shown(field: &Field) -> bool {
+    !NOT_SHOWN.iter().any(|prefix| field.name().starts_with(prefix))
 }
 
 /// A string that ends with what it was too long for.
@@ -188,10 +194,14 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, shortened(value.to_owned()));
+        if is_shown(field) {
+            self.set(field, shortened(value.to_owned()));
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field, shortened(format!("{value:?}")));
+        if is_shown(field) {
+            self.set(field, shortened(format!("{value:?}")));
+        }
     }
 }

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use crate::BINARY;
 
+/// Series that have no samples until there is something to tell.
+const SHOWN_LATER: [&str; 1] = ["kipuka_rate_limited_total"];
+
 fn repository(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)
 }
@@ -117,14 +120,20 @@ async fn every_series_is_in_its_page_and_what_dashboard_and_alerts_name_is_there
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .map(str::to_owned)
         .collect();
-    assert_eq!(rows, series.families, "docs/reference/metrics.md has each series, and no other");
+    // Whoever refuses nothing does not show it.
+    let expected: BTreeSet<_> =
+        rows.iter().filter(|name| !SHOWN_LATER.contains(&name.as_str())).cloned().collect();
+    assert_eq!(
+        expected, series.families,
+        "docs/reference/metrics.md has each series, and no other"
+    );
 
     let dashboard: Value = serde_json::from_str(&read("config/grafana/kipuka.json")).unwrap();
     let mut shown = Vec::new();
     expressions(&dashboard, &mut shown);
     assert!(shown.len() > 50, "{shown:?}");
     let of_dashboard: BTreeSet<_> = shown.iter().flat_map(|shown| named_in(shown)).collect();
-    for name in &of_dashboard {
+    for name in of_dashboard.iter().filter(|name| !SHOWN_LATER.contains(&name.as_str())) {
         assert!(series.has(name), "the dashboard shows {name}, which is not there");
     }
     let without = |name: &&String| {
