@@ -8,6 +8,7 @@ mod docs;
 mod imports;
 mod metrics;
 mod migrations;
+mod releases;
 mod rules;
 mod scan;
 

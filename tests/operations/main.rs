@@ -4,9 +4,11 @@
 
 mod accounts;
 mod algorithms;
+mod backup;
 mod ceremony;
 mod certificates;
 mod command_line;
+mod compose;
 mod dev;
 mod founding_document;
 mod help;
@@ -17,6 +19,7 @@ mod policy;
 mod readme;
 mod reload;
 mod start;
+mod systemd;
 mod traces;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

@@ -117,14 +117,14 @@ async fn the_spans_of_one_issuance_hang_together_from_the_request_to_the_signatu
     };
     assert_eq!(above(of_trace("flow finalize")), ["flow finalize", request]);
     let signed = of_trace("sign");
-    assert_eq!(above(signed), ["sign", "issuance", request]);
+    assert_eq!(above(signed), ["sign", "issuance", "flow finalize", request]);
     let issuance = of_trace("issuance");
     assert_eq!(attribute(issuance, "order.id"), order_id);
     let writes = spans.iter().filter(|span| span.name == "store write").map(above);
     let writes: Vec<_> = writes.collect();
     for path in [
         &["store write", "flow finalize", request][..],
-        &["store write", "issuance", request],
+        &["store write", "issuance", "flow finalize", request],
         &["store write", "flow new_order", "POST /acme/{ca}/new-order"],
     ] {
         assert!(writes.iter().any(|found| found == path), "{path:?} in {writes:?}");
