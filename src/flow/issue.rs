@@ -39,6 +39,10 @@ pub(crate) async fn issue_planned(
     plan: PlannedCertificate,
 ) -> Result<(), Error> {
     let order_id = lease.subject().to_owned();
+    let span = tracing::Span::current();
+    span.record("ca.id", &plan.ca);
+    span.record("account.id", &plan.account_id);
+    span.record("serial", &plan.serial);
     if plan.account_deactivated {
         // Its order is invalid by that alone (RFC 8555 §7.3.6).
         return Ok(context.store.discard(lease).await?);

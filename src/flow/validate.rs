@@ -37,6 +37,10 @@ pub(crate) async fn validate_known(
     work: ToValidate,
 ) -> Result<(), Error> {
     let authorization = &work.authorization;
+    let span = tracing::Span::current();
+    span.record("ca.id", &authorization.ca);
+    span.record("account.id", &authorization.account_id);
+    span.record("authorization.id", &authorization.id);
     let Some(challenge) = authorization.challenges.first() else {
         return Ok(context.store.discard(lease).await?);
     };

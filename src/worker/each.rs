@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::running::Running;
 use super::{Stop, goes_on};
@@ -70,12 +72,38 @@ pub(super) async fn run<F>(
                 Some(place) => Ok(place),
                 None => Arc::clone(&places).acquire_owned().await,
             };
-            let (subject, claim) = (lease.subject().to_owned(), lease.claim());
+            let (span, claim) = (span(&context, terms.kind, &lease), lease.claim());
             let done = work(Arc::clone(&context), lease);
-            running.begin(&context, terms.kind, subject, claim, place.ok(), done);
+            running.begin(&context, terms.kind, span, claim, place.ok(), done);
         }
     }
     running.end(&context, terms.kind, stop).await;
+}
+
+/// Inside that of the request which waits for the work, where one does.
+pub(super) fn span(context: &Context, kind: WorkKind, lease: &Lease) -> Span {
+    let cause = context.store.cause(lease);
+    let span = tracing::error_span!(
+        parent: cause.as_ref().and_then(Span::id),
+        "work",
+        work = kind.as_str(),
+        attempt = lease.attempt(),
+        ca.id = Empty,
+        account.id = Empty,
+        order.id = Empty,
+        authorization.id = Empty,
+        challenge.id = Empty,
+        issuer = Empty,
+        serial = Empty,
+        otel.name = kind.as_str(),
+    );
+    let subject = match kind {
+        WorkKind::Validation => "challenge.id",
+        WorkKind::Issuance => "order.id",
+        WorkKind::Crl => "issuer",
+    };
+    span.record(subject, lease.subject());
+    span
 }
 
 /// What a look at the list came to.

@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc;
 
+use super::each::span;
 use super::running::Running;
 use super::{Stop, goes_on};
 use crate::flow::{Error, Handed, SharedContext};
@@ -30,9 +31,9 @@ pub(super) async fn run<K, F>(
             _ = stop.changed(), if goes_on(&stop) => continue,
         };
         let Some(Handed { lease, known, place }) = next else { break };
-        let (subject, claim) = (lease.subject().to_owned(), lease.claim());
+        let (span, claim) = (span(&context, kind, &lease), lease.claim());
         let done = work(context.clone(), lease, known);
-        running.begin(&context, kind, subject, claim, Some(place), done);
+        running.begin(&context, kind, span, claim, Some(place), done);
     }
     running.end(&context, kind, stop).await;
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::{Phase, Stop};
 use crate::flow::{Error, SharedContext};
@@ -17,28 +18,31 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Begins a piece of work, which has the place until it ends.
+    /// Begins a piece of work, which has the place until it ends, in this span.
     pub(super) fn begin(
         &mut self,
         context: &SharedContext,
         kind: WorkKind,
-        subject: String,
+        span: Span,
         claim: Claim,
         place: Option<OwnedSemaphorePermit>,
         work: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) {
         let counted = context.clone();
-        let task = self.tasks.spawn(async move {
+        let run = async move {
             let began = Instant::now();
             let done = work.await;
-            let kind = kind.as_str();
-            counted.metrics.work.attempted(kind, began.elapsed(), done.is_err());
+            let elapsed = began.elapsed();
+            counted.metrics.work.attempted(kind.as_str(), elapsed, done.is_err());
+            let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(failed = done.is_err(), elapsed_ms, "work ended");
             if let Err(error) = done {
                 // The lease lapses, and the work is claimed again.
-                tracing::error!(work = kind, subject, %error, "work failed");
+                tracing::error!(%error, "work failed");
             }
             drop(place);
-        });
+        };
+        let task = self.tasks.spawn(run.instrument(span));
         self.claims.insert(task.id(), claim);
     }
 

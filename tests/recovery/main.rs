@@ -6,6 +6,7 @@ mod accounts;
 mod instances;
 mod killed;
 mod kills;
+mod reload;
 mod revocation;
 mod stop;
 mod token;

@@ -168,6 +168,7 @@ async fn spend_for(
     let (store, metrics) = (&acme.context.store, &acme.context.metrics.acme);
     if store.spend_nonce_for(nonce.clone(), &known.account).await? {
         metrics.nonce_spent();
+        tracing::Span::current().record("account.id", &known.account.id);
         return Ok(known.account.clone());
     }
     // The nonce was used, or the account is another by now.
@@ -179,6 +180,7 @@ async fn spend_for(
     }
     if now.account != known.account && store.spend_nonce_for(nonce, &now.account).await? {
         metrics.nonce_spent();
+        tracing::Span::current().record("account.id", &now.account.id);
         return Ok(now.account.clone());
     }
     Err(bad_nonce(acme, USED_BEFORE))

@@ -39,7 +39,7 @@ pub(in crate::store) struct Sqlite {
     options: SqliteConnectOptions,
     readers: Arc<Readers>,
     writer: mpsc::Sender<Request>,
-    metrics: StoreMetrics,
+    pub(super) metrics: StoreMetrics,
 }
 
 /// What the writer is asked to do.
@@ -97,6 +97,12 @@ impl Sqlite {
         tokio::task::spawn_blocking(move || readers.read(sql, &values))
             .await
             .unwrap_or(Err(StoreError::Closed))
+    }
+
+    pub(super) fn show_pool(&self) {
+        let queue = self.writer.max_capacity() - self.writer.capacity();
+        let (open, idle) = self.readers.figures();
+        self.metrics.pool(open, idle, READERS as u32, queue);
     }
 
     /// Has the writer run all statements or none.
@@ -171,6 +177,17 @@ impl Readers {
         self.connections[next].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many are open, and how many of those are in use by nobody.
+    fn figures(&self) -> (u32, usize) {
+        let idle = self
+            .connections
+            .iter()
+            .filter(|place| place.try_lock().is_ok_and(|connection| connection.is_some()));
+        let idle = idle.count();
+        let busy = self.connections.iter().filter(|place| place.try_lock().is_err()).count();
+        (u32::try_from(idle + busy).unwrap_or(u32::MAX), idle)
+    }
+
     fn close(&self) {
         for place in &self.connections {
             *place.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -231,6 +248,7 @@ fn write(connection: &Connection, mut requests: mpsc::Receiver<Request>, metrics
     while requests.blocking_recv_many(&mut group, GROUP) > 0 {
         let (requests, replies): (Vec<_>, Vec<_>) =
             group.drain(..).map(|request| (request.statements, request.reply)).unzip();
+        metrics.batch(requests.len());
         match commit_group(connection, &requests) {
             Ok(results) => {
                 metrics.committed();
