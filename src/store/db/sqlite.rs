@@ -36,7 +36,7 @@ const PREPARED: usize = 256;
 /// An open file.
 #[derive(Clone)]
 pub(in crate::store) struct Sqlite {
-    options: SqliteConnectOptions,
+    options: Arc<SqliteConnectOptions>,
     readers: Arc<Readers>,
     writer: mpsc::Sender<Request>,
     pub(super) metrics: StoreMetrics,
@@ -59,11 +59,16 @@ impl Sqlite {
             .name("kipuka-sqlite".to_owned())
             .spawn(move || write(&connection, requests, &counted))
             .map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
-        Ok(Self { options, readers: Arc::new(Readers::of(file)), writer, metrics })
+        Ok(Self {
+            options: Arc::new(options),
+            readers: Arc::new(Readers::of(file)),
+            writer,
+            metrics,
+        })
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let options = self.options.clone().foreign_keys(true).busy_timeout(BUSY_TIMEOUT);
+        let options = self.options.as_ref().clone().foreign_keys(true).busy_timeout(BUSY_TIMEOUT);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         // SQLite's migrator takes no lock of its own: without one, two instances that start
         // at once would both make the first table.
