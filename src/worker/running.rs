@@ -65,6 +65,9 @@ impl Running {
             _ = stop.wait_for(|phase| *phase == Phase::Ending) => {}
         }
         self.tasks.shutdown().await;
+        if self.claims.is_empty() {
+            return;
+        }
         let (kind, left) = (kind.as_str(), self.claims.len());
         match context.store.hand_back(self.claims.into_values(), context.clock.now()).await {
             Ok(()) => tracing::warn!(work = kind, left, "work was cut off and handed back"),
