@@ -59,19 +59,21 @@ async fn main() {
             "per second"
         );
         for at_once in AT_ONCE {
-            let spent = rate(at_once, || {
-                let parts = Arc::clone(&parts);
+            let shared = Arc::clone(&parts);
+            let spent = rate(at_once, move || {
+                let parts = Arc::clone(&shared);
                 async move { parts.spend_nonce().await }
             });
             line("nonce: spend", at_once, spent.await);
-            let placed = rate(at_once, || {
-                let parts = Arc::clone(&parts);
+            let shared = Arc::clone(&parts);
+            let placed = rate(at_once, move || {
+                let parts = Arc::clone(&shared);
                 async move { drop(parts.place_order().await) }
             });
             line("order: place", at_once, placed.await);
-            let order = parts.place_order().await;
-            let read = rate(at_once, || {
-                let (parts, order) = (Arc::clone(&parts), order.clone());
+            let (shared, order) = (Arc::clone(&parts), parts.place_order().await);
+            let read = rate(at_once, move || {
+                let (parts, order) = (Arc::clone(&shared), order.clone());
                 async move { parts.read_order(&order).await }
             });
             line("order: read", at_once, read.await);
