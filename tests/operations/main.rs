@@ -4,6 +4,7 @@
 
 mod accounts;
 mod algorithms;
+mod audit;
 mod ceremony;
 mod certificates;
 mod command_line;
