@@ -22,6 +22,7 @@ mod order;
 mod pin;
 mod policy;
 mod serve;
+mod supervisor;
 mod token;
 mod transcript;
 

@@ -33,7 +33,7 @@ pub(crate) use order::{
     ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
 };
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
-pub(crate) use work::{Lease, WorkKind};
+pub(crate) use work::{Claim, Lease, WorkKind};
 
 use db::Db;
 
@@ -146,6 +146,15 @@ impl Store {
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         self.db.read("SELECT 1", Vec::new()).await.map(drop)
+    }
+
+    /// Returns once the database has answered a reader and a writer, be it that they failed; `false`
+    /// where nobody will ever again.
+    pub(crate) async fn goes_on(&self) -> bool {
+        let read = self.ping().await;
+        // Without a statement: it takes its turn behind all that is to be written, and writes nothing.
+        let written = self.db.transact(Vec::new()).await;
+        !matches!(read, Err(StoreError::Closed)) && !matches!(written, Err(StoreError::Closed))
     }
 
     /// How far the schema has come.

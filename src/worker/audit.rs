@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
+use super::{Stop, goes_on};
 use crate::flow::{self, Checkpoints, Context, Error, KeysSeen, SharedContext};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(context: SharedContext, mut stop: watch::Receiver<bool>) {
+pub(super) async fn run(context: SharedContext, mut stop: Stop) {
     let (mut checkpoints, mut keys) = (None, KeysSeen::default());
-    while !*stop.borrow() {
+    while goes_on(&stop) {
         if let Err(error) = turn(&context, &mut checkpoints, &mut keys).await {
             tracing::error!(%error, "the audit trail could not be sealed; its entries wait");
         }

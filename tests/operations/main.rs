@@ -5,9 +5,11 @@
 mod accounts;
 mod algorithms;
 mod audit;
+mod backup;
 mod ceremony;
 mod certificates;
 mod command_line;
+mod compose;
 mod dev;
 mod founding_document;
 mod help;
@@ -16,5 +18,6 @@ mod policy;
 mod readme;
 mod reload;
 mod start;
+mod systemd;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");
