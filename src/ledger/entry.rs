@@ -224,6 +224,14 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_explained_to_operators() {
+        let page = include_str!("../../docs/operate/audit.md");
+        for kind in Kind::ALL {
+            assert!(page.contains(&format!("`{}`", kind.as_str())), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn no_two_kinds_have_one_name() {
         let names: std::collections::BTreeSet<_> =
             Kind::ALL.iter().map(|kind| kind.as_str()).collect();

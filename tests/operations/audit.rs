@@ -9,7 +9,7 @@ use openssl::sha::sha256;
 use openssl::x509::X509;
 use serde_json::Value;
 
-use crate::BINARY;
+use crate::{BINARY, operate};
 
 /// What a command prints that ends with this code.
 fn audit(server: &Server, arguments: &[&str], code: i32) -> String {
@@ -202,7 +202,23 @@ async fn every_tampering_with_the_audit_trail_is_found_on_postgres() {
     every_tampering_is_found(Database::postgres(), disarm).await;
 }
 
-/// The commands of docs/operate/audit.md.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_its_page_work() {
+    let database = Database::sqlite();
+    let (server, _) = history(&database).await;
+    let folder = server.folder.path();
+    let commands = operate::tested_commands("audit.md");
+    for command in ["verify", "checkpoint", "list"] {
+        assert!(commands.contains(command), "{command}: {commands}");
+    }
+    let config = server.config().display().to_string();
+    let script = format!("cd {}\n{commands}", folder.display());
+    let path = operate::path(folder);
+    let said = harness::command::shell(&script, &[("PATH", &path), ("KIPUKA_CONFIG", &config)]);
+    assert!(said.contains("certificate.revoked") && said.contains("\"ok\": true"), "{said}");
+}
+
+/// Other commands of docs/operate/audit.md.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_auditor_checks_a_checkpoint_and_a_hash_without_kipuka() {
     let database = Database::sqlite();
