@@ -102,7 +102,7 @@ impl Tables {
         let Some(item) = item_of(entry) else { return };
         self.of_trail.add(&item);
         if let Some(sha256) = self.crls.get(&item)
-            && entry["details"]["sha256"] != Value::from(sha256.as_str())
+            && entry["details"]["sha256"] != sha256.as_str()
         {
             self.altered_crls.push(item);
         }
