@@ -71,6 +71,7 @@ pub(super) async fn new_order(
     let actor = Actor::Account(request.account.id.clone());
     let order =
         flow::noting_refusal(&acme.context, &authority.id, actor, "newOrder", order).await?;
+    tracing::Span::current().record("order.id", &order.id);
     let body = order_object(links, &order, acme.context.clock.now());
     Ok(Reply::created(body).location(links.order(&order.id)))
 }
