@@ -2,6 +2,7 @@
 
 mod account;
 mod at_once;
+mod audit;
 mod authorization;
 mod authorize;
 mod caa;
@@ -17,6 +18,7 @@ mod new_order;
 mod own_certificate;
 mod publish_crl;
 mod recheck;
+mod refusals;
 mod replaces;
 mod revoke;
 #[cfg(test)]
@@ -25,6 +27,7 @@ mod validate;
 
 pub(crate) use account::{check_terms, deactivate_account, update_account};
 pub(crate) use at_once::{AtOnce, Handed};
+pub(crate) use audit::{Checkpoints, KeysSeen, checkpoint, checkpoint_when_due, note_keys, seal};
 pub(crate) use authorization::deactivate_authorization;
 pub(crate) use challenge::begin_challenge;
 pub(crate) use finalize::finalize;
@@ -37,6 +40,7 @@ pub(crate) use new_order::{NewOrderRequest, new_order};
 pub(crate) use own_certificate::{OwnCertificate, own_certificate};
 pub(crate) use publish_crl::{publish_crl, schedule_crls};
 pub(crate) use recheck::LONGEST_IN_ATTEMPTS;
+pub(crate) use refusals::{Refusals, note_refusals_left_out, noting_refusal};
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use validate::{validate, validate_known};
 
@@ -64,6 +68,7 @@ pub(crate) struct Context {
     pub(crate) limits: ArcSwap<Limits>,
     pub(crate) at_once: AtOnce,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) refusals: Refusals,
 }
 
 /// How long things may take and live.

@@ -76,5 +76,6 @@ async fn open(
         limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
         at_once: AtOnce::default(),
         metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
+        refusals: Default::default(),
     }
 }
