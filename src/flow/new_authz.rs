@@ -2,6 +2,7 @@
 
 use super::authorize::{new_authorization, pending};
 use super::identifiers::{AskedIdentifier, accept_identifiers};
+use super::new_order::check_account;
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
@@ -39,7 +40,12 @@ pub(crate) async fn new_authz(
         subdomains && authority.subdomain_authorizations && identifier.dns_name().is_some();
     let new = new_authorization(context, authority, identifier, subdomains)?;
     let now = context.clock.now();
-    context.store.create_authorization(&authority.id, &account.id, &new, now).await?;
+    let caps = (&context.limits.load().accounts).into();
+    let (ca, id) = (&authority.id, &account.id);
+    if !context.store.create_authorization(ca, id, &new, caps, now).await? {
+        check_account(context, account, 0, std::slice::from_ref(&new)).await?;
+        return Err(Error::Failed("an authorization was refused within the limits".to_owned()));
+    }
     tracing::info!(
         ca.id = authority.id,
         account.id = account.id,

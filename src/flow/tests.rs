@@ -27,12 +27,13 @@ use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Proof, Wanted, prepare_ca};
 use crate::clock::{Clock, Timestamp};
+use crate::config;
 use crate::entropy::Entropy;
 use crate::jose::jwk::Jwk;
 use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
-use crate::store::{Lease, Store, WorkKind};
+use crate::store::{Lease, Left, Store, WorkKind};
 use crate::validation::{Options, Validator};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
 use crate::x509::csr::CertificateRequest;
@@ -184,7 +185,8 @@ impl Site {
     /// Claims the only piece of work that is due.
     async fn claim(&self, kind: WorkKind) -> Option<Lease> {
         let now = self.context.clock.now();
-        let mut leases = self.store().claim(kind, now, LEASE, 10, &[], Entropy).await.unwrap();
+        let mut leases =
+            self.store().claim(kind, now, LEASE, 10, Left::default(), Entropy).await.unwrap();
         assert!(leases.len() <= 1);
         leases.pop()
     }
@@ -210,7 +212,12 @@ impl Site {
             assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
             let proved = ChallengeResult::Proved { at: self.context.clock.now() };
-            assert!(self.store().conclude_challenge(&lease, &proved, None).await.unwrap());
+            assert!(
+                self.store()
+                    .conclude_challenge(&lease, &proved, None, self.context.clock.now())
+                    .await
+                    .unwrap()
+            );
         }
         assert_eq!(self.status(&order.id).await, OrderStatus::Ready);
         order
@@ -254,6 +261,7 @@ fn asked(key: &Key) -> NewAccount {
         only_return_existing: false,
         external_account_binding: None,
         url: "https://ca.test/acme/web/new-account".to_owned(),
+        network: None,
     }
 }
 
@@ -378,8 +386,11 @@ async fn a_validation_that_has_become_pointless_is_dropped() {
             .unwrap();
     }
     let now = site.context.clock.now();
-    let leases =
-        site.store().claim(WorkKind::Validation, now, LEASE, 10, &[], Entropy).await.unwrap();
+    let leases = site
+        .store()
+        .claim(WorkKind::Validation, now, LEASE, 10, Left::default(), Entropy)
+        .await
+        .unwrap();
     let mut leases = leases.into_iter();
     let first = order
         .authorizations
@@ -654,6 +665,65 @@ async fn a_proof_serves_for_as_long_as_is_configured_and_has_an_hour_left() {
 }
 
 #[tokio::test]
+async fn an_account_that_reached_a_limit_is_told_which_and_when_to_come_again() {
+    let site = Site::new().await;
+    let allow = |accounts: config::Limits| {
+        let limits = Limits { hold: Duration::ZERO, accounts, ..Limits::default() };
+        site.context.limits.store(Arc::new(limits));
+    };
+    let asked = |name: &str| AskedIdentifier {
+        kind: "dns".to_owned(),
+        value: name.to_owned(),
+        ancestor_domain: None,
+    };
+    let place = async |name: &str| {
+        let identifiers = vec![asked(name)];
+        let request = NewOrderRequest { identifiers, ..NewOrderRequest::default() };
+        new_order(&site.context, &site.authority, &site.account, request).await
+    };
+    site.ready(&["known.test"]).await;
+    site.place(&["a.test"]).await;
+    let unlimited = config::Limits::default;
+    for (limits, key, wait_s) in [
+        (
+            config::Limits { orders_per_account_per_hour: 2, ..unlimited() },
+            "orders_per_account_per_hour",
+            3600,
+        ),
+        (
+            config::Limits { pending_orders_per_account: 2, ..unlimited() },
+            "pending_orders_per_account",
+            600,
+        ),
+        (
+            config::Limits { pending_authorizations_per_account: 1, ..unlimited() },
+            "pending_authorizations_per_account",
+            600,
+        ),
+    ] {
+        allow(limits);
+        let problem = refusal(place("b.test").await);
+        assert_eq!((problem.kind, problem.status), (ProblemType::RateLimited, 429));
+        assert!(problem.detail.contains(&format!("({key} in [limits]")), "{}", problem.detail);
+        assert!(
+            problem.detail.ends_with(&format!("try again in {wait_s} s")),
+            "{}",
+            problem.detail
+        );
+        assert_eq!(problem.retry_after_s, Some(wait_s));
+    }
+    // The last of them is for names that are yet to be proved: neither an order of a proved one nor
+    // newAuthz goes round it.
+    place("known.test").await.unwrap();
+    let (context, authority) = (&site.context, &site.authority);
+    let authorized =
+        super::new_authz(context, authority, &site.account, asked("c.test"), false).await;
+    assert_eq!(refusal(authorized).kind, ProblemType::RateLimited);
+    allow(unlimited());
+    place("b.test").await.unwrap();
+}
+
+#[tokio::test]
 async fn an_issuance_waits_for_a_ca_that_is_not_configured() {
     let site = Site::new().await;
     let (order, _) = site.planned().await;
@@ -730,13 +800,13 @@ async fn a_plan_whose_authorization_was_deactivated_is_never_signed() {
 
 #[tokio::test]
 async fn a_plan_that_the_policy_no_longer_allows_is_never_signed() {
-    let key_types = crate::config::Policy {
+    let key_types = config::Policy {
         key_types: Some(vec!["rsa-4096"]),
-        ..crate::config::Policy::default()
+        ..config::Policy::default()
     };
-    let deny = crate::config::Policy {
+    let deny = config::Policy {
         deny: Some(vec!["a.test".parse().unwrap()]),
-        ..crate::config::Policy::default()
+        ..config::Policy::default()
     };
     for (stricter, kind) in
         [(deny, ProblemType::RejectedIdentifier), (key_types, ProblemType::BadCsr)]
@@ -744,7 +814,7 @@ async fn a_plan_that_the_policy_no_longer_allows_is_never_signed() {
         let site = Site::new().await;
         let (order, _) = site.planned().await;
         let (mut changed, _) = authority(site.store(), START).await;
-        changed.policy = Policy::new(&stricter, &crate::config::Policy::default());
+        changed.policy = Policy::new(&stricter, &config::Policy::default());
         site.context.authorities.store(Arc::new(Authorities::new(vec![Arc::new(changed)])));
         site.issue().await;
         let OrderStatus::Invalid { problem } = site.status(&order.id).await else {

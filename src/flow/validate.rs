@@ -72,7 +72,7 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         },
         "challenge validated"
     );
-    if !context.store.conclude_challenge(&lease, &result, evidence).await? {
+    if !context.store.conclude_challenge(&lease, &result, evidence, context.clock.now()).await? {
         // Another challenge decided first, or this lease lapsed and another worker has it.
         context.store.discard(lease).await?;
     }

@@ -19,6 +19,12 @@ pub(crate) struct RequestLabels {
     pub(crate) status: u16,
 }
 
+/// A limit, by its key in `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
 /// A token, by its name in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
@@ -152,6 +158,7 @@ impl TokenMetrics {
 pub(crate) struct Metrics {
     registry: Registry,
     tokens: TokenFamilies,
+    limited: Family<LimitLabels, Counter>,
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) request_seconds: Histogram,
 }
@@ -199,7 +206,18 @@ impl Metrics {
             "0 closed: the token signs; 1 open: probes are made; 2 stopped: its PIN was refused",
             tokens.circuit.clone(),
         );
-        Self { registry, tokens, requests, request_seconds }
+        let limited = Family::default();
+        registry.register(
+            "limited",
+            "Connections and requests refused by a limit of this instance, by its key in [limits]",
+            limited.clone(),
+        );
+        Self { registry, tokens, limited, requests, request_seconds }
+    }
+
+    /// A limit refused somebody.
+    pub(crate) fn limited(&self, limit: &'static str) {
+        self.limited.get_or_create(&LimitLabels { limit }).inc();
     }
 
     /// The series of the token of this name, which show from now on.

@@ -35,6 +35,7 @@ pub(super) async fn of_concurrent_registrations_of_one_key_one_creates_the_accou
             (_, Registered::Exists(account)) => {
                 found.insert(account.id);
             }
+            (_, Registered::TooMany) => unreachable!("nobody counts these"),
             (_, Registered::NotBound) => unreachable!("nothing binds these"),
         }
     }
@@ -209,7 +210,7 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
         assert_eq!(found.status(after(1)).as_str(), status, "{id}");
         assert!(!store.begin_challenge(&http01, ACCOUNT_URL, after(1)).await.unwrap());
     }
-    assert!(!store.conclude_challenge(&validation, &proved(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, &proved(), None, NOW).await.unwrap());
     let plan = plan(&store, "ready").await;
     assert!(!store.plan_issuance(plan).await.unwrap());
     assert!(store.planned_certificate(ORDER).await.unwrap().unwrap().account_deactivated);
@@ -225,7 +226,7 @@ pub(super) async fn work_that_a_deactivation_did_not_see_settles_nothing(databas
     let validation = lease_validation(&store, "other-0-dns-01").await;
     let issuance = claim_one(&store, WorkKind::Issuance, NOW).await;
     execute(&store, "UPDATE accounts SET deactivated_at = $1", values![after(1)]).await;
-    assert!(!store.conclude_challenge(&validation, &proved(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, &proved(), None, NOW).await.unwrap());
     assert!(!store.complete_issuance(issuance, b"certificate".to_vec(), NOW).await.unwrap());
     let kept = "SELECT COUNT(*) FROM certificates WHERE certificate IS NOT NULL";
     assert_eq!(number(&store, kept).await, 0);

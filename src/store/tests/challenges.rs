@@ -109,11 +109,11 @@ pub(super) async fn of_two_challenges_that_end_together_exactly_one_decides(data
         let (first, second) = tokio::join!(
             tokio::spawn({
                 let store = store.clone();
-                async move { store.conclude_challenge(&http, &proved(), None).await.unwrap() }
+                async move { store.conclude_challenge(&http, &proved(), None, NOW).await.unwrap() }
             }),
             tokio::spawn({
                 let other = other.clone();
-                async move { other.conclude_challenge(&dns, &failed(), None).await.unwrap() }
+                async move { other.conclude_challenge(&dns, &failed(), None, NOW).await.unwrap() }
             }),
         );
         let (proved_first, failed_first) = (first.unwrap(), second.unwrap());
@@ -135,13 +135,15 @@ pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lost = lease_validation(&store, HTTP).await;
     let held = claim_one(&store, WorkKind::Validation, after(20)).await;
-    assert!(!store.conclude_challenge(&lost, &failed(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None, NOW).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.concluded_by, None);
     assert!(authorization.challenges.iter().all(|challenge| challenge.result.is_none()));
-    assert!(store.conclude_challenge(&held, &proved(), Some("seen".to_owned())).await.unwrap());
-    assert!(!store.conclude_challenge(&held, &failed(), None).await.unwrap());
-    assert!(!store.conclude_challenge(&lost, &failed(), None).await.unwrap());
+    assert!(
+        store.conclude_challenge(&held, &proved(), Some("seen".to_owned()), NOW).await.unwrap()
+    );
+    assert!(!store.conclude_challenge(&held, &failed(), None, NOW).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None, NOW).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
     let kept = "SELECT COUNT(*) FROM challenges WHERE evidence = 'seen'";
@@ -153,7 +155,7 @@ pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Data
     let store = with_order(database, &["a.test"]).await;
     let lease = lease_validation(&store, HTTP).await;
     store.deactivate_authorization("order-0", NOW).await.unwrap();
-    assert!(!store.conclude_challenge(&lease, &proved(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, &proved(), None, NOW).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Deactivated);
     assert_eq!(authorization.concluded_by, None);
@@ -183,7 +185,7 @@ pub(super) async fn a_retry_is_noted_and_due_in_one_step(database: &Database) {
     assert!(claim(&store, WorkKind::Validation, after(4), 10).await.is_empty());
     let lease = claim_one(&store, WorkKind::Validation, after(5)).await;
     assert_eq!(lease.attempt(), 2);
-    assert!(store.conclude_challenge(&lease, &proved(), None).await.unwrap());
+    assert!(store.conclude_challenge(&lease, &proved(), None, NOW).await.unwrap());
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     let challenge = found.concluding_challenge().unwrap();
     assert_eq!(challenge.status(), ChallengeStatus::Valid { at: NOW });
@@ -197,5 +199,5 @@ pub(super) async fn a_lost_lease_notes_no_retry(database: &Database) {
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert!(found.challenges.iter().all(|challenge| challenge.retry.is_none()));
     assert!(claim(&store, WorkKind::Validation, after(21), 10).await.is_empty());
-    assert!(store.conclude_challenge(&held, &proved(), None).await.unwrap());
+    assert!(store.conclude_challenge(&held, &proved(), None, NOW).await.unwrap());
 }

@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::store::db::{Done, Statement, Value};
 use crate::store::{
-    Lease, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Plan, Registered, Store,
-    WorkKind,
+    Caps, Lease, Left, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Plan,
+    Registered, Store, WorkKind,
 };
 
 pub(super) const NOW: Timestamp = Timestamp::from_unix_s(1_800_000_000);
@@ -121,6 +121,7 @@ pub(super) fn order(id: &str, names: &[&str]) -> NewOrder {
         replaces: None,
         identifiers: identifiers.collect(),
         authorizations,
+        caps: Caps::default(),
     }
 }
 
@@ -148,7 +149,7 @@ pub(super) async fn lease_validation(store: &Store, challenge: &str) -> Lease {
 
 pub(super) async fn conclude(store: &Store, challenge: &str, result: &ChallengeResult) {
     let lease = lease_validation(store, challenge).await;
-    assert!(store.conclude_challenge(&lease, result, None).await.unwrap());
+    assert!(store.conclude_challenge(&lease, result, None, NOW).await.unwrap());
 }
 
 /// Proves every authorization of the order.
@@ -175,7 +176,7 @@ pub(super) async fn plan(store: &Store, order: &str) -> Plan {
 }
 
 pub(super) async fn claim(store: &Store, kind: WorkKind, now: Timestamp, limit: i64) -> Vec<Lease> {
-    store.claim(kind, now, LEASE, limit, &[], Entropy).await.unwrap()
+    store.claim(kind, now, LEASE, limit, Left::default(), Entropy).await.unwrap()
 }
 
 /// The only piece of work that is due.
