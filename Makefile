@@ -29,6 +29,7 @@ bench:
 	@tests/install.sh test
 	$(STEP) 'Benchmarks'
 	cargo bench --locked --bench issuance
+	cargo bench --locked --bench load
 
 format:
 	$(STEP) 'Format'

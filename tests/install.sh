@@ -15,6 +15,7 @@ test=(
     'opensc                   command -v pkcs11-tool'
     'openssl                  command -v openssl'
     'libengine-pkcs11-openssl openssl engine pkcs11'
+    'sqlite3                  command -v sqlite3'
     'postgresql               compgen -G /usr/lib/postgresql/*/bin/initdb || command -v initdb'
     'certbot                  command -v certbot'
     'lego                     command -v lego'

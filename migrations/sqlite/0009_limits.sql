@@ -4,15 +4,15 @@
 ALTER TABLE orders ADD COLUMN number BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE orders ADD COLUMN failed_at BIGINT;
 ALTER TABLE authorizations ADD COLUMN failed_at BIGINT;
-CREATE INDEX orders_unfinished ON orders (account_id, expires_at)
+CREATE INDEX orders_unfinished_by_account ON orders (account_id, expires_at)
   WHERE certificate_id IS NULL AND error IS NULL AND failed_at IS NULL;
-CREATE INDEX authorizations_pending ON authorizations (account_id, expires_at)
+CREATE INDEX authorizations_pending_by_account ON authorizations (account_id, expires_at)
   WHERE concluded_by IS NULL AND deactivated_at IS NULL;
-CREATE INDEX authorizations_failed ON authorizations (account_id, identifier, failed_at)
+CREATE INDEX authorizations_failed_by_identifier ON authorizations (account_id, identifier, failed_at)
   WHERE failed_at IS NOT NULL;
 
 -- Those that other orders may use, the newest of a name in one step.
-CREATE INDEX authorizations_proved ON authorizations (account_id, identifier, expires_at)
+CREATE INDEX authorizations_proved_by_identifier ON authorizations (account_id, identifier, expires_at)
   WHERE concluded_by IS NOT NULL AND failed_at IS NULL;
 
 -- From where the account was made: an IPv4 address, or the first 64 bits of an IPv6 address.

@@ -66,6 +66,38 @@ pub(crate) enum ProblemType {
 }
 
 impl ProblemType {
+    /// The last part of its URN.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AccountDoesNotExist => "accountDoesNotExist",
+            Self::AlreadyRevoked => "alreadyRevoked",
+            Self::BadCsr => "badCSR",
+            Self::BadNonce => "badNonce",
+            Self::BadPublicKey => "badPublicKey",
+            Self::BadRevocationReason => "badRevocationReason",
+            Self::BadSignatureAlgorithm => "badSignatureAlgorithm",
+            Self::Caa => "caa",
+            Self::Compound => "compound",
+            Self::Connection => "connection",
+            Self::Dns => "dns",
+            Self::ExternalAccountRequired => "externalAccountRequired",
+            Self::IncorrectResponse => "incorrectResponse",
+            Self::InvalidContact => "invalidContact",
+            Self::Malformed => "malformed",
+            Self::OrderNotReady => "orderNotReady",
+            Self::RateLimited => "rateLimited",
+            Self::RejectedIdentifier => "rejectedIdentifier",
+            Self::ServerInternal => "serverInternal",
+            Self::Tls => "tls",
+            Self::Unauthorized => "unauthorized",
+            Self::UnsupportedContact => "unsupportedContact",
+            Self::UnsupportedIdentifier => "unsupportedIdentifier",
+            Self::UserActionRequired => "userActionRequired",
+            Self::InvalidProfile => "invalidProfile",
+            Self::AlreadyReplaced => "alreadyReplaced",
+        }
+    }
+
     /// The HTTP status this type is answered with unless the problem says otherwise.
     pub(crate) const fn status(self) -> u16 {
         match self {
@@ -181,5 +213,57 @@ impl Problem {
                 value: identifier.to_string(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The registry "ACME Error Types": RFC 8555 §9.7.4, and the documents that added to it.
+    const REGISTERED: [&str; 28] = [
+        "accountDoesNotExist",
+        "alreadyRevoked",
+        "badCSR",
+        "badNonce",
+        "badPublicKey",
+        "badRevocationReason",
+        "badSignatureAlgorithm",
+        "caa",
+        "compound",
+        "connection",
+        "dns",
+        "externalAccountRequired",
+        "incorrectResponse",
+        "invalidContact",
+        "malformed",
+        "orderNotReady",
+        "rateLimited",
+        "rejectedIdentifier",
+        "serverInternal",
+        "tls",
+        "unauthorized",
+        "unsupportedContact",
+        "unsupportedIdentifier",
+        "userActionRequired",
+        "autoRenewalCanceled",
+        "unknownDelegation",
+        "alreadyReplaced",
+        // Of the drafts that kipuka speaks.
+        "invalidProfile",
+    ];
+
+    #[test]
+    fn a_type_is_read_back_only_where_a_document_defines_it() {
+        let urn = |name: &str| format!("\"urn:ietf:params:acme:error:{name}\"");
+        let known = REGISTERED
+            .iter()
+            .filter(|name| serde_json::from_str::<ProblemType>(&urn(name)).is_ok());
+        // As many as there are variants: each is registered. The two are of RFC 8739 and RFC 9115.
+        let source = include_str!("problem.rs");
+        let variants = source.matches("#[serde(rename = \"urn:ietf:params:acme:error:").count();
+        assert_eq!(known.count(), variants);
+        assert_eq!(variants, REGISTERED.len() - 2);
+        assert!(serde_json::from_str::<ProblemType>(&urn("other")).is_err());
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn open_authority(
     };
     let crl_validity = chain.issuer().may_sign_crls().then_some(ca.crl_validity);
     let below = |path: String| http_url.map(|base| format!("{base}{path}"));
-    let policy = Policy::new(&ca.policy, &ca.general_policy);
+    let policy = Policy::new(&ca.policy, &ca.general_policy).within(chain.name_constraints());
     let profile = Profile {
         extended_key_usage: ExtendedKeyUsage { server_auth: true, client_auth: ca.client_auth },
         // None that could be asked for in vain.
@@ -82,6 +82,7 @@ pub(crate) async fn open_authority(
         meta: Meta {
             terms_of_service: ca.terms_of_service.clone(),
             website: ca.website.clone(),
+            renewal_explanation: ca.renewal_explanation.clone(),
             caa_identities: ca.caa_identities.clone(),
             external_account_required: ca.external_account_required,
         },
@@ -125,6 +126,7 @@ fn named_profile(named: &config::Profile, of_ca: &Profile) -> NamedProfile {
             ExtendedKeyUsage { server_auth: usage.server_auth, client_auth: usage.client_auth }
         }),
         common_name: named.common_name,
+        basic_constraints: named.basic_constraints,
         ..of_ca.clone()
     };
     let hours = profile.validity_s / 3600;

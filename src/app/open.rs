@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::config::{CaKey, Config, Hsm, Validation};
 use crate::signer::pkcs11::{OpenError, Token, TokenOptions};
 use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, StoreMetrics, ValidationMetrics};
 use crate::validation::{self, Validator};
 
 /// How long the start waits for a token to be found, logged in to, and to sign once.
@@ -32,12 +32,15 @@ impl StartError {
     }
 }
 
-/// Opens the database and brings its schema up to date.
-pub(crate) async fn open_store(config: &Config) -> Result<Store, StartError> {
+/// Opens the database and brings its schema up to date; what it is asked is counted.
+pub(crate) async fn open_store(
+    config: &Config,
+    metrics: &StoreMetrics,
+) -> Result<Store, StartError> {
     let failed = |error| StartError::new(format!("database {}", config.database.describe()), error);
-    let store = Store::open(config.database.url.expose_secret(), config.database.max_connections)
-        .await
-        .map_err(failed)?;
+    let (url, connections) = (&config.database.url, config.database.max_connections);
+    let store = Store::open_counted(url.expose_secret(), connections, metrics.clone());
+    let store = store.await.map_err(failed)?;
     store.migrate().await.map_err(failed)?;
     Ok(store)
 }
@@ -134,7 +137,10 @@ pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
     rest(old) == rest(new) && pin(old) == pin(new)
 }
 
-pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartError> {
+pub(crate) fn open_validator(
+    config: &Validation,
+    metrics: &ValidationMetrics,
+) -> Result<Validator, StartError> {
     Validator::new(validation::Options {
         resolvers: config.resolvers.clone(),
         http_port: config.http_port,
@@ -144,6 +150,7 @@ pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartErro
         localhost_is_this_machine: config.resolve_localhost,
         require_dnssec: config.require_dnssec,
         timeouts: validation::Timeouts { attempt: config.timeout, ..Default::default() },
+        metrics: metrics.clone(),
     })
     .map_err(|error| StartError::new("[validation]", error))
 }

@@ -48,12 +48,14 @@ pub(crate) struct Authority {
     pub(crate) proof: Proof,
 }
 
-/// What the directory tells of a CA (RFC 8555 §7.1.1).
+/// What the directory and renewal information tell of a CA (RFC 8555 §7.1.1).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meta {
     pub(crate) terms_of_service: Option<String>,
     pub(crate) website: Option<String>,
     pub(crate) caa_identities: Vec<String>,
+    /// Where renewal information says why it suggests what it does (RFC 9773 §4.2).
+    pub(crate) renewal_explanation: Option<String>,
     /// Whether new accounts must be bound to an external one (RFC 8555 §7.3.4).
     pub(crate) external_account_required: bool,
 }

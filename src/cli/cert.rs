@@ -48,6 +48,9 @@ pub(super) struct Filter {
     /// Only those that end before this day (2027-01-31) or time (2027-01-31T12:00:00Z), and have not yet
     #[arg(long, value_name = "TIME", value_parser = time)]
     expiring_before: Option<Timestamp>,
+    /// No more than so many
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -74,32 +77,38 @@ pub(super) fn cert(config: Option<&Path>, command: &Command) -> Result<(), Failu
     })
 }
 
+/// Text is printed page by page, so that little is held of very many certificates.
 async fn list(store: &Store, filter: &Filter) -> Result<(), Failure> {
     let now = Clock::System.now();
-    let mut before = None;
-    let mut rows = Vec::new();
+    let (mut before, mut rows, mut left) = (None, Vec::new(), filter.limit.unwrap_or(u64::MAX));
     loop {
-        let page = store.certificates(filter.ca.as_deref(), before, PAGE).await;
+        let page = match &filter.serial {
+            // The database finds it by itself.
+            Some(serial) => store.certificates_by_serial(serial).await,
+            None => store.certificates(filter.ca.as_deref(), before, PAGE).await,
+        };
         let page = page.map_err(Failure::failed)?;
+        let mut text = String::new();
         for found in &page {
             let certificate = Certificate::of(found)?;
-            if filter.lets_pass(&certificate, now) {
-                rows.push(if filter.json {
-                    certificate.json()
-                } else {
-                    Value::String(certificate.line(now))
-                });
+            if left == 0 || !filter.lets_pass(&certificate, now) {
+                continue;
+            }
+            left -= 1;
+            if filter.json {
+                rows.push(certificate.json());
+            } else {
+                text += &certificate.line(now);
             }
         }
+        print_listing(&text)?;
+        let full = filter.serial.is_none() && page.len() as i64 == PAGE;
         match page.last() {
-            Some(last) if page.len() as i64 == PAGE => before = Some(last.cursor()),
+            Some(last) if full && left > 0 => before = Some(last.cursor()),
             _ => break,
         }
     }
-    if filter.json {
-        return print_json(&rows);
-    }
-    print_listing(&rows.iter().filter_map(Value::as_str).collect::<String>())
+    if filter.json { print_json(&rows) } else { Ok(()) }
 }
 
 async fn show(store: &Store, chosen: &Chosen) -> Result<(), Failure> {
@@ -154,7 +163,7 @@ async fn find(store: &Store, chosen: &Chosen) -> Result<FoundCertificate, Failur
 impl Filter {
     fn lets_pass(&self, certificate: &Certificate<'_>, now: Timestamp) -> bool {
         let end = certificate.not_after();
-        self.serial.as_ref().is_none_or(|serial| *serial == certificate.found.serial)
+        self.ca.as_ref().is_none_or(|ca| *ca == certificate.found.ca)
             && self.expiring_before.is_none_or(|before| end < before && end >= now)
             && self.name.as_ref().is_none_or(|name| certificate.has_name(name))
     }

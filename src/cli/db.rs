@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Failure, check, load};
 use crate::app;
 use crate::config::Needs;
+use crate::telemetry::metrics::StoreMetrics;
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
@@ -19,7 +20,7 @@ pub(super) fn db(config: Option<&Path>, command: &Command) -> Result<(), Failure
     let (config, _) = load(config, Needs::Text)?;
     super::runtime()?.block_on(async {
         if let Command::Migrate = command {
-            app::open_store(&config).await?.close().await;
+            app::open_store(&config, &StoreMetrics::default()).await?.close().await;
         }
         let status = check::database(&config).await.map_err(Failure::failed)?;
         println!("{}: {status}", config.database.describe());

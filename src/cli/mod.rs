@@ -35,6 +35,7 @@ use tokio::runtime::Runtime;
 use crate::app::{self, StartError};
 use crate::config::{self, Config, Needs, Warning};
 use crate::store::Store;
+use crate::telemetry::metrics::StoreMetrics;
 
 /// A certificate authority that speaks ACME and keeps its keys in an HSM.
 #[derive(Debug, Parser)]
@@ -177,7 +178,7 @@ fn with_store(
 ) -> Result<(), Failure> {
     let (config, _) = load(config, Needs::Text)?;
     runtime()?.block_on(async {
-        let store = app::open_store(&config).await?;
+        let store = app::open_store(&config, &StoreMetrics::default()).await?;
         let done = work(&config, &store).await;
         store.close().await;
         done

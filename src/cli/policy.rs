@@ -1,6 +1,7 @@
 //! `kipuka policy`: what the rules of the configuration say.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
@@ -11,8 +12,10 @@ use super::{Failure, load, print_json, print_listing, with_store};
 use crate::acme::account::{Account, AccountStatus};
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
-use crate::config::{CaaMode, Config, Needs};
+use crate::config::{Ca, CaaMode, Config, Needs};
 use crate::policy::{Policy, Rule, check_binding};
+use crate::x509::chain::Chain;
+use crate::x509::name_constraints::NameConstraints;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -62,7 +65,7 @@ fn explain(config: &Config, account: Option<&Account>, arguments: &Explain) -> R
         let text = format!("kipuka: the account {id} is one of the CA {ca:?}");
         return Err(Failure::Misconfigured(text));
     }
-    let policy = Policy::new(&ca.policy, &ca.general_policy);
+    let policy = Policy::new(&ca.policy, &ca.general_policy).within(constraints(ca));
     let offered: Vec<_> =
         ca.challenges.iter().filter_map(|name| ChallengeType::from_name(name)).collect();
     let names = arguments.names.iter();
@@ -99,6 +102,19 @@ fn explain(config: &Config, account: Option<&Account>, arguments: &Explain) -> R
         (refused, _) => {
             let all = answers.len();
             Err(Failure::Failed(format!("{refused} of {all} names would not be issued")))
+        }
+    }
+}
+
+/// What the CA's certificate leaves out. A configuration may be tried where its certificate is not.
+fn constraints(ca: &Ca) -> Vec<NameConstraints> {
+    let read = fs::read_to_string(&ca.cert).map_err(|error| error.to_string());
+    match read.and_then(|text| Chain::from_pem(&text).map_err(|error| error.to_string())) {
+        Ok(chain) => chain.name_constraints(),
+        Err(error) => {
+            let path = ca.cert.display();
+            eprintln!("kipuka: {path}: {error}; what this certificate leaves out is not looked at");
+            Vec::new()
         }
     }
 }

@@ -8,8 +8,15 @@ use super::mistake::Place;
 use super::policy::key_types;
 use super::reader::{Reader, Section, shortened};
 
-pub(super) const KEYS: &[&str] =
-    &["description", "validity_days", "validity_hours", "key_types", "ext_key_usage", "subject"];
+pub(super) const KEYS: &[&str] = &[
+    "description",
+    "validity_days",
+    "validity_hours",
+    "key_types",
+    "ext_key_usage",
+    "subject",
+    "basic_constraints",
+];
 
 const MAX_NAME_BYTES: usize = 64;
 
@@ -25,6 +32,8 @@ pub(crate) struct Profile {
     pub(crate) ext_key_usage: Option<ExtKeyUsage>,
     /// The subject is a common name, and not empty.
     pub(crate) common_name: bool,
+    /// There is a basicConstraints extension, which says that the certificate is no CA's.
+    pub(crate) basic_constraints: bool,
 }
 
 /// What certificates are good for; one of them at least.
@@ -64,6 +73,7 @@ fn read(section: &Section<'_>, name: &str) -> Profile {
         key_types: key_types(section),
         ext_key_usage: ext_key_usage(section),
         common_name: common_name(section),
+        basic_constraints: section.boolean("basic_constraints").unwrap_or(true),
     }
 }
 

@@ -49,6 +49,11 @@ pub(super) async fn keep(
             (false, problem.detail.as_str())
         }
     };
+    context.metrics.validation.caa_checked(match &found {
+        Outcome::Proved(_) => "permitted",
+        Outcome::Refused(_) => "forbidden",
+        Outcome::Unreachable(_) => "unreachable",
+    });
     // No answer says nothing: it neither permits nor forbids.
     if !matches!(found, Outcome::Unreachable(_)) {
         let check = CaaCheck {

@@ -112,7 +112,11 @@ async fn plan(
             .map_err(|error| Error::Failed(error.to_string()))?,
         now,
     });
-    if !planned.await? && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {
+    let planned = planned.await?;
+    if planned {
+        context.metrics.issuance.order(&authority.id, "finalized");
+    }
+    if !planned && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {
         let detail = "the order changed meanwhile; read it again";
         return Err(Problem::new(ProblemType::OrderNotReady, detail).into());
     }

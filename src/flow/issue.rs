@@ -98,6 +98,10 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
     };
     let completed =
         context.store.complete_issuance(lease, certificate, context.clock.now()).await?;
+    if completed {
+        context.metrics.issuance.order(&plan.ca, "issued");
+        context.metrics.issuance.issued(&plan.ca, plan.profile_name.as_deref());
+    }
     tracing::info!(
         ca.id = plan.ca,
         account.id = plan.account_id,
@@ -116,6 +120,7 @@ async fn put_off(
     why: &str,
     longest: Duration,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "put-off");
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(lease.attempt().min(16) - 1));
     let pause = doubled.min(longest);
     tracing::warn!(
@@ -136,6 +141,7 @@ async fn refuse(
     plan: &PlannedCertificate,
     problem: Problem,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "refused");
     tracing::warn!(
         ca.id = plan.ca,
         order.id = lease.subject(),
@@ -152,6 +158,7 @@ async fn give_up(
     plan: &PlannedCertificate,
     why: &str,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "given-up");
     tracing::error!(ca.id = plan.ca, order.id = lease.subject(), why, "issuance given up");
     let detail = "the certificate could not be issued; place a new order";
     let problem = Problem::new(ProblemType::ServerInternal, detail);

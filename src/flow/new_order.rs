@@ -69,6 +69,7 @@ pub(crate) async fn new_order(
             caps: (&limits.accounts).into(),
         };
         if context.store.create_order(&order).await? {
+            context.metrics.issuance.order(&order.ca, "placed");
             tracing::info!(
                 ca.id = order.ca,
                 account.id = order.account_id,

@@ -183,6 +183,7 @@ async fn sign(
     if !context.store.publish_crl(lease, terms.number, crl, now).await? {
         return Ok(Ended::LeaseLost);
     }
+    context.metrics.crl.published(&authority.id);
     tracing::info!(
         ca.id = authority.id,
         crl.number = terms.number,

@@ -29,7 +29,8 @@ pub(crate) enum Revoker<'a> {
 }
 
 /// Revokes the certificate with this DER, if this CA issued it and whoever asks may: the account that
-/// ordered it, one that holds valid authorizations for all its names, or its own key.
+/// ordered it, one that holds valid authorizations for all its names (those for a domain above count
+/// where the CA would issue by them, RFC 9444 §4), or its own key.
 pub(crate) async fn revoke_cert(
     context: &Context,
     authority: &Authority,
@@ -45,11 +46,12 @@ pub(crate) async fn revoke_cert(
     let found = found.filter(|found| found.certificate == der).ok_or_else(|| {
         Problem::malformed("this CA has issued no such certificate").with_status(404)
     })?;
-    let revoked_by = authorize(context, revoker, &found, &facts, now).await?;
+    let revoked_by = authorize(context, authority, revoker, &found, &facts, now).await?;
     if !revoke(&context.store, &found, &facts, reason, &revoked_by, now).await? {
         let detail = "the certificate was revoked before";
         return Err(Problem::new(ProblemType::AlreadyRevoked, detail).into());
     }
+    context.metrics.issuance.revoked(&authority.id, reason.name());
     Ok(())
 }
 
@@ -113,6 +115,7 @@ fn read_reason(code: Option<i64>) -> Result<Reason, Problem> {
 /// Returns who revokes, in words.
 async fn authorize(
     context: &Context,
+    authority: &Authority,
     revoker: Revoker<'_>,
     found: &FoundCertificate,
     facts: &CertificateFacts,
@@ -138,8 +141,8 @@ async fn authorize(
     for name in facts.names() {
         let held = match Identifier::from_text(&name) {
             Ok(identifier) => {
-                let identifier = identifier.to_string();
-                context.store.is_authorized(&found.ca, &account.id, &identifier, now).await?
+                let below = authority.subdomain_authorizations;
+                context.store.is_authorized(&found.ca, &account.id, &identifier, below, now).await?
             }
             Err(_) => false,
         };

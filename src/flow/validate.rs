@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::caa::{self, Proved};
 use super::{Context, Error};
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
@@ -39,7 +41,11 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         return Ok(context.store.postpone(lease, due_at).await?);
     };
     let outcome = if authority.offers(challenge.kind) {
-        attempt(context, authority, &work, challenge).await?
+        let began = Instant::now();
+        let outcome = attempt(context, authority, &work, challenge).await?;
+        let took = began.elapsed();
+        context.metrics.validation.attempted(challenge.kind.as_str(), outcome.name(), took);
+        outcome
     } else {
         Outcome::Refused(no_longer_offered(challenge))
     };

@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use crate::acme::problem::Problem;
 use crate::config::{Limits, ProxyHeader};
 use crate::policy::network_of;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::LimitMetrics;
 
 /// Addresses, or accounts, that are remembered at most: some hundred bytes each.
 const MAX_KEYS: usize = 100_000;
@@ -52,7 +52,7 @@ impl Caller {
 pub(crate) struct Admission {
     rules: ArcSwap<Rules>,
     connections: Mutex<HashMap<IpNet, u32>>,
-    metrics: Arc<Metrics>,
+    metrics: LimitMetrics,
 }
 
 struct Rules {
@@ -62,7 +62,7 @@ struct Rules {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, metrics: LimitMetrics) -> Arc<Self> {
         let rules = Rules {
             by_network: by_network(limits),
             by_account: by_account(limits),
@@ -109,7 +109,7 @@ impl Admission {
             let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
             let count = connections.entry(network).or_default();
             if *count >= most {
-                self.metrics.limited("connections_per_address");
+                self.metrics.refused("connections_per_address");
                 return None;
             }
             *count += 1;
@@ -155,7 +155,7 @@ impl Admission {
         };
         buckets.take(&network).map_err(|wait| {
             let key = "requests_per_second_per_address";
-            self.metrics.limited(key);
+            self.metrics.refused(key);
             Problem::rate_limited("this address asks too much too fast", key, wait)
         })
     }
@@ -169,7 +169,7 @@ impl Admission {
         let Some(buckets) = &rules.by_account else { return Ok(()) };
         buckets.take(&account_id.to_owned()).map_err(|wait| {
             let key = "requests_per_second_per_account";
-            self.metrics.limited(key);
+            self.metrics.refused(key);
             Problem::rate_limited("the account asks too much too fast", key, wait)
         })
     }

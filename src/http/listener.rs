@@ -23,7 +23,7 @@ use self::connection::{Service, Stop};
 use self::places::Places;
 use super::admission::{Admission, Caller};
 use crate::http::acme::AnsweredProblem;
-use crate::telemetry::metrics::{Metrics, RequestLabels};
+use crate::telemetry::metrics::{HttpMetrics, ListenerMetrics};
 
 /// What one listener grants its clients.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) router: Router,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: HttpMetrics,
 }
 
 impl Listener {
@@ -87,6 +87,7 @@ impl Listener {
 
     async fn serve_within(self, limits: Limits, mut stop: watch::Receiver<bool>, drain: Duration) {
         let Self { name, socket, tls, router, admission, metrics } = self;
+        let metrics = metrics.listener(name);
         // The log stands outermost, so that it also tells of panics and of requests that took too long.
         let router = router
             .layer(tower_http::catch_panic::CatchPanicLayer::new())
@@ -94,9 +95,10 @@ impl Listener {
                 http::StatusCode::SERVICE_UNAVAILABLE,
                 limits.request,
             ))
-            .layer(middleware::from_fn_with_state(metrics, log_request));
+            .layer(middleware::from_fn_with_state(metrics.clone(), log_request));
         let acceptor = tls.map(TlsAcceptor::from);
-        let service = Service { acceptor, router, limits, admission: Arc::clone(&admission) };
+        let counts = Arc::clone(&admission);
+        let service = Service { acceptor, router, limits, admission: counts, metrics };
         let places = Places::new();
         let graceful = GracefulShutdown::new();
         loop {
@@ -119,14 +121,18 @@ impl Listener {
                     continue;
                 }
             };
-            let (service, scarce) = (service.clone(), places.scarce());
-            let stop = Stop { watcher: graceful.watcher(), stopped: stop.clone(), scarce };
+            let (service, open) = (service.clone(), service.metrics.accepted());
+            let stop = Stop {
+                watcher: graceful.watcher(),
+                stopped: stop.clone(),
+                scarce: places.scarce(),
+            };
             tokio::spawn(async move {
                 if let Err(error) = connection::serve(stream, peer, service, stop).await {
                     // Clients go away and scanners say odd things: nothing anybody must act on.
                     tracing::debug!(listener = name, %peer, %error, "connection ended");
                 }
-                drop(place);
+                drop((place, open));
             });
         }
         drop(socket);
@@ -140,11 +146,12 @@ impl Listener {
 }
 
 async fn log_request(
-    State(metrics): State<Arc<Metrics>>,
+    State(metrics): State<ListenerMetrics>,
     request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
+    let _under_way = metrics.request();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -162,9 +169,8 @@ async fn log_request(
         elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         "request"
     );
-    let labels = RequestLabels { route: route.unwrap_or_default(), status };
-    metrics.requests.get_or_create(&labels).inc();
-    metrics.request_seconds.observe(elapsed.as_secs_f64());
+    let problem = problem.map(|problem| problem.0.name());
+    metrics.http.answered(&route.unwrap_or_default(), status, problem, elapsed);
     response
 }
 

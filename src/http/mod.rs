@@ -2,6 +2,7 @@
 
 pub(crate) mod acme;
 pub(crate) mod admission;
+mod gather;
 pub(crate) mod listener;
 pub(crate) mod ops;
 pub(crate) mod public;

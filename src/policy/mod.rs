@@ -20,6 +20,7 @@ pub(crate) use rule::{Origin, Refusal, Rule};
 use crate::acme::identifier::Identifier;
 use crate::config::{self, MAX_IDENTIFIERS};
 use crate::x509::algorithm::{KeyType, ParameterSet};
+use crate::x509::name_constraints::NameConstraints;
 
 /// What one CA may issue.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Policy {
     underscores: Setting<bool>,
     max_identifiers: Setting<usize>,
     key_types: Setting<Vec<&'static str>>,
+    /// Of the CA's certificate and those above it.
+    constraints: Vec<NameConstraints>,
 }
 
 /// A value, and which section it is from.
@@ -79,7 +82,13 @@ impl Policy {
             underscores: setting!(underscores, false),
             max_identifiers: setting!(max_identifiers, MAX_IDENTIFIERS),
             key_types: setting!(key_types, Vec::new()),
+            constraints: Vec::new(),
         }
+    }
+
+    /// The same for a CA in whose name no client accepts other names than these.
+    pub(crate) fn within(self, constraints: Vec<NameConstraints>) -> Self {
+        Self { constraints, ..self }
     }
 
     /// Whether names with underscores may stand in a certificate.
@@ -101,7 +110,27 @@ impl Policy {
             )?,
             Some(name) => self.check_form(identifier, name)?,
         }
+        self.check_constraints(identifier)?;
         self.allowed(identifier)
+    }
+
+    /// No client would accept a certificate that has another name (RFC 5280 §4.2.1.10).
+    fn check_constraints(&self, identifier: &Identifier) -> Result<(), Refusal> {
+        for constraints in &self.constraints {
+            let checked = match identifier.as_ip() {
+                Some(address) => constraints.check_ip(address),
+                None => constraints.check_dns(&identifier.to_string()),
+            };
+            checked.map_err(|violation| Refusal {
+                rule: Rule {
+                    key: "nameConstraints",
+                    value: Some(violation.to_string()),
+                    origin: Origin::Certificate,
+                },
+                why: "the CA's own certificate does not let it be issued",
+            })?;
+        }
+        Ok(())
     }
 
     fn denied(&self, identifier: &Identifier) -> Result<(), Refusal> {

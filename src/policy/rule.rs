@@ -1,4 +1,4 @@
-//! Which line of `kipuka.toml` decides.
+//! Which line of `kipuka.toml` decides, or which certificate.
 
 use std::fmt;
 
@@ -11,13 +11,15 @@ pub(crate) enum Origin {
     Policy,
     /// `[ca.policy]`
     CaPolicy,
+    /// Not in the file: in a certificate of the CA's chain.
+    Certificate,
 }
 
 impl Origin {
-    /// The name of the section; `None` of kipuka's own defaults.
+    /// The name of the section; `None` where no section has it.
     pub(crate) fn section(self) -> Option<&'static str> {
         match self {
-            Self::Default => None,
+            Self::Default | Self::Certificate => None,
             Self::Policy => Some("policy"),
             Self::CaPolicy => Some("ca.policy"),
         }
@@ -27,6 +29,7 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.section() {
+            None if *self == Self::Certificate => f.write_str("in the CA's certificate"),
             None => f.write_str("by default"),
             Some(section) => write!(f, "in [{section}]"),
         }

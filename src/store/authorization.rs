@@ -201,10 +201,10 @@ impl Store {
         let note = "UPDATE challenges SET retry_error = $2, retry_at = $3 \
                     WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let values = values![lease.subject.as_str(), super::json(problem), due_at];
-        self.db
-            .transact(vec![lease.give_back(due_at), Statement::required(note, values)])
-            .await
-            .map(drop)
+        let note = Statement::required(note, values);
+        let done = self.db.transact(vec![lease.give_back(due_at), note]).await?;
+        self.was_kept(&lease, &done);
+        Ok(())
     }
 
     /// Writes how the validation ended: the challenge's result and, in the same instant, that it
@@ -241,7 +241,7 @@ impl Store {
             statements.push(Statement::new(lose, values![challenge_id, now]));
         }
         let done = self.db.transact(statements);
-        let concluded = done.await? == Done::Committed;
+        let concluded = self.was_kept(lease, &done.await?);
         if concluded {
             self.wakeups.work_is_settled(WorkKind::Validation, challenge_id);
         }

@@ -3,7 +3,7 @@
 //! Plans of one issuer are made under the lease of its work alone, and after the lease was taken: so of
 //! two lists the one with the higher number knows of every revocation that the other knew of.
 
-use super::db::{Done, Row, Statement, values};
+use super::db::{Row, Statement, values};
 use super::work::{self, Lease, WorkKind};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -63,6 +63,20 @@ impl Store {
         rows.first().map(published).transpose()
     }
 
+    /// The length of a signed CRL's DER, without reading it; none where it is long superseded.
+    pub(crate) async fn crl_bytes(
+        &self,
+        issuer: &str,
+        number: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let length = self.db.pick(
+            "SELECT LENGTH(crl) FROM crls WHERE issuer = $1 AND number = $2",
+            "SELECT OCTET_LENGTH(crl)::BIGINT FROM crls WHERE issuer = $1 AND number = $2",
+        );
+        let rows = self.db.read(length, values![issuer, number]).await?;
+        rows.first().map(|row| row.optional_int(0)).transpose().map(Option::flatten)
+    }
+
     /// The DER of a signed CRL; none where it is long superseded.
     pub(crate) async fn crl(
         &self,
@@ -114,7 +128,7 @@ impl Store {
             plan.tbs,
         ];
         let done = self.db.transact(vec![lease.hold(), Statement::new(insert, values)]).await?;
-        Ok(done == Done::Committed)
+        Ok(self.was_kept(lease, &done))
     }
 
     /// Stores the signed CRL of a plan: from here on every instance serves it. `false` where the lease
@@ -138,7 +152,7 @@ impl Store {
             Statement::required(keep, values![issuer, number, crl, now]),
             Statement::new(forget, values![issuer, number - KEPT]),
         ]);
-        Ok(done.await? == Done::Committed)
+        Ok(self.was_kept(lease, &done.await?))
     }
 
     /// Takes the work off the list, unless a CRL was asked for anew meanwhile: then it is due again, at
@@ -150,7 +164,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut statements = vec![lease.hold()];
         statements.extend(lease.settle_unless_asked(again_at));
-        self.db.transact(statements).await.map(drop)
+        let done = self.db.transact(statements).await?;
+        self.was_kept(&lease, &done);
+        Ok(())
     }
 
     /// Puts a CRL of this issuer on the list, because it is time for one.

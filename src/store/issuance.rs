@@ -48,6 +48,8 @@ pub(crate) struct PlannedCertificate {
     pub(crate) not_after: Option<Timestamp>,
     /// As in [`Plan`]; none was kept by older releases.
     pub(crate) profile: Option<String>,
+    /// By which the order called it, if by any.
+    pub(crate) profile_name: Option<String>,
 }
 
 impl Store {
@@ -99,7 +101,7 @@ impl Store {
     ) -> Result<Option<PlannedCertificate>, StoreError> {
         let select = "SELECT c.ca, c.account_id, c.serial, c.tbs, o.csr, \
                       c.planned_at, COALESCE(p.identifier, a.identifier), o.not_before, \
-                      o.not_after, c.profile, u.deactivated_at, a.deactivated_at FROM certificates c \
+                      o.not_after, c.profile, u.deactivated_at, a.deactivated_at, o.profile FROM certificates c \
                       JOIN orders o ON o.id = c.order_id \
                       JOIN accounts u ON u.id = o.account_id \
                       JOIN order_authorizations p ON p.order_id = o.id \
@@ -130,6 +132,7 @@ impl Store {
             not_before: row.optional_time(7)?,
             not_after: row.optional_time(8)?,
             profile: row.optional_text(9)?,
+            profile_name: row.optional_text(12)?,
         }))
     }
 
@@ -158,7 +161,7 @@ impl Store {
             Statement::required(keep, values![order_id, certificate, now]),
             Statement::required(finish, values![order_id]),
         ]);
-        let completed = done.await? == Done::Committed;
+        let completed = self.was_kept(&lease, &done.await?);
         if completed {
             self.wakeups.work_is_settled(WorkKind::Issuance, order_id);
         }
@@ -178,7 +181,7 @@ impl Store {
             lease.settle(),
             Statement::required(fail, values![order_id, super::json(problem)]),
         ]);
-        let failed = done.await? == Done::Committed;
+        let failed = self.was_kept(&lease, &done.await?);
         if failed {
             self.wakeups.work_is_settled(WorkKind::Issuance, order_id);
         }

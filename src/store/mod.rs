@@ -37,11 +37,14 @@ pub(crate) use work::{Lease, Left, WorkKind};
 
 use db::Db;
 
+use crate::telemetry::metrics::StoreMetrics;
+
 /// The database, with the wake-up calls for those who wait for what is written to it.
 #[derive(Clone)]
 pub(crate) struct Store {
     db: Db,
     wakeups: work::Wakeups,
+    metrics: StoreMetrics,
 }
 
 /// Why the store could not do as asked, by what the caller can do about it.
@@ -115,7 +118,17 @@ impl Store {
     /// Opens the database at `url` without touching its schema; SQLite's file is made where it is
     /// missing.
     pub(crate) async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::open(url, max_connections).await?, wakeups: work::Wakeups::default() })
+        Self::open_counted(url, max_connections, StoreMetrics::default()).await
+    }
+
+    /// As [`Self::open`]; what the database is asked is counted.
+    pub(crate) async fn open_counted(
+        url: &str,
+        max_connections: u32,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StoreError> {
+        let db = Db::open(url, max_connections, metrics.clone()).await?;
+        Ok(Self { db, wakeups: work::Wakeups::default(), metrics })
     }
 
     /// Brings the schema up to date; several instances may do so at once.

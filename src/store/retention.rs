@@ -51,10 +51,10 @@ impl Store {
         finished_before: Timestamp,
         step: i64,
     ) -> Result<Option<Swept>, StoreError> {
-        let select = "SELECT o.expires_at, o.id, CASE \
+        let select = "SELECT o.expires_at, o.id, CAST(CASE \
                       WHEN o.certificate_id IS NULL AND NOT EXISTS (\
                       SELECT 1 FROM certificates c WHERE c.order_id = o.id) THEN 1 \
-                      WHEN o.certificate_id IS NOT NULL AND o.expires_at < $4 THEN 1 ELSE 0 END \
+                      WHEN o.certificate_id IS NOT NULL AND o.expires_at < $4 THEN 1 ELSE 0 END AS BIGINT) \
                       FROM orders o WHERE o.expires_at < $3 \
                       AND (o.expires_at > $1 OR (o.expires_at = $1 AND o.id > $2)) \
                       ORDER BY o.expires_at, o.id LIMIT $5";
@@ -83,8 +83,8 @@ impl Store {
         from: &Swept,
         before: Timestamp,
     ) -> Result<Option<Swept>, StoreError> {
-        let select = "SELECT a.expires_at, a.id, CASE WHEN EXISTS (SELECT 1 FROM \
-                      order_authorizations p WHERE p.authorization_id = a.id) THEN 0 ELSE 1 END \
+        let select = "SELECT a.expires_at, a.id, CAST(CASE WHEN EXISTS (SELECT 1 FROM \
+                      order_authorizations p WHERE p.authorization_id = a.id) THEN 0 ELSE 1 END AS BIGINT) \
                       FROM authorizations a WHERE a.expires_at < $3 \
                       AND (a.expires_at > $1 OR (a.expires_at = $1 AND a.id > $2)) \
                       ORDER BY a.expires_at, a.id LIMIT $4";

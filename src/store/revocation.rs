@@ -1,8 +1,11 @@
 //! Certificates by their serials, and their revocations (RFC 5280 §5.3).
 
+use std::time::Duration;
+
 use super::db::{Done, Row, Statement, values};
 use super::work::{self, WorkKind};
 use super::{Store, StoreError};
+use crate::acme::identifier::Identifier;
 use crate::clock::Timestamp;
 
 /// An issued certificate, whoever it was issued to.
@@ -119,20 +122,23 @@ impl Store {
         self.db.read(select, values).await?.iter().map(found).collect()
     }
 
-    /// Whether the account holds a valid authorization with this CA for this very identifier.
+    /// Whether the account holds a valid authorization with this CA for this very identifier; with
+    /// `subdomains`, one for a domain above that stands for the names below it counts, too.
     pub(crate) async fn is_authorized(
         &self,
         ca: &str,
         account_id: &str,
-        identifier: &str,
+        identifier: &Identifier,
+        subdomains: bool,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let select = "SELECT 1 FROM authorizations a JOIN challenges c ON c.id = a.concluded_by \
-                      WHERE a.account_id = $1 AND a.identifier = $2 AND a.ca = $3 \
-                      AND a.expires_at > $4 AND a.deactivated_at IS NULL \
-                      AND c.validated_at IS NOT NULL LIMIT 1";
-        let values = values![account_id, identifier, ca, now];
-        Ok(!self.db.read(select, values).await?.is_empty())
+        let mut names = vec![identifier.to_string()];
+        if subdomains {
+            names.extend(identifier.ancestors().map(str::to_owned));
+        }
+        let (ever, still) = (Timestamp::from_unix_ms(0), now.plus(Duration::from_millis(1)));
+        let held = self.valid_authorizations(ca, account_id, &names, ever, still).await?;
+        Ok(held.iter().any(|held| held.covers(identifier)))
     }
 
     /// Keeps a revocation, and asks for a CRL that tells of it. `false` where the certificate was

@@ -49,11 +49,13 @@ macro_rules! orders_since {
             $account,
             " AND n.created_at >= (SELECT MAX(m.created_at) FROM orders m WHERE m.account_id = ",
             $account,
-            ")) - (SELECT f.number FROM orders f WHERE f.account_id = ",
+            ")) - (SELECT MIN(f.number) FROM orders f WHERE f.account_id = ",
             $account,
-            " AND f.created_at > ",
+            " AND f.created_at = (SELECT MIN(g.created_at) FROM orders g WHERE g.account_id = ",
+            $account,
+            " AND g.created_at > ",
             $since,
-            " ORDER BY f.created_at, f.id LIMIT 1) + 1, 0)"
+            ")) + 1, 0)"
         )
     };
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::flow::{Context, Error, SharedContext};
 use crate::store::{Lease, Left, StoreError, WorkKind};
@@ -75,10 +76,14 @@ pub(super) async fn run<F>(
             let subject = lease.subject().to_owned();
             let share = Share::take(&shares, lease.account_id());
             let done = work(Arc::clone(&context), lease);
+            let counted = Arc::clone(&context);
             running.spawn(async move {
-                if let Err(error) = done.await {
+                let began = Instant::now();
+                let done = done.await;
+                let kind = terms.kind.as_str();
+                counted.metrics.work.attempted(kind, began.elapsed(), done.is_err());
+                if let Err(error) = done {
                     // The lease lapses, and the work is claimed again.
-                    let kind = terms.kind.as_str();
                     tracing::error!(work = kind, subject, %error, "work failed");
                 }
                 drop((place, share));

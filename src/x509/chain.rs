@@ -1,6 +1,7 @@
 //! A CA's certificate and those above it, as a file holds them and as a client gets them.
 
 use super::issuer::{IssuerCertificate, IssuerError};
+use super::name_constraints::NameConstraints;
 use super::pem::{self, PemError};
 
 /// The issuing CA's certificate, then each the issuer of the one before (RFC 8555 §9.1).
@@ -84,6 +85,13 @@ impl Chain {
     /// All certificates, the CA's own first.
     pub(crate) fn certificates(&self) -> impl Iterator<Item = &IssuerCertificate> {
         std::iter::once(&self.issuer).chain(&self.above)
+    }
+
+    /// What each certificate has to say about the names below it.
+    pub(crate) fn name_constraints(&self) -> Vec<NameConstraints> {
+        self.certificates()
+            .filter_map(|certificate| certificate.name_constraints().cloned())
+            .collect()
     }
 
     /// The second until which every certificate is valid.

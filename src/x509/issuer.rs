@@ -10,10 +10,11 @@ use openssl::x509::{X509, X509VerifyResult};
 use x509_cert::Certificate;
 use x509_cert::certificate::TbsCertificateInner;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
+    self, AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
 };
 
 use super::algorithm::{KeyError, PublicKey, SignatureAlgorithm};
+use super::name_constraints::NameConstraints;
 use super::signed::Signed;
 
 /// A certificate whose key may sign certificates (RFC 5280 §4.2.1.9, §4.2.1.3).
@@ -28,6 +29,7 @@ pub(crate) struct IssuerCertificate {
     not_before_s: i64,
     not_after_s: i64,
     path_len: Option<u8>,
+    name_constraints: Option<NameConstraints>,
     key_usage: Option<FlagSet<KeyUsages>>,
     self_signed: bool,
 }
@@ -73,6 +75,12 @@ impl IssuerCertificate {
         if key_usage.is_some_and(|usage| !usage.key_cert_sign()) {
             return Err(IssuerError::MayNotSign);
         }
+        let name_constraints = match extension::<pkix::NameConstraints>(tbs, "nameConstraints")? {
+            None => None,
+            Some(found) => Some(
+                NameConstraints::read(found).ok_or(IssuerError::Extension("nameConstraints"))?,
+            ),
+        };
         let key_identifier = extension::<SubjectKeyIdentifier>(tbs, "subjectKeyIdentifier")?
             .map_or_else(
                 || public_key.key_identifier().to_vec(),
@@ -88,6 +96,7 @@ impl IssuerCertificate {
             not_before_s: unix_s(tbs.validity().not_before),
             not_after_s: unix_s(tbs.validity().not_after),
             path_len,
+            name_constraints,
             key_usage: key_usage.map(|usage| usage.0),
             self_signed: false,
         };
@@ -136,6 +145,11 @@ impl IssuerCertificate {
     /// How many CA certificates may stand below it; `None` is any number (RFC 5280 §4.2.1.9).
     pub(crate) fn path_len(&self) -> Option<u8> {
         self.path_len
+    }
+
+    /// The names that may stand below it; `None` is any (RFC 5280 §4.2.1.10).
+    pub(crate) fn name_constraints(&self) -> Option<&NameConstraints> {
+        self.name_constraints.as_ref()
     }
 
     /// The names of RFC 5280 §4.2.1.3 that the keyUsage extension asserts; `None` where there is no

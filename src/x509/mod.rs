@@ -10,6 +10,7 @@ pub(crate) mod description;
 mod extensions;
 pub(crate) mod issuer;
 pub(crate) mod lint;
+pub(crate) mod name_constraints;
 pub(crate) mod path;
 pub(crate) mod pem;
 pub(crate) mod profile;

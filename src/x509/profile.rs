@@ -19,6 +19,10 @@ pub(crate) struct Profile {
     /// Repeat the first DNS name that fits as the subject's common name. Without it the subject is
     /// empty and the subjectAltName critical (RFC 5280 §4.1.2.6).
     pub(crate) common_name: bool,
+    /// Say that the certificate is no CA's: a basicConstraints extension without `cA`. RFC 5280
+    /// §4.2.1.9 leaves it to the CA; what was planned before it could be left out has it.
+    #[serde(default = "yes")]
+    pub(crate) basic_constraints: bool,
     /// Take DNS names with underscores, which are no host names, for names nevertheless.
     pub(crate) underscores: bool,
 }
@@ -55,7 +59,12 @@ impl Profile {
             crl_distribution_point: None,
             authority_information: AuthorityInformation::default(),
             common_name: false,
+            basic_constraints: true,
             underscores: false,
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }

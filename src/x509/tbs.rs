@@ -116,7 +116,9 @@ impl Leaf<'_> {
         let mut list =
             vec![extensions::key_usage(extensions::leaf_key_usages(self.public_key.key_type()))?];
         list.extend(extensions::extended_key_usage(self.profile.extended_key_usage)?);
-        list.push(extensions::basic_constraints(None)?);
+        if self.profile.basic_constraints {
+            list.push(extensions::basic_constraints(None)?);
+        }
         list.push(extensions::subject_key_identifier(&self.public_key.key_identifier())?);
         list.push(extensions::authority_key_identifier(self.issuer.subject_key_identifier())?);
         list.extend(extensions::authority_information(&self.profile.authority_information)?);

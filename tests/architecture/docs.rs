@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::{read, top};
 
-/// The names of tests in backticks, such as `protocol::jws`: of a room of tests, or of one test.
+/// The names of tests in backticks, such as `protocol::jws::what_is_wrong_is_refused`.
 fn tests_named_in(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     quoted.filter(|name| name.contains("::") && !name.contains([' ', '('])).collect()
@@ -19,10 +19,14 @@ fn every_test_that_a_document_names_exists() {
     let found = String::from_utf8(find.output().unwrap().stdout).unwrap();
     // What is declared in each file.
     let mut declared: HashMap<&str, HashSet<&str>> = HashMap::new();
+    let mut functions = HashSet::new();
     for line in found.lines() {
         let (path, what) = line.split_once(".rs:").unwrap();
-        let names = declared.entry(path).or_default();
-        names.extend(what.split(' ').nth(1));
+        let (kind, name) = what.split_once(' ').unwrap();
+        declared.entry(path).or_default().insert(name);
+        if kind == "fn" {
+            functions.insert(name);
+        }
     }
     // The suites that run once for each database or token are made by macros, which name them.
     let made = ["sqlite", "postgres", "softhsm", "kryoptic"];
@@ -38,6 +42,9 @@ fn every_test_that_a_document_names_exists() {
         assert!(names.len() > 20, "{document} names the tests that show it");
         for name in names {
             assert!(is_there(name), "{document} names {name}, which is not there");
+            // A room of tests would say that one of them shows it, whichever.
+            let test = name.rsplit("::").next().unwrap();
+            assert!(functions.contains(test), "{document} names {name}, which is no test");
         }
     }
 }
@@ -52,7 +59,7 @@ fn section_of(text: &str) -> &str {
 #[test]
 fn what_the_rfcs_ask_is_shown_or_departed_from() {
     let text = read("docs/conformance.md");
-    let asked = text.split("\n## What there is").next().unwrap();
+    let asked = text.split("\n## Beyond these").next().unwrap();
     let rows: Vec<Vec<_>> = asked
         .lines()
         .filter(|line| line.starts_with("| ") && !line.starts_with("| ---"))
@@ -61,9 +68,25 @@ fn what_the_rfcs_ask_is_shown_or_departed_from() {
     assert!(rows.len() > 100, "{} rows", rows.len());
     let departures = text.split("\n## Departures").nth(1).unwrap();
     for row in rows.iter().filter(|row| row[1] != "section") {
-        let shown = row[4].contains("::") || row[4].starts_with('`');
+        let shown = row[4].contains("::");
         let departed = departures.split('§').skip(1).any(|rest| section_of(rest) == row[1]);
         assert!(shown || departed, "nothing shows {row:?}");
+    }
+    let beyond = text.split("\n## Beyond these").nth(1).unwrap();
+    let beyond = beyond.split("\n## Departures").next().unwrap();
+    for line in beyond.lines().filter(|line| line.starts_with("| ")).skip(2) {
+        assert!(line.contains("::"), "nothing shows {line}");
+    }
+}
+
+/// Each of the 43 rules has a test.
+#[test]
+fn what_clients_need_is_shown_rule_by_rule() {
+    let text = read("docs/interop.md");
+    for rule in 1..=43 {
+        let row = text.lines().find(|line| line.starts_with(&format!("| {rule} |")));
+        let row = row.unwrap_or_else(|| panic!("rule {rule} is missing"));
+        assert!(row.contains("::"), "nothing shows rule {rule}");
     }
 }
 

@@ -122,3 +122,32 @@ async fn the_newest_certbot_certifies_an_address_by_a_profile_and_renews_when_it
     assert_eq!(renewed.to_der().unwrap(), certificate().to_der().unwrap(), "it is not due");
     assert_revoked(&server, &[&first]).await;
 }
+
+/// Rule 39: of the two certificates, one says that it is no CA's (CA:FALSE), and one says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_certbot_takes_certificates_with_and_without_basic_constraints() {
+    let port = Port::reserve();
+    let settings = Settings {
+        http_port: Some(port.number),
+        ca: "profiles = [\"with\", \"without\"]".to_owned(),
+        sections: "[profile.with]\n\n[profile.without]\nbasic_constraints = false\n\n".to_owned(),
+        ..Settings::default()
+    };
+    let server = server_with(settings).await;
+    let certbot = Certbot::newest();
+    let standalone = format!("certonly --standalone --http-01-port {}", port.number);
+    let account = "--agree-tos --register-unsafely-without-email";
+    for (profile, says) in [("with", true), ("without", false)] {
+        let name = format!("{profile}.example.test");
+        let what = format!("-d {name} --preferred-profile {profile} --preferred-chain 'test root'");
+        certbot.run(&server, &format!("{standalone} {account} {what}"));
+        let live = format!("certbot/live/{name}/fullchain.pem");
+        let first = leaf(&server, &live, &[&name]);
+        let text = String::from_utf8(first.to_text().unwrap()).unwrap();
+        assert_eq!(text.contains("CA:FALSE"), says, "{text}");
+        let renew = format!("renew --force-renewal --cert-name {name}");
+        certbot.run(&server, &format!("{renew} --no-random-sleep-on-renew"));
+        let renewed = leaf(&server, &live, &[&name]);
+        assert_ne!(first.to_der().unwrap(), renewed.to_der().unwrap());
+    }
+}

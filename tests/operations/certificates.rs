@@ -64,6 +64,12 @@ async fn certificates_are_listed_by_ca_serial_name_and_end() {
     assert_eq!(listed(&["--name", ".b.test"]), [first.as_str()]);
     assert_eq!(listed(&["--name", "127.0.0.1"]), [all[3].as_str()]);
     assert_eq!(listed(&["--serial", &second.to_uppercase()]), [second.as_str()]);
+    assert!(listed(&["--serial", &second, "--ca", "other"]).is_empty());
+    assert_eq!(listed(&["--limit", "2"]), all[..2]);
+    assert_eq!(listed(&["--limit", "1", "--name", "b.test"]), [second.as_str()]);
+    let text = run(&server, &["list", "--limit", "3"]);
+    assert_eq!(text.lines().count(), 3, "{text}");
+    fail(&server, &["list", "--limit", "0"], 2);
     let end = |days: u32| {
         let time = openssl::asn1::Asn1Time::days_from_now(days).unwrap();
         let shown = time.to_string();

@@ -1,5 +1,7 @@
 //! Authorizations and challenges (RFC 8555 §7.1.4, §7.1.5, §7.5, §8).
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::server;
@@ -132,4 +134,38 @@ async fn an_authorization_can_be_deactivated_while_pending_and_while_valid() {
             client.post(&challenge, &json!({})).await.expect_problem(400, "malformed");
         }
     }
+}
+
+/// RFC 8555 §8.3, §8.4, RFC 8737 §3: 128 bits at least, in base64url without padding; §10.5: nor can
+/// a URL be guessed.
+#[tokio::test]
+async fn tokens_and_urls_hold_128_random_bits_and_more_in_base64url() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let (mut tokens, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    let (mut seen_tokens, mut seen_ids) = (0, 0);
+    let in_base64url =
+        |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    ids.insert(client.kid.clone().unwrap().rsplit_once('/').unwrap().1.to_owned());
+    for name in ["a.test", "b.test", "c.test"] {
+        let order = client.order(&[name]).await;
+        let authorization = order.authorization_urls().remove(0);
+        let mut urls = vec![order.url.clone(), authorization.clone()];
+        let object = client.post_as_get(&authorization).await.expect(200).json();
+        for challenge in object["challenges"].as_array().unwrap() {
+            let token = challenge["token"].as_str().unwrap().to_owned();
+            // 128 bits are 22 characters of 6.
+            assert!(token.len() >= 22 && in_base64url(&token), "{token}");
+            urls.push(challenge["url"].as_str().unwrap().to_owned());
+            tokens.insert(token);
+            seen_tokens += 1;
+        }
+        for url in urls {
+            let id = url.rsplit_once('/').unwrap().1.to_owned();
+            assert!(id.len() >= 22 && in_base64url(&id), "{url}");
+            ids.insert(id);
+            seen_ids += 1;
+        }
+    }
+    assert_eq!((tokens.len(), ids.len()), (seen_tokens, seen_ids + 1), "none comes twice");
 }

@@ -220,9 +220,11 @@ async fn a_challenge_of_an_authorization_that_was_given_up_is_not_processing_for
 async fn validation_starts_at_once_and_not_on_a_timer() {
     let server = server().await;
     let mut client = server.account("ca").await;
-    let mut waits = Vec::new();
+    let (mut waits, mut usual) = (Vec::new(), Vec::new());
     for number in 0..9 {
+        let asked = Instant::now();
         let mut order = client.order(&[&format!("n{number}.test")]).await;
+        usual.push(asked.elapsed());
         let url = order.authorization_urls().remove(0);
         let (name, challenge) = order.challenge(&url, "http-01").await;
         client.fulfil(&name, &challenge);
@@ -234,6 +236,46 @@ async fn validation_starts_at_once_and_not_on_a_timer() {
         assert_eq!(answer.json()["status"], Value::from("valid"), "one request is enough");
     }
     waits.sort_unstable();
-    // Half of the second that a worker sleeps where nobody wakes it: so long a timer would take.
-    assert!(waits[waits.len() / 2] < Duration::from_millis(500), "{waits:?}");
+    usual.sort_unstable();
+    // Half of the second that a worker sleeps where nobody wakes it: so long a timer would take. The
+    // work itself takes as long as a few requests, which on a busy machine is long, too.
+    let limit = Duration::from_millis(500) + usual[usual.len() / 2] * 5;
+    assert!(waits[waits.len() / 2] < limit, "{waits:?}, other requests {usual:?}");
+}
+
+/// Rule 21: a search list, as it stands in /etc/resolv.conf or LOCALDOMAIN, is for people.
+#[tokio::test]
+async fn rule_21_dns_is_asked_for_whole_names_alone_also_where_there_is_no_answer() {
+    let settings = Settings { validation: "attempts = 1".to_owned(), ..Settings::key_file() };
+    let server = server_with(settings).await;
+    let mut client = server.account("ca").await;
+    client.order(&["printer", "a.b.test."]).await.prove("http-01").await;
+    // Where a name is not found, a search list would go on with another.
+    for name in ["nobody", "_acme-challenge.nobody", "nobody.test", "_acme-challenge.nobody.test"] {
+        server.zone.set_response_code(name, ResponseCode::NXDomain);
+    }
+    for (name, kind) in [
+        ("nobody", "http-01"),
+        ("nobody", "dns-01"),
+        ("nobody.test", "http-01"),
+        ("nobody.test.", "dns-01"),
+    ] {
+        let mut order = client.order(&[name]).await;
+        let url = order.authorization_urls().remove(0);
+        let (_, challenge) = order.challenge(&url, kind).await;
+        client.post(challenge["url"].as_str().unwrap(), &json!({})).await.expect(200);
+        assert_eq!(client.settled(&url).await["status"], "invalid", "{name} by {kind}");
+    }
+    let mut asked: Vec<_> = server.zone.asked().into_iter().map(|(name, _)| name).collect();
+    asked.sort();
+    asked.dedup();
+    let whole = [
+        "_acme-challenge.nobody",
+        "_acme-challenge.nobody.test",
+        "a.b.test",
+        "nobody",
+        "nobody.test",
+        "printer",
+    ];
+    assert_eq!(asked, whole);
 }

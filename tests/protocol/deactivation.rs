@@ -106,3 +106,23 @@ async fn a_certificate_that_waits_for_a_dead_token_is_not_signed_when_it_is_back
     expect_refused(&mut by_client, &[&orders[0]]).await;
     expect_refused(&mut by_operator, &[&orders[1]]).await;
 }
+
+/// RFC 8555 §7.3.6: they should not be.
+#[tokio::test]
+async fn the_certificates_of_an_account_that_is_deactivated_are_not_revoked() {
+    let server = server_with(Settings::key_file()).await;
+    let mut client = server.account("ca").await;
+    let mut other = server.account("ca").await;
+    let kept = client.order(&["a.test"]).await.prove("http-01").await.finalize().await.remove(0);
+    let revoked = other.order(&["b.test"]).await.prove("http-01").await.finalize().await.remove(0);
+    deactivate(&mut client).await;
+    let url = other.url("revokeCert");
+    let certificate = harness::key::base64url(revoked.to_der().unwrap());
+    other.post(&url, &json!({ "certificate": certificate })).await.expect(200);
+    // The CRL that tells of the other's was made after the deactivation.
+    let crl = crate::revocation_list::text(&server.crl("ca", 1).await);
+    let serial = |certificate: &openssl::x509::X509| {
+        certificate.serial_number().to_bn().unwrap().to_hex_str().unwrap().to_string()
+    };
+    assert!(crl.contains(&serial(&revoked)) && !crl.contains(&serial(&kept)), "{crl}");
+}

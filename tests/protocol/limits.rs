@@ -27,8 +27,7 @@ fn expect_limit(answer: Answer, key: &str) -> u64 {
 
 #[tokio::test]
 async fn an_address_that_asks_too_fast_is_limited_and_still_gets_its_nonce() {
-    let settings =
-        limited("requests_per_second_per_address = 1\nrequests_burst_per_address = 30");
+    let settings = limited("requests_per_second_per_address = 1\nrequests_burst_per_address = 30");
     let server = server_with(settings).await;
     let mut client = server.account("ca").await;
     let (url, directory) = (client.url("newOrder"), server.directory("ca"));
@@ -167,7 +166,12 @@ async fn orders_are_counted_over_all_instances_of_one_database() {
     let mut here = first.account("ca").await;
     let mut there = second.client_with("ca", here.key.clone()).await;
     there.kid = Some(
-        there.new_account(&json!({ "onlyReturnExisting": true })).await.expect(200).header("location").to_owned(),
+        there
+            .new_account(&json!({ "onlyReturnExisting": true }))
+            .await
+            .expect(200)
+            .header("location")
+            .to_owned(),
     );
     here.new_order(&["a.test"]).await.expect(201);
     there.new_order(&["b.test"]).await.expect(201);
@@ -252,9 +256,8 @@ async fn a_host_that_is_not_the_servers_own_is_misdirected() {
     let client = server.client("ca").await;
     let port = server.address.port();
     let ask = async |host: &str| {
-        let request = format!(
-            "GET /acme/ca/directory HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        );
+        let request =
+            format!("GET /acme/ca/directory HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         client.send_bytes(request.as_bytes(), Duration::from_secs(30)).await.unwrap()
     };
     // What its certificate names, and where it listens.
@@ -266,7 +269,10 @@ async fn a_host_that_is_not_the_servers_own_is_misdirected() {
     for host in ["x.test", "localhost.x.test", "192.0.2.1", "[2001:db8::1]:443", "a.localhost"] {
         let answer = ask(host).await.expect_problem(421, "malformed");
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains(&format!("external_url in [server] to \"https://{host}\"")), "{detail}");
+        assert!(
+            detail.contains(&format!("external_url in [server] to \"https://{host}\"")),
+            "{detail}"
+        );
     }
     // Where the operator says what it is called, no Host says otherwise.
     let settings = Settings {

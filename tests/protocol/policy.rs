@@ -3,7 +3,8 @@
 use std::fs;
 
 use harness::csr::{self, Csr};
-use harness::{Server, Settings};
+use harness::issuer::Subtree;
+use harness::{Issuer, Server, Settings};
 use serde_json::{Value, json};
 
 use crate::{server, server_with};
@@ -149,4 +150,47 @@ async fn an_order_of_a_hundred_names_passes_lists_of_a_thousand_patterns() {
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let order = client.new_order(&names).await.expect(201).json();
     assert_eq!(order["authorizations"].as_array().unwrap().len(), 100);
+}
+
+/// A server whose `[[ca]]` `narrow` has a certificate with name constraints.
+async fn with_constraints() -> (Server, Issuer) {
+    let server = server_with(Settings::key_file()).await;
+    let root = Issuer::root("root of the narrow", csr::p256());
+    let narrow = root.constrained(
+        "narrow",
+        csr::p256(),
+        &[Subtree::Dns("a.test"), Subtree::Network(&[10, 0, 0, 0, 255, 0, 0, 0])],
+        &[Subtree::Dns("secret.a.test")],
+    );
+    let (certificate, key) = narrow.write(server.folder.path(), "narrow", &[&root]);
+    let before = fs::read_to_string(server.config()).unwrap();
+    let section = format!(
+        "[[ca]]\nid = \"narrow\"\nname = \"narrow\"\ncert = {certificate:?}\nkey = {key:?}\n"
+    );
+    fs::write(server.config(), format!("{before}\n{section}")).unwrap();
+    server.reload().await;
+    (server, root)
+}
+
+#[tokio::test]
+async fn what_the_certificate_of_the_ca_leaves_out_is_rejected_before_anything_is_signed() {
+    let (server, root) = with_constraints().await;
+    let mut client = server.account("narrow").await;
+    let chain = client.order(&["a.test", "x.a.test"]).await.prove("http-01").await.finalize().await;
+    for name in ["a.test", "x.a.test"] {
+        harness::acme::verify_chain(&chain, std::slice::from_ref(&root.certificate), name);
+    }
+    for name in ["b.test", "xa.test", "secret.a.test", "x.secret.a.test", "*.a.test", "192.0.2.1"] {
+        let refused = client.new_order(&[name]).await.expect_problem(400, "rejectedIdentifier");
+        let detail = refused.json()["subproblems"][0]["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("nameConstraints"), "{name}: {detail}");
+    }
+    client.new_order(&["10.1.2.3"]).await.expect(201);
+    let explained = server.run(&["policy", "explain", "--ca", "narrow", "x.a.test", "b.test"]);
+    let said = String::from_utf8(explained.stdout).unwrap();
+    assert_eq!(explained.status.code(), Some(1), "{said}");
+    let (yes, no) = said.split_once('\n').unwrap();
+    assert!(yes.starts_with("x.a.test: yes: "), "{said}");
+    let rule = "nameConstraints = permitted \"a.test\" in the CA's certificate";
+    assert!(no.starts_with("b.test: no: ") && no.contains(rule), "{said}");
 }

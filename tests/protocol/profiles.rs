@@ -14,6 +14,7 @@ validity_hours = 12
 key_types = [\"ec-p256\"]
 ext_key_usage = [\"clientAuth\"]
 subject = \"common-name\"
+basic_constraints = false
 ";
 
 async fn server() -> Server {
@@ -70,6 +71,10 @@ async fn a_certificate_is_what_its_profile_says() {
     assert!(text.contains("TLS Web Client Authentication"), "{text}");
     assert!(!text.contains("TLS Web Server Authentication"), "{text}");
     assert_eq!(certificate.subject_name().entries().count(), 1);
+    assert!(!text.contains("Basic Constraints"), "{text}");
+    let usual = client.order(&["a.test"]).await.finalize().await.remove(0);
+    let text = String::from_utf8(usual.to_text().unwrap()).unwrap();
+    assert!(text.contains("CA:FALSE"), "{text}");
 }
 
 #[tokio::test]

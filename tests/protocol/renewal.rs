@@ -154,3 +154,21 @@ async fn what_does_not_correspond_replaces_nothing() {
     let payload = replacing(&["a.test"], &id);
     stranger.post(&url, &payload).await.expect_problem(403, "unauthorized");
 }
+
+#[tokio::test]
+async fn the_operators_page_explains_the_window_where_there_is_one() {
+    let server = server().await;
+    let mut client = server.account("ca").await;
+    let issued = certificate(&mut client, &["a.test"]).await;
+    let url = format!("{}/{}", client.url("renewalInfo"), identifier(&issued));
+    let info = client.get(&url).await.expect(200).json();
+    assert!(info.get("explanationURL").is_none(), "{info}");
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    let page = "https://ca.test/incident?id=7";
+    let with = config.replace("[[ca]]", &format!("[[ca]]\nrenewal_explanation = {page:?}"));
+    std::fs::write(server.config(), with).unwrap();
+    server.reload().await;
+    let info = client.get(&url).await.expect(200).json();
+    assert_eq!(info["explanationURL"], page);
+    assert!(info["suggestedWindow"].is_object());
+}

@@ -2,11 +2,11 @@
 
 use harness::csr::Csr;
 use harness::key::base64url;
-use harness::{Algorithm, Answer, Client, Key, Server};
+use harness::{Algorithm, Answer, Client, Key, Server, Settings};
 use openssl::x509::X509;
 use serde_json::{Value, json};
 
-use crate::server;
+use crate::{server, server_with};
 
 /// A certificate for these names, with a key of this type.
 async fn issue(client: &mut Client, names: &[&str], key: &Key) -> X509 {
@@ -176,4 +176,48 @@ async fn elsewhere() -> X509 {
     let server = server().await;
     let mut client = server.account("ca").await;
     issue(&mut client, &["a.test"], &Key::new(Algorithm::Es256)).await
+}
+
+#[tokio::test]
+async fn an_account_that_is_authorized_for_its_addresses_revokes_a_certificate() {
+    let server = server().await;
+    let mut owner = server.account("ca").await;
+    let names = ["127.0.0.1", "a.test"];
+    let certificate = issue(&mut owner, &names, &Key::new(Algorithm::Es256)).await;
+    let mut other = server.account("ca").await;
+    other.order(&["a.test"]).await.prove("http-01").await;
+    let refused = revoke(&mut other, &payload(&certificate)).await;
+    let refused = refused.expect_problem(403, "unauthorized");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("127.0.0.1"), "{}", refused.text());
+    other.order(&["127.0.0.1"]).await.prove("http-01").await;
+    revoke(&mut other, &payload(&certificate)).await.expect(200);
+}
+
+/// Who proved a domain could have such a certificate, and so may say that there should be none.
+#[tokio::test]
+async fn an_account_that_is_authorized_for_the_domain_above_revokes_where_that_counts() {
+    let settings =
+        Settings { ca: "subdomain_authorizations = true".to_owned(), ..Settings::key_file() };
+    let server = server_with(settings).await;
+    let mut owner = server.account("ca").await;
+    let key = Key::new(Algorithm::Es256);
+    let certificate = issue(&mut owner, &["x.a.test", "y.x.a.test"], &key).await;
+    let wildcard = issue(&mut owner, &["*.x.a.test"], &key).await;
+    let mut other = server.account("ca").await;
+    let mut authorize = async |subdomains: bool| {
+        let mut identifier = json!({ "type": "dns", "value": "a.test" });
+        identifier["subdomainAuthAllowed"] = json!(subdomains);
+        let url = other.url("newAuthz");
+        let made = other.post(&url, &json!({ "identifier": identifier })).await.expect(201);
+        let (url, object) = (made.header("location").to_owned(), made.json());
+        let challenges = object["challenges"].as_array().unwrap();
+        let dns = challenges.iter().find(|challenge| challenge["type"] == "dns-01").unwrap();
+        other.fulfil("a.test", dns);
+        other.post(dns["url"].as_str().unwrap(), &json!({})).await.expect(200);
+        assert_eq!(other.settled(&url).await["status"], "valid");
+        revoke(&mut other, &payload(&certificate)).await
+    };
+    authorize(false).await.expect_problem(403, "unauthorized");
+    authorize(true).await.expect(200);
+    revoke(&mut other, &payload(&wildcard)).await.expect_problem(403, "unauthorized");
 }

@@ -190,3 +190,43 @@ async fn a_head_that_dribbles_or_is_too_large_is_cut_off() {
     assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     assert_eq!(server.admin_get("/healthz").unwrap().0, 200, "and others are served");
 }
+
+/// RFC 8555 §6.1, by way of RFC 7525: no version before TLS 1.2.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
+    use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+    let server = server().await;
+    let handshake = |version| {
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        connector.set_verify(SslVerifyMode::NONE);
+        // OpenSSL itself is unwilling to say anything so old at its usual level.
+        connector.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+        connector.set_min_proto_version(Some(version)).unwrap();
+        connector.set_max_proto_version(Some(version)).unwrap();
+        let stream = std::net::TcpStream::connect(server.address).unwrap();
+        connector.build().connect("localhost", stream).is_ok()
+    };
+    for (version, spoken) in [
+        (SslVersion::TLS1, false),
+        (SslVersion::TLS1_1, false),
+        (SslVersion::TLS1_2, true),
+        (SslVersion::TLS1_3, true),
+    ] {
+        assert_eq!(handshake(version), spoken, "{version:?}");
+    }
+}
+
+/// RFC 8555 §6.1: ACME is spoken over HTTPS alone.
+#[tokio::test]
+async fn the_plain_listener_has_no_acme() {
+    let port = harness::Port::reserve();
+    let address = port.address();
+    let settings =
+        Settings { server: format!("http_listen = \"{address}\""), ..Settings::key_file() };
+    let _server = server_with(settings).await;
+    let get = |path: &str| server::plain_get(address, path).unwrap().0;
+    assert_eq!(get("/ca/ca.pem"), 200);
+    for path in ["directory", "new-nonce", "new-account", "new-order", "renewal-info/AA.AA"] {
+        assert_eq!(get(&format!("/acme/ca/{path}")), 404, "{path}");
+    }
+}

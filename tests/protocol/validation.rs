@@ -48,6 +48,9 @@ async fn caa_records_that_do_not_permit_it_are_a_caa_problem_with_subproblems() 
 async fn caa_records_that_name_this_ca_this_account_and_this_method_permit_it() {
     let server = with_ca("caa = \"enforce\"").await;
     let mut client = server.account("ca").await;
+    // RFC 8555 §7.1.1: the very names that records are compared with.
+    let identities = &client.directory["meta"]["caaIdentities"];
+    assert_eq!(*identities, json!(["ca.test", "other-name.test"]));
     let account = client.kid.clone().unwrap();
     let value = format!("ca.test; accounturi={account}; validationmethods=http-01");
     server.zone.add_caa("a.test", true, "issue", &value);

@@ -39,6 +39,7 @@ pub(super) const KEYS: &[&str] = &[
     "crl_validity_hours",
     "terms_of_service",
     "website",
+    "renewal_explanation",
     "caa_identities",
     "external_account_required",
     "caa",
@@ -83,6 +84,8 @@ pub(crate) struct Ca {
     pub(crate) terms_of_service: Option<String>,
     /// The directory's `meta.website`.
     pub(crate) website: Option<String>,
+    /// The `explanationURL` of renewal information (RFC 9773 §4.2).
+    pub(crate) renewal_explanation: Option<String>,
     /// The directory's `meta.caaIdentities`: who CAA records must name, in lower case.
     pub(crate) caa_identities: Vec<String>,
     /// New accounts must be bound by a key of `kipuka eab create` (RFC 8555 §7.3.4).
@@ -174,6 +177,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy, profiles: 
         ),
         terms_of_service: web_page(section, "terms_of_service"),
         website: web_page(section, "website"),
+        renewal_explanation: web_page(section, "renewal_explanation"),
         caa: proof::caa(section, &caa_identities),
         challenges: proof::challenges(section, &caa_identities),
         caa_identities,

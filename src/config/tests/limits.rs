@@ -47,7 +47,11 @@ fn what_cannot_be_a_limit_is_told_with_what_could() {
         ("exempt_networks = [\"10.0.0.0/33\"]", "exempt_networks", "is not a network"),
         ("trusted_proxies = [\"lb.test\"]", "trusted_proxies", "is not a network"),
         ("proxy_header = \"forwarded\"", "proxy_header", "\"x-forwarded-for\""),
-        ("order_per_account_per_hour = 1", "order_per_account_per_hour", "orders_per_account_per_hour"),
+        (
+            "order_per_account_per_hour = 1",
+            "order_per_account_per_hour",
+            "orders_per_account_per_hour",
+        ),
     ] {
         assert_wrong(&limits(line), 2, &format!("limits.{key}"), said);
     }

@@ -12,7 +12,8 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!((config.server.http_listen, config.server.admin_listen), (None, None));
     assert_eq!(config.database.url.expose_secret(), "sqlite:///etc/kipuka/kipuka.db");
     assert!(config.hsms.is_empty() && config.cas.is_empty());
-    assert_eq!(config.validation.tls_alpn_port, 443);
+    // RFC 8555 §8.3, RFC 8737 §3.
+    assert_eq!((config.validation.http_port, config.validation.tls_alpn_port), (80, 443));
     assert_eq!(config.log, Log::default());
 }
 

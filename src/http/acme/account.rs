@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use super::Acme;
 use super::links::may_be_id;
+use super::object::Object;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{AccountRequest, AcmeRequest, AsGet, Object};
+use super::request::{AccountRequest, AcmeRequest, AsGet};
 use super::resource::Resource;
 use crate::acme::account::Account;
 use crate::acme::problem::{Problem, ProblemType};

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::Acme;
 use super::challenge::{RETRY_AFTER_S, challenge_object};
+use super::object::Object;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{AcmeRequest, Object};
+use super::request::AcmeRequest;
 use super::resource::Resource;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::problem::Problem;

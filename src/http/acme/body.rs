@@ -14,8 +14,8 @@ use crate::acme::problem::{Problem, ProblemType};
 const MAX_BODY: usize = 128 * 1024;
 /// Of a body that is too long, so much is read at most.
 const MAX_DISCARDED: usize = 2 * 1024 * 1024;
-/// For a body to come, all of it: at 64 kbit/s the largest takes as long.
-const TIME: Duration = Duration::from_secs(16);
+/// For a body to come, all of it: the largest needs 105 kbit/s.
+const TIME: Duration = Duration::from_secs(10);
 /// Larger ones are counted: no client known sends such without a reason.
 const SMALL: usize = 16 * 1024;
 /// Larger ones that are read at once, of all clients together: 64 MiB.

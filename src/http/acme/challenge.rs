@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Acme;
+use super::object::Object;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{AcmeRequest, Object};
+use super::request::AcmeRequest;
 use super::resource::Resource;
 use crate::acme::authorization::Authorization;
 use crate::acme::challenge::{Challenge, ChallengeStatus, ChallengeType};

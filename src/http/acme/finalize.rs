@@ -8,10 +8,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::Acme;
+use super::object::Object;
 use super::order::order_reply;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{AcmeRequest, Object};
+use super::request::AcmeRequest;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::flow;
 

@@ -13,6 +13,7 @@ mod new_account;
 mod new_authz;
 mod new_nonce;
 mod new_order;
+mod object;
 mod order;
 mod problem;
 mod renewal_info;

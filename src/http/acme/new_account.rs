@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 
 use super::Acme;
 use super::account::account_object;
+use super::object::Object;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{KeyRequest, Object};
+use super::request::KeyRequest;
 use super::resource::Resource;
 use crate::flow::{self, NewAccount};
 use crate::http::admission::Caller;

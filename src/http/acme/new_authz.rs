@@ -7,15 +7,16 @@ use serde::Deserialize;
 
 use super::Acme;
 use super::authorization::authorization_object;
+use super::object::Object;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{AcmeRequest, Object};
+use super::request::AcmeRequest;
 use super::resource::Resource;
 use crate::flow::{self, AskedIdentifier};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Fields {
-    identifier: IdentifierFields,
+    identifier: Object<IdentifierFields>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,7 +35,7 @@ pub(super) async fn new_authz(
     request: AcmeRequest<Object<Fields>>,
 ) -> Result<Reply, AcmeError> {
     let Resource { authority, links } = &request.resource;
-    let IdentifierFields { kind, value, subdomain_auth_allowed } = request.payload.0.identifier;
+    let IdentifierFields { kind, value, subdomain_auth_allowed } = request.payload.0.identifier.0;
     let asked = AskedIdentifier { kind, value, ancestor_domain: None };
     let account = &request.account;
     let authorization =

@@ -6,10 +6,11 @@ use axum::extract::State;
 use serde::Deserialize;
 
 use super::Acme;
+use super::object::Object;
 use super::order::order_object;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{AcmeRequest, Object};
+use super::request::AcmeRequest;
 use super::resource::Resource;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
@@ -18,7 +19,7 @@ use crate::flow::{self, AskedIdentifier, NewOrderRequest};
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Fields {
-    identifiers: Vec<IdentifierFields>,
+    identifiers: Vec<Object<IdentifierFields>>,
     not_before: Option<String>,
     not_after: Option<String>,
     profile: Option<String>,
@@ -37,7 +38,7 @@ struct IdentifierFields {
 
 impl Fields {
     fn read(self) -> Result<NewOrderRequest, Problem> {
-        let asked = |fields| {
+        let asked = |Object(fields)| {
             let IdentifierFields { kind, value, ancestor_domain } = fields;
             AskedIdentifier { kind, value, ancestor_domain }
         };

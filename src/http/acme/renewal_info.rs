@@ -40,6 +40,10 @@ pub(super) async fn renewal_info(
         Timestamp::from_unix_s(facts.not_after_s),
         found.revocation.map(|revocation| revocation.revoked_at),
     );
-    let window = json!({ "start": info.start, "end": info.end });
-    Ok(Reply::ok(json!({ "suggestedWindow": window })).retry_after_s(info.retry_after_s))
+    let mut body = json!({ "suggestedWindow": { "start": info.start, "end": info.end } });
+    let authorities = acme.context.authorities.load();
+    if let Some(page) = authorities.get(&ca).and_then(|ca| ca.meta.renewal_explanation.as_ref()) {
+        body["explanationURL"] = json!(page);
+    }
+    Ok(Reply::ok(body).retry_after_s(info.retry_after_s))
 }

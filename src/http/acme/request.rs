@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 
 use super::Acme;
+use super::object::Object;
 use super::problem::AcmeError;
 use super::resource::Resource;
 use crate::acme::account::{Account, AccountStatus};
@@ -41,19 +42,13 @@ impl Payload for AsGet {
     }
 }
 
-/// A JSON object.
-#[derive(Debug)]
-pub(super) struct Object<T>(pub(super) T);
-
 impl<T: DeserializeOwned> Payload for Object<T> {
     fn read(bytes: &[u8]) -> Result<Self, Problem> {
         if bytes.is_empty() {
             return Err(Problem::malformed("the payload is empty where an object is wanted"));
         }
-        // serde would read a list as an object whose members have no names.
         check_object(bytes)
             .and_then(|()| serde_json::from_slice(bytes))
-            .map(Self)
             .map_err(|error| Problem::malformed(format!("the payload cannot be read: {error}")))
     }
 }
@@ -274,7 +269,11 @@ async fn authenticate(
     jws: Jws,
     account: Option<&Account>,
 ) -> Result<Jws, AcmeError> {
-    let bad_nonce = |detail: &str| AcmeError::from(Problem::new(ProblemType::BadNonce, detail));
+    let metrics = &acme.context.metrics.acme;
+    let bad_nonce = |detail: &str| {
+        metrics.nonce_refused();
+        AcmeError::from(Problem::new(ProblemType::BadNonce, detail))
+    };
     let Some(nonce) = jws.nonce() else { return Err(bad_nonce("the JWS has no nonce")) };
     let Some(nonce) = acme.nonces.open(&resource.authority.id, acme.context.clock.now(), nonce)
     else {
@@ -292,6 +291,7 @@ async fn authenticate(
         Some(account) => store.spend_nonce_for(nonce, account).await?,
     };
     if spent {
+        metrics.nonce_spent();
         return Ok(jws);
     }
     if let Some(account) = account {

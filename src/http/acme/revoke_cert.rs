@@ -9,8 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::Acme;
+use super::object::Object;
 use super::problem::AcmeError;
-use super::request::{Object, SignedBy, SignedRequest};
+use super::request::{SignedBy, SignedRequest};
 use crate::acme::problem::Problem;
 use crate::flow::{self, Revoker};
 

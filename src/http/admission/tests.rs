@@ -1,7 +1,7 @@
 use super::*;
 
 fn admission(limits: &Limits) -> Arc<Admission> {
-    Admission::new(limits, Arc::new(Metrics::new()))
+    Admission::new(limits, LimitMetrics::default())
 }
 
 fn nobody_exempt() -> Limits {

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use super::activity::{Activity, UnderWay};
 use super::{Limits, proxy};
 use crate::http::admission::Admission;
+use crate::telemetry::metrics::ListenerMetrics;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -33,6 +34,7 @@ pub(super) struct Service {
     pub(super) router: Router,
     pub(super) limits: Limits,
     pub(super) admission: Arc<Admission>,
+    pub(super) metrics: ListenerMetrics,
 }
 
 /// How a connection learns that it had better end, and how the listener learns that it has.
@@ -58,6 +60,7 @@ pub(super) async fn serve(
         peer = client;
     }
     let Some(_connected) = service.admission.connect(peer.ip()) else {
+        service.metrics.refused("connections_per_address");
         return Err("the address has as many connections as it may".into());
     };
     // Whoever takes nothing of an answer for so long is cut.
@@ -72,8 +75,11 @@ pub(super) async fn serve(
     match service.acceptor {
         None => http(stream, conversation, service.router, limits, stop).await,
         Some(acceptor) => {
-            let stream: tokio_rustls::server::TlsStream<Pin<Box<TimeoutStream<TcpStream>>>> =
-                timeout(limits.head, acceptor.accept(stream)).await??;
+            let handshake = timeout(limits.head, acceptor.accept(stream)).await;
+            let stream = handshake
+                .map_err(BoxError::from)
+                .and_then(|done| done.map_err(BoxError::from))
+                .inspect_err(|_| service.metrics.handshake_failed())?;
             http(stream, conversation, service.router, limits, stop).await
         }
     }

@@ -161,12 +161,12 @@ pub(super) async fn nobody_waits_for_all_that_another_has_asked_for(database: &D
     assert_eq!(first, set(&["many-000", "many-001", "few-0", "many-002", "few-1"]));
     // Who comes now is not behind the others' pieces either.
     store.db.transact(vec![enqueue(KIND, "late", "late", after(2))]).await.unwrap();
-    let second = subjects(3, Left::default()).await;
+    let second = subjects(2, Left::default()).await;
     assert!(second.contains("late"), "{second:?}");
     let left = Left { not_now: &["many"], ..Left::default() };
     assert_eq!(subjects(50, left).await, set(&["few-2"]));
     assert!(subjects(50, left).await.is_empty());
-    assert_eq!(subjects(200, Left::default()).await.len(), 100 + 3 + 1 - 5 - 3 - 1);
+    assert_eq!(subjects(200, Left::default()).await.len(), 100 + 3 + 1 - 5 - 2 - 1);
 }
 
 pub(super) async fn what_was_over_long_ago_is_forgotten(database: &Database) {
@@ -252,7 +252,9 @@ async fn no_limit_is_counted_by_reading_a_whole_table() {
         let plan: Vec<_> = rows.iter().map(|row| row.text(3).unwrap()).collect();
         for step in &plan {
             let table = step.strip_prefix("SCAN ").unwrap_or_default();
-            let harmless = ["", "json_each", "CONSTANT", "q", "b", "n", "i", "t"];
+            // Of certificates, which belong to accounts: rows that a new one would make right, looked
+            // for only where something is wrong. The others are made by the statement itself.
+            let harmless = ["", "certificates", "json_each", "CONSTANT", "q", "b", "n", "i", "t"];
             let by_index = table.contains("USING") && table.contains("INDEX");
             let name = table.split(' ').next().unwrap_or_default();
             assert!(harmless.contains(&name) || by_index, "{step}\n{sql}\n{plan:#?}");

@@ -6,6 +6,7 @@ use super::fixture::{
     ACCOUNT, CA, NOW, ORDER, account, after, claim, claim_one, conclude, failed, make_ready,
     migrated, number, open, order, plan, proved, with_order, with_plan,
 };
+use crate::acme::identifier::Identifier;
 use crate::store::{NewRevocation, OwnPlan, Store, WorkKind};
 
 const CERTIFICATE: &str = "certificate of order";
@@ -129,7 +130,8 @@ pub(super) async fn only_a_valid_authorization_of_the_account_for_the_very_name_
     let store = with_order(database, &["a.test", "*.b.test", "c.test"]).await;
     let is = |ca: &'static str, account: &'static str, name: &'static str, now| {
         let store = store.clone();
-        async move { store.is_authorized(ca, account, name, now).await.unwrap() }
+        let name = Identifier::dns(name).unwrap();
+        async move { store.is_authorized(ca, account, &name, true, now).await.unwrap() }
     };
     assert!(!is(CA, ACCOUNT, "a.test", NOW).await, "pending");
     conclude(&store, "order-0-dns-01", &proved()).await;

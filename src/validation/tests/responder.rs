@@ -16,7 +16,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::super::tls::provider;
@@ -68,6 +70,23 @@ impl Responder {
             }
         });
         address
+    }
+
+    /// For one handshake; then comes what was sent behind it, once the client has ended the connection.
+    pub(super) async fn serve_and_listen(self) -> (SocketAddr, JoinHandle<Vec<u8>>) {
+        let certificate = self.certificate();
+        let acceptor = acceptor(&certificate, &self.key, &self.protocols, &self.versions, None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut heard = Vec::new();
+            // That the client says no goodbye (close_notify) is an error, and no matter.
+            let _ = stream.read_to_end(&mut heard).await;
+            heard
+        });
+        (address, heard)
     }
 
     fn certificate(&self) -> X509 {

@@ -41,6 +41,13 @@ async fn every_usual_key_and_both_tls_versions_will_do() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_over_the_connection_which_ends_after_the_handshake() {
+    let (address, heard) = right().serve_and_listen().await;
+    proved(ask(address.port(), "a.test").await);
+    assert_eq!(heard.await.unwrap(), b"");
+}
+
+#[tokio::test]
 async fn the_name_is_compared_without_case() {
     proved(prove(Responder { names: vec!["A.Test"], ..right() }).await);
 }

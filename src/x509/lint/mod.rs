@@ -80,6 +80,8 @@ pub(crate) enum LintError {
     Extension(&'static str),
     #[error("{0:?} is not a name that a certificate may carry")]
     Name(String),
+    #[error("it has a name that the CA's own certificate leaves out: {0} (nameConstraints)")]
+    NameConstraints(String),
 }
 
 /// The key signed something else, or another key did.
@@ -118,13 +120,16 @@ pub(crate) fn lint(tbs_der: Vec<u8>, expected: &Leaf<'_>) -> Result<LintedTbs, V
     );
     let has_subject = check_subject(&tbs, expected, &mut list);
     check_names(expected, has_subject, &mut list);
+    check_constraints(expected, has_subject, &mut list);
     let mut usages = KeyUsages::DigitalSignature.into();
     if matches!(expected.public_key.key_type(), KeyType::Rsa(_)) {
         usages |= KeyUsages::KeyEncipherment;
     }
     list.key_usage(usages);
     list.extended_key_usage(expected.profile.extended_key_usage);
-    list.basic_constraints(false, None);
+    if expected.profile.basic_constraints {
+        list.basic_constraints(false, None);
+    }
     list.crl_distribution_point(expected.profile.crl_distribution_point.as_deref());
     list.authority_information(&expected.profile.authority_information);
     common.conclude(list, tbs_der)
@@ -253,6 +258,20 @@ impl Common<'_> {
             signing_key: self.signing_key.clone(),
         })
     }
+}
+
+/// What the CA's own certificate has to say about the names (RFC 5280 §4.2.1.10).
+fn check_constraints(expected: &Leaf<'_>, has_subject: bool, list: &mut Checklist<'_>) {
+    let Some(constraints) = expected.issuer.name_constraints() else { return };
+    let left_out = |name: &dyn std::fmt::Display| LintError::NameConstraints(name.to_string());
+    for name in expected.dns_names {
+        list.require(constraints.check_dns(name).is_ok(), left_out(name));
+    }
+    for address in expected.ip_addresses {
+        list.require(constraints.check_ip(*address).is_ok(), left_out(address));
+    }
+    let subject = !has_subject || constraints.allows_common_name();
+    list.require(subject, left_out(&"the common name in its subject"));
 }
 
 /// An empty subject, or a common name that is one of the names (RFC 5280 §4.1.2.6). Returns whether

@@ -20,7 +20,11 @@ fn pem(certificates: &[&IssuerCertificate]) -> String {
 }
 
 /// A self-signed certificate as a stranger's tool makes it.
-fn foreign(key: &Key, common_name: &str, dress: impl FnOnce(&mut X509Builder)) -> Vec<u8> {
+pub(super) fn foreign(
+    key: &Key,
+    common_name: &str,
+    dress: impl FnOnce(&mut X509Builder),
+) -> Vec<u8> {
     let mut name = X509NameBuilder::new().unwrap();
     if !common_name.is_empty() {
         name.append_entry_by_text("CN", common_name).unwrap();

@@ -6,6 +6,7 @@ mod csr;
 mod dates;
 mod issuance;
 mod lint;
+mod name_constraints;
 mod path;
 mod request;
 mod revocation_list;

@@ -30,6 +30,34 @@ impl Database {
         Self::Postgres(PostgresDatabase::new())
     }
 
+    /// As [`Self::postgres`], in a cluster that waits for the disk, as one in use does.
+    pub fn durable_postgres() -> Self {
+        let name = format!("kipuka-test-postgres-durable-{}", command::user_id());
+        let postgres = PostgresDatabase::in_cluster(&env::temp_dir().join(name), DURABLE);
+        let database = Self::Postgres(postgres);
+        database.ask("CREATE EXTENSION pg_stat_statements").expect("postgresql-contrib");
+        database
+    }
+
+    /// What the database's own program prints about an SQL script; `None` where that fails.
+    pub fn ask(&self, sql: &str) -> Option<String> {
+        let mut program = match self {
+            Self::Sqlite(folder) => {
+                let mut program = Command::new("sqlite3");
+                program.args(["-bail", "-cmd", ".timeout 60000"]);
+                program.arg(folder.path().join("kipuka.db"));
+                program
+            }
+            Self::Postgres(database) => {
+                let mut program = Command::new("psql");
+                program.args(["-qAtX", "-v", "ON_ERROR_STOP=1", &database.url(), "-c"]);
+                program
+            }
+        };
+        let output = program.arg(sql).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => format!("sqlite://{}/kipuka.db", folder.path().display()),
@@ -54,8 +82,12 @@ impl PostgresDatabase {
 
     /// A new database in the cluster of this folder, which is started if need be.
     pub(crate) fn below(folder: &Path) -> Self {
+        Self::in_cluster(folder, FAST)
+    }
+
+    fn in_cluster(folder: &Path, options: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let (port, in_use) = cluster(folder);
+        let (port, in_use) = cluster(folder, options);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{count}", std::process::id());
         sql(port, &format!("DROP DATABASE IF EXISTS {name}"));
@@ -97,7 +129,7 @@ fn psql(port: u16, statement: &str) -> Command {
 }
 
 /// The port of the running cluster, and the lock that keeps it running.
-fn cluster(folder: &Path) -> (u16, File) {
+fn cluster(folder: &Path, options: &str) -> (u16, File) {
     fs::create_dir_all(folder).unwrap();
     let owner = fs::metadata(folder).unwrap().uid();
     assert_eq!(owner, command::user_id(), "{} belongs to somebody else", folder.display());
@@ -111,7 +143,7 @@ fn cluster(folder: &Path) -> (u16, File) {
     if let Some(port) = running.filter(|port| answers(*port)) {
         return (port, in_use);
     }
-    let port = start(folder);
+    let port = start(folder, options);
     fs::write(&port_file, port.to_string()).unwrap();
     (port, in_use)
 }
@@ -121,7 +153,7 @@ fn answers(port: u16) -> bool {
 }
 
 /// Starts a new cluster, and a watcher that stops it once nobody has used it for some ten seconds.
-fn start(folder: &Path) -> u16 {
+fn start(folder: &Path, options: &str) -> u16 {
     let binaries = binaries();
     let data = folder.join("data");
     let port = Port::reserve();
@@ -134,6 +166,7 @@ fn start(folder: &Path) -> u16 {
         ("FOLDER", &*folder.to_string_lossy()),
         ("DATA", &*data.to_string_lossy()),
         ("PORT", &*port.number.to_string()),
+        ("OPTIONS", options),
         ("WATCH", WATCH),
     ];
     if is_running(&data) {
@@ -151,6 +184,10 @@ fn is_running(data: &Path) -> bool {
     fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data)
 }
 
+/// Tests keep nothing that a power failure could take.
+const FAST: &str = "-c fsync=off";
+const DURABLE: &str = "-c shared_preload_libraries=pg_stat_statements";
+
 const START: &str = r#"
 cd /
 rm -rf "$DATA"
@@ -158,7 +195,7 @@ mkdir -m 700 "$DATA"
 [ -z "$OWNER" ] || chown "$OWNER" "$DATA"
 $RUN "$BIN/initdb" -D "$DATA" -U postgres -A trust --no-sync --no-locale -E UTF8 >/dev/null
 $RUN "$BIN/pg_ctl" -D "$DATA" -w -l "$DATA/log" -o "-p $PORT -h 127.0.0.1 \
-    -c unix_socket_directories='' -c max_connections=400 -c fsync=off" start >/dev/null ||
+    -c unix_socket_directories='' -c max_connections=400 $OPTIONS" start >/dev/null ||
     { cat "$DATA/log" >&2; exit 1; }
 setsid nohup bash -c "$WATCH" </dev/null >/dev/null 2>&1 &
 "#;

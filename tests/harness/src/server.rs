@@ -24,6 +24,9 @@ use crate::zone::Zone;
 /// How long a start may take: a token's library and a busy machine included.
 const START: Duration = Duration::from_secs(60);
 
+/// What is kept of a log of which only the end is.
+const LOG_END: usize = 64 * 1024;
+
 /// How long a CRL may take to tell of what was revoked.
 const CRL: Duration = Duration::from_secs(30);
 
@@ -78,6 +81,10 @@ pub struct Settings {
     pub tls_alpn_port: Option<u16>,
     /// Goes into `[policy]`.
     pub policy: String,
+    /// Who is asked for names; the zone unless set.
+    pub resolver: Option<SocketAddr>,
+    /// Only the end of the log is kept, for runs of millions of lines.
+    pub forgets_log: bool,
 }
 
 impl Settings {
@@ -98,6 +105,7 @@ pub struct Server {
     pub admin: SocketAddr,
     /// Kept for as long as the program may start again.
     _ports: [Port; 2],
+    forgets_log: bool,
     process: Option<Running>,
 }
 
@@ -135,7 +143,7 @@ impl Server {
              [validation]\nresolvers = [\"{}\"]\nhttp_port = {}\ntls_alpn_port = {}\n{}\n\n\
              [log]\nformat = \"json\"\nlevel = \"info\"\n\n",
             settings.server,
-            zone.address,
+            settings.resolver.unwrap_or(zone.address),
             settings.http_port.unwrap_or(responder.http_port),
             settings.tls_alpn_port.unwrap_or(responder.tls_port),
             settings.validation
@@ -177,6 +185,7 @@ impl Server {
             address,
             admin,
             _ports: ports,
+            forgets_log: settings.forgets_log,
             process: None,
         }
     }
@@ -243,10 +252,15 @@ impl Server {
             self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let (mut pipe, sink) = (child.stderr.take().unwrap(), Arc::clone(&stderr));
+        let forgets = self.forgets_log;
         thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
+                let mut log = sink.lock().unwrap();
+                if forgets && log.len() > LOG_END {
+                    log.clear();
+                }
+                log.push_str(&String::from_utf8_lossy(&buffer[..length]));
             }
         });
         self.process = Some(Running { child, stderr });

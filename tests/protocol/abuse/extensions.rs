@@ -108,6 +108,8 @@ fn orders() -> Vec<Row<(&'static str, Payload)>> {
         authorize("nothing", |_| json!({})),
         authorize("null", |_| json!({ "identifier": null })),
         authorize("a name", |_| json!({ "identifier": "a.test" })),
+        authorize("a list", |_| json!({ "identifier": ["dns", "a.test"] })),
+        authorize("a list with its flag", |_| json!({ "identifier": ["dns", "a.test", true] })),
         authorize("an order's names", |_| order("profile", Value::Null)),
         authorize("no type", |_| json!({ "identifier": { "value": "a.test" } })),
         authorize("a number", |_| json!({ "identifier": { "type": "dns", "value": 1 } })),

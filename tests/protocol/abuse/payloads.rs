@@ -212,6 +212,12 @@ fn payloads_of_orders() -> Vec<Row<(To, Vec<u8>)>> {
         new("names", identifiers(json!(["a.test"])), malformed("payload")),
         new("no type", identifiers(json!([{ "value": "a.test" }])), malformed("type")),
         new("no value", identifiers(json!([{ "type": "dns" }])), malformed("value")),
+        new("a list", identifiers(json!([["dns", "a.test"]])), malformed("payload")),
+        new(
+            "a list with its ancestor",
+            identifiers(json!([["dns", "a.b.test", "b.test"]])),
+            malformed("payload"),
+        ),
         new(
             "a type null",
             identifiers(json!([{ "type": null, "value": "a.test" }])),

@@ -23,6 +23,11 @@ async fn a_key_that_is_deleted_takes_only_its_own_ca_down() {
     let token = server.token.as_ref().unwrap();
     let pid = server.pid();
     let initialized = || token.counters(pid).get("C_Initialize").copied().unwrap_or(0);
+    let mut neighbour = server.account("kept").await;
+    let ordered = Instant::now();
+    neighbour.order(&["b.test"]).await.prove("http-01").await.finalize().await;
+    // On a machine that may be busy with other tests.
+    let usual = ordered.elapsed();
     let mut client = server.account("deleted").await;
     client.order(&["a.test"]).await.prove("http-01").await.finalize().await;
     let mut order = client.order(&["a.test"]).await.prove("http-01").await;
@@ -34,7 +39,6 @@ async fn a_key_that_is_deleted_takes_only_its_own_ca_down() {
     let object = order.finalize_with(&csr).await.expect(200).json();
     assert_eq!(object["status"], "processing");
 
-    let mut neighbour = server.account("kept").await;
     let before = initialized();
     let begun = Instant::now();
     // Through several probes of the other.
@@ -42,7 +46,7 @@ async fn a_key_that_is_deleted_takes_only_its_own_ca_down() {
         let ordered = Instant::now();
         let chain = neighbour.order(&["b.test"]).await.prove("http-01").await.finalize().await;
         harness::acme::verify_chain(&chain, &server.roots(), "b.test");
-        assert!(ordered.elapsed() < SOON, "{:?}", ordered.elapsed());
+        assert!(ordered.elapsed() < SOON + usual * 5, "{:?}, before {usual:?}", ordered.elapsed());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(initialized() - before <= 1, "the neighbour is disturbed");

@@ -1,6 +1,10 @@
 //! Random histories: clients, validators, clocks, crashes, two instances on one database. After every
 //! step nothing may have moved but along the arrows of RFC 8555 §7.1.6.
 
+mod act;
+mod look;
+mod world;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -12,12 +16,16 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tokio::runtime::Runtime;
 
+use self::act::{Act, Ailment, Answer, Fate, Step, history};
+use self::world::World;
 use super::*;
 use crate::acme::account::AccountStatus;
 use crate::acme::key_authorization::key_authorization;
 
 const NAMES: [&str; 3] = ["a.localhost", "b.localhost", "c.localhost"];
 const CLIENTS: usize = 2;
+/// Of one client, with and without an order.
+const MAX_AUTHORIZATIONS: usize = 12;
 /// So few that what is done often meets what was done.
 const MAX_ORDERS: usize = 3;
 /// These cases are long: of proptest's usual 256, or of what `PROPTEST_CASES` says, so many are one.
@@ -25,193 +33,10 @@ const CASES_PART: u32 = 10;
 /// Longer than any lease and any pause.
 const LONG: Duration = Duration::from_secs(40);
 
-/// What somebody does. Where it takes one of several, any will do.
-#[derive(Clone, Debug)]
-enum Act {
-    /// For the names whose bits are set.
-    Place {
-        client: usize,
-        names: usize,
-    },
-    Begin {
-        client: usize,
-        which: Index,
-        answer: Answer,
-    },
-    /// By two ways at once, of which one is right.
-    BeginTwice {
-        client: usize,
-        which: Index,
-    },
-    /// All of one order, rightly.
-    BeginAll {
-        client: usize,
-        which: Index,
-    },
-    GiveUpAuthorization {
-        client: usize,
-        which: Index,
-    },
-    GiveUpAccount {
-        client: usize,
-    },
-    Finalize {
-        client: usize,
-        which: Index,
-        right: bool,
-    },
-    /// A worker claims what is due.
-    Claim(WorkKind, Fate),
-    /// A worker that was slow goes on.
-    GoOn(Index),
-    /// An instance is killed and starts again.
-    Restart,
-    Ail(Ailment),
-    Wait(u64),
-}
-
-/// What the client's server says to the validation.
-#[derive(Clone, Copy, Debug)]
-enum Answer {
-    Right,
-    Wrong,
-    Nothing,
-}
-
-/// What becomes of a worker that has claimed.
-#[derive(Clone, Copy, Debug)]
-enum Fate {
-    Works,
-    /// Between the claim and its settlement.
-    Dies,
-    /// So slow that its lease may lapse meanwhile.
-    Lingers,
-}
-
-/// What the signer answers the next time it is asked.
-#[derive(Clone, Copy, Debug)]
-enum Ailment {
-    Away,
-    WrongSignature,
-    Lie,
-}
-
-/// By which instance what is done, and what the other one does at the same time.
-type Step = (usize, Act, Option<Act>);
-
-fn act() -> impl Strategy<Value = Act> {
-    let client = || 0..CLIENTS;
-    let which = any::<Index>;
-    let names = prop_oneof![2 => prop::sample::select(vec![1_usize, 2, 4]), 1 => 1_usize..8];
-    let answer =
-        prop_oneof![6 => Just(Answer::Right), 1 => Just(Answer::Wrong), 1 => Just(Answer::Nothing)];
-    let fate =
-        || prop_oneof![6 => Just(Fate::Works), 1 => Just(Fate::Dies), 1 => Just(Fate::Lingers)];
-    let ailment =
-        prop_oneof![Just(Ailment::Away), Just(Ailment::WrongSignature), Just(Ailment::Lie)];
-    // Moments, a lease and its like, a day, most and all of an order's lifetime.
-    let wait = prop_oneof![9 => 0_u64..4, 6 => 15_u64..25, 1 => Just(90_000), 1 => Just(6 * 86_400), 1 => Just(8 * 86_400)];
-    prop_oneof![
-        12 => (client(), names).prop_map(|(client, names)| Act::Place { client, names }),
-        12 => (client(), which()).prop_map(|(client, which)| Act::BeginAll { client, which }),
-        12 => (client(), which(), answer)
-            .prop_map(|(client, which, answer)| Act::Begin { client, which, answer }),
-        4 => (client(), which()).prop_map(|(client, which)| Act::BeginTwice { client, which }),
-        24 => fate().prop_map(|fate| Act::Claim(WorkKind::Validation, fate)),
-        20 => (client(), which(), prop::bool::weighted(0.8))
-            .prop_map(|(client, which, right)| Act::Finalize { client, which, right }),
-        16 => fate().prop_map(|fate| Act::Claim(WorkKind::Issuance, fate)),
-        6 => which().prop_map(Act::GoOn),
-        2 => (client(), which())
-            .prop_map(|(client, which)| Act::GiveUpAuthorization { client, which }),
-        1 => client().prop_map(|client| Act::GiveUpAccount { client }),
-        2 => Just(Act::Restart),
-        3 => ailment.prop_map(Act::Ail),
-        8 => wait.prop_map(Act::Wait),
-    ]
-}
-
-fn history() -> impl Strategy<Value = Vec<Step>> {
-    vec((0..2_usize, act(), prop::option::weighted(0.3, act())), 10..40)
-}
-
-/// Two instances of a CA on one database.
-struct World {
-    database: Database,
-    instances: [ArcSwap<Context>; 2],
-    authority: Arc<Authority>,
-    signer: Arc<Sick>,
-    responder: Responder,
-    clock: Clock,
-    /// How many objects of each kind had each status at some look.
-    statuses: Mutex<BTreeMap<(&'static str, &'static str), usize>>,
-}
-
-impl World {
-    async fn new(database: Database) -> Self {
-        let clock = Clock::fake(START);
-        let store = Store::open(&database.url(), 4).await.unwrap();
-        store.migrate().await.unwrap();
-        let (authority, signer) = authority(&store, clock.now()).await;
-        let authority = Arc::new(authority);
-        let responder = Responder::start().await;
-        let instance = |tls| open(&database, &authority, &responder, &clock, tls);
-        let instances = [instance(true).await, instance(false).await].map(ArcSwap::from_pointee);
-        let statuses = Mutex::default();
-        Self { database, instances, authority, signer, responder, clock, statuses }
-    }
-
-    async fn restart(&self, instance: usize) {
-        let context =
-            open(&self.database, &self.authority, &self.responder, &self.clock, instance == 0)
-                .await;
-        context.store.lapse_leases(self.clock.now()).await.unwrap();
-        self.instances[instance].store(Arc::new(context));
-    }
-
-    async fn play(&self, steps: Vec<Step>) -> Result<(), TestCaseError> {
-        let play = Play::begin(self).await;
-        for (instance, act, meanwhile) in &steps {
-            match meanwhile {
-                None => play.act(*instance, act).await,
-                Some(other) => {
-                    tokio::join!(play.act(*instance, act), play.act(1 - instance, other));
-                }
-            }
-            play.look(&format!("{act:?} and {meanwhile:?}")).await?;
-        }
-        play.end().await
-    }
-}
-
-async fn open(
-    database: &Database,
-    authority: &Arc<Authority>,
-    responder: &Responder,
-    clock: &Clock,
-    sees_tls: bool,
-) -> Context {
-    let closed = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let validator = Validator::new(Options {
-        resolvers: vec![closed()],
-        http_port: responder.http_port,
-        https_port: closed().port(),
-        // One gets a wrong answer where the other gets none.
-        tls_alpn_port: if sees_tls { responder.tls_port } else { closed().port() },
-        ..Options::default()
-    });
-    Context {
-        store: Store::open(&database.url(), 4).await.unwrap(),
-        clock: clock.clone(),
-        entropy: Entropy,
-        authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::clone(authority)])),
-        validator: ArcSwap::from_pointee(validator.unwrap()),
-        limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
-    }
-}
-
 struct Client {
     account: Account,
+    /// Thumbprints of keys that it had before.
+    given_up: Vec<String>,
     orders: Vec<String>,
     authorizations: Vec<String>,
 }
@@ -239,7 +64,8 @@ impl<'w> Play<'w> {
         for _ in 0..CLIENTS {
             let key = Key::new(Algorithm::Es256);
             let account = new_account(&context, &world.authority, asked(&key)).await.unwrap().0;
-            let client = Client { account, orders: Vec::new(), authorizations: Vec::new() };
+            let (given_up, orders, authorizations) = (Vec::new(), Vec::new(), Vec::new());
+            let client = Client { account, given_up, orders, authorizations };
             clients.push(Mutex::new(client));
         }
         let clients = clients.try_into().unwrap_or_else(|_| unreachable!("as many as there are"));
@@ -251,6 +77,9 @@ impl<'w> Play<'w> {
         let context = &context;
         match act {
             Act::Place { client, names } => self.place(context, *client, *names).await,
+            Act::PreAuthorize { client, name } => {
+                self.pre_authorize(context, *client, NAMES[*name]).await;
+            }
             Act::Begin { client, which, answer } => {
                 let id = one_of(&self.clients[*client].lock().unwrap().authorizations, *which);
                 if let Some(id) = id {
@@ -285,6 +114,7 @@ impl<'w> Play<'w> {
                     may_be_refused(deactivate_account(context, account).await);
                 }
             }
+            Act::ChangeKey { client, to } => self.change_key(context, *client, *to).await,
             Act::Finalize { client, which, right } => {
                 self.finalize(context, *client, *which, *right).await;
             }
@@ -340,13 +170,7 @@ impl<'w> Play<'w> {
             return;
         }
         let chosen = NAMES.iter().enumerate().filter(|(bit, _)| names & (1 << bit) != 0);
-        let identifiers = chosen
-            .map(|(_, name)| AskedIdentifier {
-                kind: "dns".to_owned(),
-                value: (*name).into(),
-                ancestor_domain: None,
-            })
-            .collect();
+        let identifiers = chosen.map(|(_, name)| asked_name(name)).collect();
         let request = NewOrderRequest { identifiers, ..NewOrderRequest::default() };
         let placed = new_order(context, &self.world.authority, &account, request).await;
         let Some(order) = may_be_refused(placed) else { return };
@@ -357,6 +181,43 @@ impl<'w> Play<'w> {
             }
         }
         client.orders.push(order.id);
+    }
+
+    async fn pre_authorize(&self, context: &Context, client: usize, name: &str) {
+        let account = self.account(context, client).await;
+        let many = self.clients[client].lock().unwrap().authorizations.len() >= MAX_AUTHORIZATIONS;
+        if many || account.status() != AccountStatus::Valid {
+            return;
+        }
+        let asked = asked_name(name);
+        let made = new_authz(context, &self.world.authority, &account, asked, false).await;
+        let Some(made) = may_be_refused(made) else { return };
+        self.clients[client].lock().unwrap().authorizations.push(made.id);
+    }
+
+    async fn change_key(&self, context: &Context, client: usize, to: Option<usize>) {
+        let account = self.account(context, client).await;
+        if account.status() != AccountStatus::Valid {
+            return;
+        }
+        let old = Jwk::from_json(&account.jwk).unwrap();
+        let new = match to {
+            Some(other) => Jwk::from_json(&self.account(context, other).await.jwk).unwrap(),
+            None => Jwk::from_json(&Key::new(Algorithm::Es256).jwk().to_string()).unwrap(),
+        };
+        match may_be_refused(change_key(context, account, &old, &new).await) {
+            Some(NewKey::Taken(account)) => {
+                assert_eq!(account.thumbprint, new.thumbprint());
+                let given_up = &mut self.clients[client].lock().unwrap().given_up;
+                given_up.push(old.thumbprint());
+                // It may have been its own before, and another's meanwhile.
+                given_up.retain(|thumbprint| *thumbprint != account.thumbprint);
+            }
+            Some(NewKey::InUse(holder)) => {
+                assert!(to.is_some(), "{holder} has a key that was just made");
+            }
+            None => {}
+        }
     }
 
     async fn begin_one(&self, context: &Context, id: &str, answer: Answer) {
@@ -389,99 +250,6 @@ impl<'w> Play<'w> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let csr = if right { Csr::new(&names) } else { Csr::new(&["d.localhost"]) };
         may_be_refused(finalize(context, &self.world.authority, &account, &id, &csr.der()).await);
-    }
-
-    /// Compares everything with the last look.
-    async fn look(&self, after: &str) -> Result<(), TestCaseError> {
-        for (number, client) in self.clients.iter().enumerate() {
-            let (account, orders, authorizations) = {
-                let client = client.lock().unwrap();
-                (client.account.id.clone(), client.orders.clone(), client.authorizations.clone())
-            };
-            let context = self.world.instances[number % 2].load_full();
-            let (store, now) = (&context.store, self.world.clock.now());
-            let known = store.account("web", &account).await.unwrap().unwrap();
-            self.moved("account", &account, known.status().as_str(), after)?;
-            let mut statuses = HashMap::new();
-            for id in authorizations {
-                let found = store.authorization("web", &id).await.unwrap().unwrap();
-                prop_assert_eq!(&found.account_id, &account, "{} is shared", id);
-                let status = found.status(now).as_str();
-                self.moved("authorization", &id, status, after)?;
-                for challenge in &found.challenges {
-                    let status = found.challenge_status(challenge, now).as_str();
-                    self.moved("challenge", &challenge.id, status, after)?;
-                }
-                let ended = found.challenges.iter().filter(|one| one.result.is_some()).count();
-                prop_assert!(ended <= 1, "{} challenges decided {} by {}", ended, id, after);
-                statuses.insert(id, status);
-            }
-            let mut listed = Vec::new();
-            for id in orders {
-                let order = store.order("web", &id).await.unwrap().unwrap();
-                let status = order.status(now);
-                self.moved("order", &id, status.as_str(), after)?;
-                prop_assert_eq!(&order.account_id, &account);
-                let all_valid =
-                    order.authorizations.iter().all(|one| statuses.get(&one.id) == Some(&"valid"));
-                match &status {
-                    OrderStatus::Ready => prop_assert!(all_valid, "{} is ready too soon", id),
-                    OrderStatus::Pending => prop_assert!(!all_valid, "{} is ready too late", id),
-                    OrderStatus::Valid { certificate_id } => {
-                        self.has_its_certificate(store, &order, certificate_id).await?;
-                    }
-                    OrderStatus::Processing | OrderStatus::Invalid { .. } => {}
-                }
-                if !matches!(status, OrderStatus::Invalid { .. }) {
-                    listed.push(id);
-                }
-            }
-            let mut page = store.orders_of(&account, now, None, 1000).await.unwrap().ids;
-            page.sort();
-            listed.sort();
-            prop_assert_eq!(page, listed, "the account's list, after {}", after);
-        }
-        Ok(())
-    }
-
-    fn moved(
-        &self,
-        kind: &'static str,
-        id: &str,
-        status: &'static str,
-        after: &str,
-    ) -> Result<(), TestCaseError> {
-        let mut seen = self.seen.lock().unwrap();
-        let before = seen.statuses.insert((kind, id.to_owned()), status).unwrap_or(match kind {
-            "account" => "valid",
-            // It may be of an order that was placed in this very step.
-            _ => "pending",
-        });
-        if before != status {
-            *self.world.statuses.lock().unwrap().entry((kind, status)).or_default() += 1;
-        }
-        let may = before == status || reachable(kind, before).contains(&status);
-        prop_assert!(may, "the {} {} went from {} to {} by {}", kind, id, before, status, after);
-        Ok(())
-    }
-
-    async fn has_its_certificate(
-        &self,
-        store: &Store,
-        order: &Order,
-        id: &str,
-    ) -> Result<(), TestCaseError> {
-        let issued = store.certificate("web", id).await.unwrap().unwrap();
-        prop_assert_eq!(&issued.account_id, &order.account_id);
-        let certificate = openssl::x509::X509::from_der(&issued.certificate).unwrap();
-        let names = certificate.subject_alt_names().unwrap();
-        let names: Vec<_> = names.iter().filter_map(|name| name.dnsname()).collect();
-        let ordered: Vec<_> = order.identifiers.iter().map(ToString::to_string).collect();
-        prop_assert_eq!(names, ordered);
-        let mut seen = self.seen.lock().unwrap();
-        let first = seen.certificates.entry(order.id.clone());
-        prop_assert_eq!(first.or_insert_with(|| issued.certificate.clone()), &issued.certificate);
-        Ok(())
     }
 
     /// Lets the workers go on in peace: then nothing is still under way, and every order that is
@@ -524,20 +292,6 @@ impl<'w> Play<'w> {
 
 fn one_of(ids: &[String], which: Index) -> Option<String> {
     (!ids.is_empty()).then(|| ids[which.index(ids.len())].clone())
-}
-
-/// What RFC 8555 §7.1.6 lets follow sooner or later.
-fn reachable(kind: &str, status: &str) -> &'static [&'static str] {
-    match (kind, status) {
-        ("account", "valid") => &["deactivated", "revoked"],
-        ("order", "pending") => &["ready", "processing", "valid", "invalid"],
-        ("order", "ready") => &["processing", "valid", "invalid"],
-        ("order" | "challenge", "processing") => &["valid", "invalid"],
-        ("authorization", "pending") => &["valid", "invalid", "expired", "deactivated", "revoked"],
-        ("authorization", "valid") => &["expired", "deactivated", "revoked"],
-        ("challenge", "pending") => &["processing", "valid", "invalid"],
-        _ => &[],
-    }
 }
 
 async fn work(context: &Context, kind: WorkKind, lease: Lease) {

@@ -1,0 +1,68 @@
+//! What the server used: its CPU time and memory, as the kernel counts them, and what its metrics say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use harness::Server;
+
+/// Of `/proc/PID/stat`: what `getconf CLK_TCK` says on every Linux there is.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// What was counted up to one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+    series: BTreeMap<String, f64>,
+}
+
+impl Counters {
+    pub(crate) fn now(server: &Server) -> Self {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap_or_default();
+        // The name of the program, in brackets, may have spaces.
+        let fields: Vec<_> =
+            stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let ticks = |index: usize| {
+            let ticks = fields.get(index).and_then(|field| field.parse::<u64>().ok());
+            Duration::from_millis(ticks.unwrap_or(0) * 1000 / TICKS_PER_SECOND)
+        };
+        let (_, metrics) = server.admin_get("/metrics").unwrap_or_default();
+        let series = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Self { user: ticks(11), system: ticks(12), series: series.collect() }
+    }
+
+    /// User and system time.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.user + self.system
+    }
+
+    /// The sum of every series whose name begins so.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let series = self.series.iter().filter(|(series, _)| series.starts_with(name));
+        series.map(|(_, value)| value).sum()
+    }
+}
+
+/// Resident memory in KiB: now, and the most there ever was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) now_kib: u64,
+    pub(crate) peak_kib: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(server: &Server) -> Self {
+        let status = fs::read_to_string(format!("/proc/{}/status", server.pid()));
+        let status = status.unwrap_or_default();
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            number.unwrap_or(0)
+        };
+        Self { now_kib: value("VmRSS:"), peak_kib: value("VmHWM:") }
+    }
+}

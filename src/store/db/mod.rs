@@ -1,0 +1,248 @@
+//! The only folder that knows that there are two databases.
+//!
+//! A transaction is data, a list of statements, and not code: so nobody can hold the database
+//! while waiting for something else, a caller that goes away leaves nothing half-done, and SQLite
+//! can put the transactions of many callers into one commit.
+
+/// A function that gives values to a driver.
+macro_rules! arguments {
+    ($arguments:ty) => {
+        fn arguments(values: Vec<Value>) -> Result<$arguments, StoreError> {
+            let mut arguments = <$arguments>::default();
+            for value in values {
+                match value {
+                    Value::Int(value) => arguments.add(value),
+                    Value::Text(value) => arguments.add(value),
+                    Value::Blob(value) => arguments.add(value),
+                }
+                .map_err(|error| StoreError::Database(sqlx::Error::Encode(error)))?;
+            }
+            Ok(arguments)
+        }
+    };
+}
+
+mod postgres;
+mod sqlite;
+
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr};
+
+use self::postgres::Postgres;
+use self::sqlite::Sqlite;
+use super::StoreError;
+use crate::clock::Timestamp;
+use crate::telemetry::metrics::StoreMetrics;
+
+/// The three kinds of values that are ever stored.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Blob(Option<Vec<u8>>),
+}
+
+macro_rules! value_from {
+    ($($source:ty => $variant:ident($value:ident $make:expr)),+ $(,)?) => {$(
+        impl From<$source> for Value {
+            fn from($value: $source) -> Self {
+                Self::$variant($make)
+            }
+        }
+    )+};
+}
+
+value_from! {
+    i64 => Int(value Some(value)),
+    Option<i64> => Int(value value),
+    Timestamp => Int(value Some(value.unix_ms())),
+    Option<Timestamp> => Int(value value.map(Timestamp::unix_ms)),
+    &str => Text(value Some(value.to_owned())),
+    String => Text(value Some(value)),
+    Option<String> => Text(value value),
+    Vec<u8> => Blob(value Some(value)),
+    Option<Vec<u8>> => Blob(value value),
+    &[u8] => Blob(value Some(value.to_vec())),
+}
+
+/// `values![a, b, c]`: a statement's values.
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { vec![$($crate::store::db::Value::from($value)),*] };
+}
+pub(super) use values;
+
+/// One statement of a transaction.
+#[derive(Debug)]
+pub(super) struct Statement {
+    sql: SqlStr,
+    values: Vec<Value>,
+    /// Whether the whole transaction is undone where this statement changes nothing.
+    required: bool,
+}
+
+impl Statement {
+    /// A statement that may change any number of rows.
+    pub(super) fn new(sql: &'static str, values: Vec<Value>) -> Self {
+        Self { sql: SqlStr::from_static(sql), values, required: false }
+    }
+
+    /// A statement that must change at least one row, else the transaction is undone: with a
+    /// set-once column in its WHERE, this is how one of two writers wins.
+    pub(super) fn required(sql: &'static str, values: Vec<Value>) -> Self {
+        Self { required: true, ..Self::new(sql, values) }
+    }
+
+    /// INSERT of several rows of the same width; `insert` ends in `VALUES`.
+    pub(super) fn insert_rows(insert: &'static str, rows: Vec<Vec<Value>>) -> Self {
+        let mut sql = insert.to_owned();
+        let mut number = 0;
+        for (index, row) in rows.iter().enumerate() {
+            sql.push_str(if index == 0 { " (" } else { ", (" });
+            for column in 0..row.len() {
+                number += 1;
+                sql.push_str(if column == 0 { "$" } else { ", $" });
+                sql.push_str(&number.to_string());
+            }
+            sql.push(')');
+        }
+        let sql = AssertSqlSafe(sql).into_sql_str();
+        Self { sql, values: rows.into_iter().flatten().collect(), required: false }
+    }
+}
+
+/// How a transaction ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    Committed,
+    /// A required statement changed nothing; nothing of the transaction was kept.
+    Refused,
+}
+
+impl Done {
+    fn of_required(changed: u64) -> Self {
+        if changed == 0 { Self::Refused } else { Self::Committed }
+    }
+}
+
+/// A row of either database; columns are read by position.
+pub(super) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+macro_rules! column {
+    ($name:ident, $type:ty) => {
+        pub(super) fn $name(&self, index: usize) -> Result<$type, StoreError> {
+            match self {
+                Self::Sqlite(row) => row.try_get(index),
+                Self::Postgres(row) => row.try_get(index),
+            }
+            .map_err(StoreError::from)
+        }
+    };
+}
+
+impl Row {
+    column!(int, i64);
+    column!(optional_int, Option<i64>);
+    column!(text, String);
+    column!(optional_text, Option<String>);
+    column!(blob, Vec<u8>);
+    column!(optional_blob, Option<Vec<u8>>);
+
+    pub(super) fn time(&self, index: usize) -> Result<Timestamp, StoreError> {
+        self.int(index).map(Timestamp::from_unix_ms)
+    }
+
+    pub(super) fn optional_time(&self, index: usize) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.optional_int(index)?.map(Timestamp::from_unix_ms))
+    }
+}
+
+/// What came of statements: how they ended and, of a single one, its rows.
+type Ran = Result<(Done, Vec<Row>), StoreError>;
+
+/// An open database.
+#[derive(Clone)]
+pub(super) enum Db {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+impl Db {
+    /// Opens the database at `url`, which must begin with `sqlite:` or `postgres:`.
+    pub(super) async fn open(
+        url: &str,
+        max_connections: u32,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StoreError> {
+        if url.starts_with("sqlite:") {
+            return Sqlite::open(url, metrics).await.map(Self::Sqlite);
+        }
+        Postgres::open(url, max_connections, metrics).await.map(Self::Postgres)
+    }
+
+    /// Brings the schema up to date; several instances may do so at once.
+    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.migrate().await,
+            Self::Postgres(postgres) => postgres.migrate().await,
+        }
+    }
+
+    /// Waits until what was begun is written. SQLite's writer ends with the last handle to it, when
+    /// it also brings the log back into the file.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(postgres) => postgres.close().await,
+        }
+    }
+
+    /// Runs a query that changes nothing.
+    pub(super) async fn read(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.read(sql, values).await,
+            Self::Postgres(postgres) => postgres.read(sql, values).await,
+        }
+    }
+
+    /// Runs all statements or none.
+    pub(super) async fn transact(&self, statements: Vec<Statement>) -> Result<Done, StoreError> {
+        self.run(statements).await.map(|(done, _)| done)
+    }
+
+    /// Runs one statement that changes rows and returns some.
+    pub(super) async fn change(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.run(vec![Statement::new(sql, values)]).await.map(|(_, rows)| rows)
+    }
+
+    async fn run(&self, statements: Vec<Statement>) -> Ran {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.run(statements).await,
+            Self::Postgres(postgres) => postgres.run(statements).await,
+        }
+    }
+
+    /// Whether several processes may work on this database.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Chooses between the two where no SQL serves both.
+    pub(super) fn pick(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+}

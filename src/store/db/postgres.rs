@@ -1,0 +1,141 @@
+//! Postgres: a pool of connections.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Arguments as _, Connection as _, SqlStr};
+use tokio::time::timeout;
+
+use super::{Done, Ran, Row, Statement, Value};
+use crate::store::StoreError;
+use crate::telemetry::metrics::StoreMetrics;
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A transaction that has not ended by then is given up, with its connection: the network may be gone
+/// without a word, and leases are longer than this.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that ends waits this long for connections to say good-bye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An open database.
+#[derive(Clone)]
+pub(in crate::store) struct Postgres {
+    pool: PgPool,
+    metrics: StoreMetrics,
+}
+
+impl Postgres {
+    pub(super) async fn open(
+        url: &str,
+        max_connections: u32,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url).map_err(StoreError::Url)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool, metrics })
+    }
+
+    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
+        Ok(crate::store::migrate::postgres().run(&self.pool).await?)
+    }
+
+    pub(super) async fn close(&self) {
+        let _ = timeout(CLOSE_TIMEOUT, self.pool.close()).await;
+    }
+
+    pub(super) async fn read(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let statement = Statement { sql: SqlStr::from_static(sql), values, required: false };
+        self.on_loan(vec![statement], false).await.map(|(_, rows)| rows)
+    }
+
+    /// Runs all statements or none.
+    pub(super) async fn run(&self, statements: Vec<Statement>) -> Ran {
+        self.on_loan(statements, true).await
+    }
+
+    async fn on_loan(&self, statements: Vec<Statement>, writes: bool) -> Ran {
+        let count = statements.len();
+        // Several have a BEGIN and a COMMIT around them.
+        let around = if count > 1 { 2 } else { 0 };
+        let mut loan = OnLoan { connection: self.pool.acquire().await?, ended: false };
+        self.metrics.asked(count + around, count);
+        let result = timeout(TIMEOUT, transact(&mut loan.connection, statements))
+            .await
+            .map_err(|_| StoreError::Slow(TIMEOUT))?;
+        loan.ended = true;
+        if writes && result.is_ok() {
+            self.metrics.committed();
+        }
+        result
+    }
+}
+
+/// A connection to Postgres that goes back to the pool only where what it was used for has ended:
+/// the pool would wait for one that hangs, and have one less until then.
+struct OnLoan {
+    connection: PoolConnection<sqlx::Postgres>,
+    ended: bool,
+}
+
+impl Drop for OnLoan {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+async fn transact(connection: &mut PgConnection, statements: Vec<Statement>) -> Ran {
+    // One statement is a transaction of its own: it needs no BEGIN and COMMIT.
+    let statements = match <[Statement; 1]>::try_from(statements) {
+        Ok([only]) => {
+            let query = sqlx::query_with(only.sql, arguments(only.values)?);
+            if only.required {
+                let changed = query.execute(connection).await?.rows_affected();
+                return Ok((Done::of_required(changed), Vec::new()));
+            }
+            let rows = query.fetch_all(connection).await?;
+            return Ok((Done::Committed, rows.into_iter().map(Row::Postgres).collect()));
+        }
+        Err(several) => several,
+    };
+    let mut transaction = connection.begin().await?;
+    for statement in statements {
+        let result = sqlx::query_with(statement.sql, arguments(statement.values)?)
+            .execute(&mut *transaction)
+            .await?;
+        if statement.required && result.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok((Done::Refused, Vec::new()));
+        }
+    }
+    transaction.commit().await?;
+    Ok((Done::Committed, Vec::new()))
+}
+
+arguments!(PgArguments);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::db::Db;
+
+    #[tokio::test]
+    async fn a_connection_to_postgres_that_was_given_up_takes_no_place_in_the_pool() {
+        let database = harness::Database::postgres();
+        let db = Db::open(&database.url(), 1, StoreMetrics::default()).await.unwrap();
+        let slow = db.read("SELECT pg_sleep(60)::TEXT", Vec::new());
+        assert!(timeout(Duration::from_millis(200), slow).await.is_err());
+        timeout(ACQUIRE_TIMEOUT, db.read("SELECT 1", Vec::new())).await.unwrap().unwrap();
+    }
+}
