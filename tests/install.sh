@@ -29,6 +29,8 @@ test=(
     'nodejs                   command -v node'
     'npm                      command -v npm'
     'python3-venv             /usr/bin/python3 -c "import ensurepip, venv"'
+    'sqlite3                  command -v sqlite3'
+    'faketime                 compgen -G /usr/lib/*/faketime/libfaketime.so.1'
     'curl                     command -v curl'
     'jq                       command -v jq'
     'util-linux               command -v runuser && command -v flock'
@@ -50,6 +52,10 @@ test=(
     'libnss3                  compgen -G /usr/lib/*/libsoftokn3.so'
     'libnss3-tools            command -v certutil'
     'p11-kit                  command -v p11-kit'
+    'haproxy                  test -x /usr/sbin/haproxy'
+    'docker-compose           command -v docker-compose'
+    'systemd                  command -v systemd-analyze'
+    'xz-utils                 command -v xz'
     'p11-kit-modules          compgen -G /usr/lib/*/pkcs11/p11-kit-client.so'
 )
 # Tools of the toolchain, built from source; another version that is there already is kept.
@@ -135,6 +141,7 @@ test)
     install_cargo_tools
     tests/kryoptic/build.sh >/dev/null
     tests/clients/packages.sh >/dev/null
+    tests/recovery/upgrade/build.sh >/dev/null
     ;;
 *) die "usage: tests/install.sh [dev|test]" ;;
 esac

@@ -42,7 +42,15 @@ pub(crate) async fn open_store(
     let store = Store::open_counted(url.expose_secret(), connections, metrics.clone());
     let store = store.await.map_err(failed)?;
     store.migrate().await.map_err(failed)?;
-    Ok(store)
+    Ok(store.called(&instance()))
+}
+
+/// This process, as the audit trail names it.
+fn instance() -> String {
+    let host = nix::unistd::gethostname();
+    let host =
+        host.map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
+    format!("{host} {}", std::process::id())
 }
 
 /// The tokens, by their names in the configuration.

@@ -4,6 +4,7 @@ use super::{Context, Error};
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
 use crate::ca::{Authority, CaaMode};
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::CaaCheck;
 use crate::validation::{CaaQuestion, Outcome};
 
@@ -65,7 +66,15 @@ pub(super) async fn keep(
             permits,
             evidence: evidence.to_owned(),
         };
-        context.store.keep_caa_check(&check).await?;
+        let name = check.identifier.to_string();
+        let entry = Entry::new(Kind::CaaChecked, Actor::Kipuka, name, check.checked_at)
+            .ca(&authority.id)
+            .with("account", proved.account_id)
+            .with("method", proved.method.as_str())
+            .with("permits", permits)
+            .with("enforced", authority.proof.caa == CaaMode::Enforce)
+            .with("evidence", evidence);
+        context.store.keep_caa_check(&check, &entry).await?;
     }
     let enforced = authority.proof.caa == CaaMode::Enforce;
     if permits {

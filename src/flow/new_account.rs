@@ -8,6 +8,7 @@ use crate::acme::account::{Account, AccountStatus, Agreement, check_contacts, te
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::jose::jwk::Jwk;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::too_many_accounts;
 use crate::store::{self, MadeFrom, Registered};
 
@@ -68,8 +69,9 @@ pub(crate) async fn new_account(
     let cap = context.limits.load().accounts.accounts_per_address_per_hour;
     let network = asked.network.filter(|_| cap > 0).map(|network| network.to_string());
     let from = network.clone().map(|network| MadeFrom { network, cap: cap.into() });
+    let entry = entry_of(&account);
     let new = store::NewAccount { account: account.clone(), from };
-    match context.store.register_account(new).await? {
+    match context.store.register_account(new, &entry).await? {
         Registered::Created => {
             tracing::info!(
                 ca.id = account.ca,
@@ -89,6 +91,16 @@ pub(crate) async fn new_account(
         // Another account was bound by the same key in this very moment, or it was revoked.
         Registered::NotBound => Err(super::external_account::refused().into()),
     }
+}
+
+fn entry_of(account: &Account) -> Entry {
+    let actor = Actor::Account(account.id.clone());
+    Entry::new(Kind::AccountCreated, actor, account.id.as_str(), account.created_at)
+        .ca(&account.ca)
+        .with("thumbprint", account.thumbprint.as_str())
+        .with("contact", account.contact.as_slice())
+        .with("terms", account.terms.as_ref().and_then(|terms| terms.to.clone()))
+        .with("external_account", account.binding.as_ref().map(|binding| binding.kid.clone()))
 }
 
 fn existing(account: Account) -> Result<(Account, bool), Error> {

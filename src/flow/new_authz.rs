@@ -8,6 +8,7 @@ use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
+use crate::ledger::{Actor, Entry, Kind};
 
 /// Makes a pending authorization, with `subdomains` for the names below, too, where the CA lets that
 /// count (RFC 9444 §4.2). Later orders of the account use it while it is valid.
@@ -40,9 +41,14 @@ pub(crate) async fn new_authz(
         subdomains && authority.subdomain_authorizations && identifier.dns_name().is_some();
     let new = new_authorization(context, authority, identifier, subdomains)?;
     let now = context.clock.now();
+    let actor = Actor::Account(account.id.clone());
+    let entry = Entry::new(Kind::AuthorizationCreated, actor, new.id.as_str(), now)
+        .ca(&authority.id)
+        .with("identifier", new.identifier.to_string())
+        .with("subdomains", subdomains);
     let caps = (&context.limits.load().accounts).into();
     let (ca, id) = (&authority.id, &account.id);
-    if !context.store.create_authorization(ca, id, &new, caps, now).await? {
+    if !context.store.create_authorization(ca, id, &new, caps, &entry).await? {
         check_account(context, account, 0, std::slice::from_ref(&new)).await?;
         return Err(Error::Failed("an authorization was refused within the limits".to_owned()));
     }

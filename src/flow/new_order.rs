@@ -10,6 +10,7 @@ use crate::acme::order::Order;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authority, NamedProfile};
 use crate::clock::Timestamp;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::check_usage;
 use crate::store::{NewAuthorization, NewOrder, OrderedIdentifier};
 use crate::x509::dates::RequestedDates;
@@ -68,7 +69,7 @@ pub(crate) async fn new_order(
             authorizations: new,
             caps: (&limits.accounts).into(),
         };
-        if context.store.create_order(&order).await? {
+        if context.store.create_order(&order, &entry_of(&order)).await? {
             context.metrics.issuance.order(&order.ca, "placed");
             tracing::info!(
                 ca.id = order.ca,
@@ -110,6 +111,23 @@ pub(super) async fn check_account(
         );
         problem.into()
     })
+}
+
+fn entry_of(order: &NewOrder) -> Entry {
+    let names = order.identifiers.iter().map(|place| place.identifier.to_string());
+    let new = |id: &str| order.authorizations.iter().any(|new| new.id == id);
+    let earlier = order.identifiers.iter().map(|place| &place.authorization_id);
+    let earlier: Vec<_> = earlier.filter(|id| !new(id)).cloned().collect();
+    let actor = Actor::Account(order.account_id.clone());
+    Entry::new(Kind::OrderCreated, actor, order.id.as_str(), order.created_at)
+        .ca(&order.ca)
+        .with("identifiers", names.collect::<Vec<_>>())
+        .with("earlier_authorizations", (!earlier.is_empty()).then_some(earlier))
+        .with("expires", order.expires_at.to_string())
+        .with("not_before", order.not_before.map(|time| time.to_string()))
+        .with("not_after", order.not_after.map(|time| time.to_string()))
+        .with("profile", order.profile.clone())
+        .with("replaces", order.replaces.clone())
 }
 
 /// The dates as the certificate's plan takes them.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::caa::{self, Proved};
@@ -11,6 +12,7 @@ use crate::acme::challenge::{Challenge, ChallengeResult};
 use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::{Lease, ToValidate};
 use crate::validation::{Attempt, Outcome};
 
@@ -78,11 +80,37 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         },
         "challenge validated"
     );
-    if !context.store.conclude_challenge(&lease, &result, evidence, context.clock.now()).await? {
+    let entry = entry_of(authorization, challenge, &result, evidence.as_deref(), context);
+    if !context.store.conclude_challenge(&lease, &result, evidence, &entry).await? {
         // Another challenge decided first, or this lease lapsed and another worker has it.
         context.store.discard(lease).await?;
     }
     Ok(())
+}
+
+fn entry_of(
+    authorization: &Authorization,
+    challenge: &Challenge,
+    result: &ChallengeResult,
+    evidence: Option<&str>,
+    context: &Context,
+) -> Entry {
+    let (kind, at, problem) = match result {
+        ChallengeResult::Proved { at } => (Kind::AuthorizationValid, *at, None),
+        ChallengeResult::Failed { problem } => {
+            (Kind::AuthorizationInvalid, context.clock.now(), Some(problem))
+        }
+    };
+    Entry::new(kind, Actor::Kipuka, authorization.id.as_str(), at)
+        .ca(&authorization.ca)
+        .with("account", authorization.account_id.as_str())
+        .with("identifier", authorization.identifier.to_string())
+        .with("subdomains", authorization.subdomains)
+        .with("method", challenge.kind.as_str())
+        .with("token", challenge.token.as_str())
+        .with("evidence", evidence)
+        .with("problem", problem.map(|problem| json!(problem.kind)))
+        .with("detail", problem.map(|problem| problem.detail.as_str()))
 }
 
 /// What became of a challenge that was begun before its type was taken out of what the CA offers.

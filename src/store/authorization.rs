@@ -9,6 +9,7 @@ use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
 /// account, an authorization is deactivated too.
@@ -121,13 +122,15 @@ impl Store {
         account_id: &str,
         authorization: &NewAuthorization,
         caps: Caps,
-        now: Timestamp,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
+        let now = entry.at;
         let mut row = authorization_row(ca, account_id, authorization, now);
         row.extend(values![caps.pending_authorizations, caps.failed_validations, window(now)]);
         let statements = vec![
             Statement::required(INSERT_WITHIN_CAPS, row),
             Statement::insert_rows(INSERT_CHALLENGES, challenge_rows(authorization).collect()),
+            self.note(entry),
         ];
         Ok(self.db.transact(statements).await? == Done::Committed)
     }
@@ -215,14 +218,14 @@ impl Store {
         lease: &Lease,
         result: &ChallengeResult,
         evidence: Option<String>,
-        now: Timestamp,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let challenge_id = lease.subject.as_str();
         let (validated_at, error) = match result {
             ChallengeResult::Proved { at } => (Some(*at), None),
             ChallengeResult::Failed { problem } => (None, Some(super::json(problem))),
         };
-        let failed_at = error.is_some().then_some(now);
+        let failed_at = error.is_some().then_some(entry.at);
         let conclude = "UPDATE authorizations SET concluded_by = $1, failed_at = $3 \
                         WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
                         AND concluded_by IS NULL AND deactivated_at IS NULL \
@@ -236,10 +239,11 @@ impl Store {
             Statement::required(conclude, values![challenge_id, validated_at, failed_at]),
             Statement::required(write, values![challenge_id, validated_at, error, evidence]),
         ];
-        if failed_at.is_some() {
+        if let Some(failed_at) = failed_at {
             let lose = lose_orders!("(SELECT authorization_id FROM challenges WHERE id = $1)");
-            statements.push(Statement::new(lose, values![challenge_id, now]));
+            statements.push(Statement::new(lose, values![challenge_id, failed_at]));
         }
+        statements.push(self.note(entry));
         let done = self.db.transact(statements);
         let concluded = self.was_kept(lease, &done.await?);
         if concluded {
@@ -253,12 +257,14 @@ impl Store {
         &self,
         id: &str,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<(), StoreError> {
         let update = "UPDATE authorizations SET deactivated_at = $2 \
                       WHERE id = $1 AND deactivated_at IS NULL AND expires_at > $2";
         let statements = vec![
             Statement::required(update, values![id, now]),
             Statement::new(lose_orders!("$1"), values![id, now]),
+            self.note(entry),
         ];
         self.db.transact(statements).await.map(drop)
     }

@@ -7,6 +7,7 @@ use super::db::{Row, Statement, values};
 use super::work::{self, Lease, WorkKind};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// CRLs whose bytes are kept behind the newest of an issuer.
 const KEPT: i64 = 10;
@@ -116,7 +117,12 @@ impl Store {
     }
 
     /// Keeps a plan. `false` where the lease was lost; then nothing is written.
-    pub(crate) async fn plan_crl(&self, lease: &Lease, plan: CrlPlan) -> Result<bool, StoreError> {
+    pub(crate) async fn plan_crl(
+        &self,
+        lease: &Lease,
+        plan: CrlPlan,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let insert = "INSERT INTO crls (issuer, number, signing_key, this_update, next_update, tbs) \
                       VALUES ($1, $2, $3, $4, $5, $6)";
         let values = values![
@@ -127,7 +133,8 @@ impl Store {
             plan.next_update,
             plan.tbs,
         ];
-        let done = self.db.transact(vec![lease.hold(), Statement::new(insert, values)]).await?;
+        let keep = Statement::new(insert, values);
+        let done = self.db.transact(vec![lease.hold(), keep, self.note(entry)]).await?;
         Ok(self.was_kept(lease, &done))
     }
 
@@ -139,9 +146,10 @@ impl Store {
         number: i64,
         crl: Vec<u8>,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let issuer = lease.subject.as_str();
-        let keep = "UPDATE crls SET crl = $3, signed_at = $4, tbs = NULL \
+        let keep = "UPDATE crls SET crl = $3, signed_at = $4, tbs = NULL, audited = 1 \
                     WHERE issuer = $1 AND number = $2 AND signed_at IS NULL";
         let forget = "UPDATE crls SET crl = NULL, tbs = NULL WHERE issuer = $1 AND number <= $2 \
                       AND (crl IS NOT NULL OR tbs IS NOT NULL) \
@@ -151,6 +159,7 @@ impl Store {
             lease.hold(),
             Statement::required(keep, values![issuer, number, crl, now]),
             Statement::new(forget, values![issuer, number - KEPT]),
+            self.note(entry),
         ]);
         Ok(self.was_kept(lease, &done.await?))
     }

@@ -10,6 +10,7 @@ use super::{Store, StoreError};
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// A certificate to be signed for an order.
 #[derive(Debug)]
@@ -55,7 +56,11 @@ pub(crate) struct PlannedCertificate {
 impl Store {
     /// Accepts a CSR and plans its certificate. `false` where somebody was first, or where the
     /// account or an authorization was deactivated or expired meanwhile; then nothing is written.
-    pub(crate) async fn plan_issuance(&self, plan: Plan) -> Result<bool, StoreError> {
+    pub(crate) async fn plan_issuance(
+        &self,
+        plan: Plan,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let accept = "UPDATE orders SET processing_since = $2, csr = $3 WHERE id = $1 \
              AND processing_since IS NULL AND error IS NULL AND expires_at > $2 \
              AND EXISTS (SELECT 1 FROM accounts u WHERE u.id = orders.account_id \
@@ -66,7 +71,7 @@ impl Store {
              WHERE p.order_id = orders.id AND (a.deactivated_at IS NOT NULL \
              OR a.expires_at <= $2 OR c.validated_at IS NULL))";
         let keep = "INSERT INTO certificates (id, ca, account_id, order_id, issuer_id, serial, \
-                    tbs, planned_at, profile) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                    tbs, planned_at, profile, audited) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)";
         let order_id = plan.order_id.as_str();
         let enqueue = work::enqueue(WorkKind::Issuance, order_id, &plan.account_id, plan.now);
         let done = self.db.transact(vec![
@@ -86,6 +91,7 @@ impl Store {
                 ],
             ),
             enqueue,
+            self.note(entry),
         ]);
         let planned = done.await? == Done::Committed;
         if planned {
@@ -144,9 +150,11 @@ impl Store {
         lease: Lease,
         certificate: Vec<u8>,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let order_id = lease.subject.as_str();
-        let keep = "UPDATE certificates SET certificate = $2, issued_at = $3 \
+        let keep = "UPDATE certificates SET certificate = $2, issued_at = $3, \
+                    audited = audited + 2 \
                     WHERE order_id = $1 AND certificate IS NULL";
         let finish = "UPDATE orders SET certificate_id = \
                       (SELECT c.id FROM certificates c WHERE c.order_id = $1) \
@@ -160,6 +168,7 @@ impl Store {
             lease.settle(),
             Statement::required(keep, values![order_id, certificate, now]),
             Statement::required(finish, values![order_id]),
+            self.note(entry),
         ]);
         let completed = self.was_kept(&lease, &done.await?);
         if completed {
@@ -173,6 +182,7 @@ impl Store {
         &self,
         lease: Lease,
         problem: &Problem,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let order_id = lease.subject.as_str();
         let fail = "UPDATE orders SET error = $2 \
@@ -180,6 +190,7 @@ impl Store {
         let done = self.db.transact(vec![
             lease.settle(),
             Statement::required(fail, values![order_id, super::json(problem)]),
+            self.note(entry),
         ]);
         let failed = self.was_kept(&lease, &done.await?);
         if failed {

@@ -1,4 +1,6 @@
 //! What kipuka remembers: the only SQL in the program. One method is one transaction.
+//!
+//! A method that decides something takes the entry that the audit trail gets of it.
 
 mod account;
 mod authorization;
@@ -8,6 +10,7 @@ mod crl;
 mod db;
 mod external_account;
 mod issuance;
+mod ledger;
 mod migrate;
 mod nonce;
 mod order;
@@ -33,7 +36,7 @@ pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
 #[cfg(test)]
 pub(crate) use usage::Caps;
 pub(crate) use usage::MadeFrom;
-pub(crate) use work::{Lease, Left, WorkKind};
+pub(crate) use work::{Claim, Lease, Left, WorkKind};
 
 use db::Db;
 
@@ -45,6 +48,7 @@ pub(crate) struct Store {
     db: Db,
     wakeups: work::Wakeups,
     metrics: StoreMetrics,
+    origin: ledger::Origin,
 }
 
 /// Why the store could not do as asked, by what the caller can do about it.
@@ -128,7 +132,8 @@ impl Store {
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
         let db = Db::open(url, max_connections, metrics.clone()).await?;
-        Ok(Self { db, wakeups: work::Wakeups::default(), metrics })
+        let (wakeups, origin) = (work::Wakeups::default(), ledger::Origin::draw()?);
+        Ok(Self { db, wakeups, metrics, origin })
     }
 
     /// Brings the schema up to date; several instances may do so at once.
@@ -144,6 +149,15 @@ impl Store {
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         self.db.read("SELECT 1", Vec::new()).await.map(drop)
+    }
+
+    /// Returns once the database has answered a reader and a writer, be it that they failed; `false`
+    /// where nobody will ever again.
+    pub(crate) async fn goes_on(&self) -> bool {
+        let read = self.ping().await;
+        // Without a statement: it takes its turn behind all that is to be written, and writes nothing.
+        let written = self.db.transact(Vec::new()).await;
+        !matches!(read, Err(StoreError::Closed)) && !matches!(written, Err(StoreError::Closed))
     }
 
     /// How far the schema has come.

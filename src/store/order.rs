@@ -12,6 +12,7 @@ use crate::acme::challenge::{Challenge, ChallengeType};
 use crate::acme::identifier::Identifier;
 use crate::acme::order::Order;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// An order to be kept.
 #[derive(Debug)]
@@ -125,7 +126,11 @@ impl Store {
     /// Keeps a new order and its new authorizations. `false` where one of the other authorizations that
     /// it is to use is not this account's, or was deactivated meanwhile, and where the account would have
     /// more than its caps; then nothing is kept. [`Store::usage`] tells which of the two it was.
-    pub(crate) async fn create_order(&self, order: &NewOrder) -> Result<bool, StoreError> {
+    pub(crate) async fn create_order(
+        &self,
+        order: &NewOrder,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let insert_order = self.db.pick(
             INSERT_ON_SQLITE,
             insert_order!("SELECT json_array_elements_text($16::json) AS name"),
@@ -181,6 +186,7 @@ impl Store {
                 positions,
             ));
         }
+        statements.push(self.note(entry));
         Ok(self.db.transact(statements).await? == Done::Committed)
     }
 

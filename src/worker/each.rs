@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::{Phase, Stop, goes_on};
 use crate::flow::{Context, Error, SharedContext};
-use crate::store::{Lease, Left, StoreError, WorkKind};
+use crate::store::{Claim, Lease, Left, StoreError, WorkKind};
 
 /// How long to sleep at most: another instance may have put work on the list.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -33,10 +34,11 @@ pub(super) struct Terms {
     pub(super) not_for: fn(&Context) -> Vec<String>,
 }
 
-/// Runs `work` for each piece of work until `stop` turns true.
+/// Runs `work` for each piece of work until the end is told; then what was claimed is finished, or handed
+/// back, so that nobody waits for its lease to lapse.
 pub(super) async fn run<F>(
     context: SharedContext,
-    mut stop: watch::Receiver<bool>,
+    mut stop: Stop,
     terms: Terms,
     work: impl Fn(SharedContext, Lease) -> F,
 ) where
@@ -44,11 +46,17 @@ pub(super) async fn run<F>(
 {
     let places = Arc::new(Semaphore::new(terms.at_once));
     let shares = Arc::new(Shares::default());
-    let mut running = JoinSet::new();
-    while !*stop.borrow() {
-        while running.try_join_next().is_some() {}
+    let mut running = Running::default();
+    while goes_on(&stop) {
+        while let Some(ended) = running.tasks.try_join_next_with_id() {
+            running.forget(&ended);
+        }
         // A place is free first, so that nothing is claimed that would have to wait under its lease.
-        let Ok(first) = Arc::clone(&places).acquire_owned().await else { break };
+        let first = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = stop.changed() => continue,
+        };
+        let Ok(first) = first else { break };
         let free = places.available_permits() + 1;
         let leases = match claim(&context, terms, free, &shares).await {
             Ok(Claimed::Leases(leases)) => leases,
@@ -75,9 +83,10 @@ pub(super) async fn run<F>(
             };
             let subject = lease.subject().to_owned();
             let share = Share::take(&shares, lease.account_id());
+            let claim = lease.claim();
             let done = work(Arc::clone(&context), lease);
             let counted = Arc::clone(&context);
-            running.spawn(async move {
+            let task = running.tasks.spawn(async move {
                 let began = Instant::now();
                 let done = done.await;
                 let kind = terms.kind.as_str();
@@ -88,9 +97,41 @@ pub(super) async fn run<F>(
                 }
                 drop((place, share));
             });
+            running.claims.insert(task.id(), claim);
         }
     }
-    while running.join_next().await.is_some() {}
+    tokio::select! {
+        () = running.finish() => return,
+        _ = stop.wait_for(|phase| *phase == Phase::Ending) => {}
+    }
+    running.tasks.shutdown().await;
+    let (kind, left) = (terms.kind.as_str(), running.claims.len());
+    match context.store.hand_back(running.claims.into_values(), context.clock.now()).await {
+        Ok(()) => tracing::warn!(work = kind, left, "work was cut off and handed back"),
+        Err(error) => {
+            tracing::error!(work = kind, left, %error, "work was cut off; its leases will lapse");
+        }
+    }
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    claims: HashMap<Id, Claim>,
+}
+
+impl Running {
+    fn forget(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        self.claims.remove(&id);
+    }
+
+    async fn finish(&mut self) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.forget(&ended);
+        }
+    }
 }
 
 /// What a look at the list came to.

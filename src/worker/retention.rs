@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
+use super::{Stop, goes_on};
 use crate::flow::{self, SharedContext};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Between two steps of a long way: there is time, and clients come first.
 const STEP_PAUSE: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+pub(super) async fn run(context: SharedContext, stop: Stop) {
     tokio::join!(nonces(context.clone(), stop.clone()), history(context, stop));
 }
 
-async fn nonces(context: SharedContext, mut stop: watch::Receiver<bool>) {
-    while !*stop.borrow() {
+async fn nonces(context: SharedContext, mut stop: Stop) {
+    while goes_on(&stop) {
         if let Err(error) = context.store.forget_nonces(context.clock.now()).await {
             tracing::warn!(%error, "spent nonces could not be forgotten");
         }
@@ -27,9 +26,9 @@ async fn nonces(context: SharedContext, mut stop: watch::Receiver<bool>) {
 }
 
 /// Orders, authorizations and CAA checks.
-async fn history(context: SharedContext, mut stop: watch::Receiver<bool>) {
+async fn history(context: SharedContext, mut stop: Stop) {
     let mut progress = flow::RetainProgress::default();
-    while !*stop.borrow() {
+    while goes_on(&stop) {
         if let Err(error) = flow::retain(&context, &mut progress).await {
             tracing::warn!(%error, "what was over long ago could not be forgotten");
         }

@@ -24,7 +24,12 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         &["config", "acme", "x509"],
         "what may be issued follows from the configuration and what is asked, and nothing else",
     ),
-    ("store", &["acme", "clock", "entropy", "telemetry"], "it remembers facts and decides nothing"),
+    ("ledger", &["clock"], "entries are text and hashes, whatever they are about"),
+    (
+        "store",
+        &["acme", "ledger", "clock", "entropy", "telemetry"],
+        "it remembers facts and decides nothing",
+    ),
     (
         "signer",
         &["x509", "clock", "entropy", "telemetry"],

@@ -37,6 +37,7 @@ use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Proof, Wanted, pr
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::jose::jwk::Jwk;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
@@ -215,12 +216,10 @@ impl Site {
             assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
             let proved = ChallengeResult::Proved { at: self.context.clock.now() };
-            assert!(
-                self.store()
-                    .conclude_challenge(&lease, &proved, None, self.context.clock.now())
-                    .await
-                    .unwrap()
-            );
+            let now = self.context.clock.now();
+            let entry = Entry::new(Kind::AuthorizationValid, Actor::Kipuka, "by the test", now);
+            let store = self.store();
+            assert!(store.conclude_challenge(&lease, &proved, None, &entry).await.unwrap());
         }
         assert_eq!(self.status(&order.id).await, OrderStatus::Ready);
         order

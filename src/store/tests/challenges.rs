@@ -3,7 +3,7 @@
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, after, claim, claim_one, conclude, failed,
+    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, after, claim, claim_one, conclude, entry, failed,
     lease_validation, number, open, problem, proved, with_order,
 };
 use crate::acme::authorization::AuthorizationStatus;
@@ -41,7 +41,7 @@ pub(super) async fn a_challenge_of_a_decided_or_deactivated_authorization_is_not
     let store = with_order(database, &["a.test", "b.test", "c.test"]).await;
     conclude(&store, "order-0-http-01", &proved()).await;
     conclude(&store, "order-1-http-01", &failed()).await;
-    store.deactivate_authorization("order-2", NOW).await.unwrap();
+    store.deactivate_authorization("order-2", NOW, &entry()).await.unwrap();
     for challenge in ["order-0-dns-01", "order-1-dns-01", "order-2-dns-01", "order-0-http-01"] {
         assert!(!store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap(), "{challenge}");
     }
@@ -77,7 +77,7 @@ pub(super) async fn a_worker_finds_what_it_validates(database: &Database) {
     assert_eq!(found.authorization.challenges[0].token, "token of order-0-dns-01");
     assert_eq!(found.account_thumbprint, "thumbprint of account");
     assert_eq!(found.authorization.status(NOW).as_str(), "pending");
-    store.deactivate_account(ACCOUNT, NOW).await.unwrap();
+    store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap();
     let found = store.to_validate(DNS).await.unwrap().unwrap();
     assert_eq!(found.authorization.status(NOW).as_str(), "deactivated");
     assert!(store.to_validate("nothing").await.unwrap().is_none());
@@ -109,11 +109,11 @@ pub(super) async fn of_two_challenges_that_end_together_exactly_one_decides(data
         let (first, second) = tokio::join!(
             tokio::spawn({
                 let store = store.clone();
-                async move { store.conclude_challenge(&http, &proved(), None, NOW).await.unwrap() }
+                async move { store.conclude_challenge(&http, &proved(), None, &entry()).await.unwrap() }
             }),
             tokio::spawn({
                 let other = other.clone();
-                async move { other.conclude_challenge(&dns, &failed(), None, NOW).await.unwrap() }
+                async move { other.conclude_challenge(&dns, &failed(), None, &entry()).await.unwrap() }
             }),
         );
         let (proved_first, failed_first) = (first.unwrap(), second.unwrap());
@@ -135,15 +135,18 @@ pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lost = lease_validation(&store, HTTP).await;
     let held = claim_one(&store, WorkKind::Validation, after(20)).await;
-    assert!(!store.conclude_challenge(&lost, &failed(), None, NOW).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None, &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.concluded_by, None);
     assert!(authorization.challenges.iter().all(|challenge| challenge.result.is_none()));
     assert!(
-        store.conclude_challenge(&held, &proved(), Some("seen".to_owned()), NOW).await.unwrap()
+        store
+            .conclude_challenge(&held, &proved(), Some("seen".to_owned()), &entry())
+            .await
+            .unwrap()
     );
-    assert!(!store.conclude_challenge(&held, &failed(), None, NOW).await.unwrap());
-    assert!(!store.conclude_challenge(&lost, &failed(), None, NOW).await.unwrap());
+    assert!(!store.conclude_challenge(&held, &failed(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None, &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
     let kept = "SELECT COUNT(*) FROM challenges WHERE evidence = 'seen'";
@@ -154,8 +157,8 @@ pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
 pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lease = lease_validation(&store, HTTP).await;
-    store.deactivate_authorization("order-0", NOW).await.unwrap();
-    assert!(!store.conclude_challenge(&lease, &proved(), None, NOW).await.unwrap());
+    store.deactivate_authorization("order-0", NOW, &entry()).await.unwrap();
+    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Deactivated);
     assert_eq!(authorization.concluded_by, None);
@@ -165,8 +168,8 @@ pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Data
 
 pub(super) async fn an_authorization_is_deactivated_once(database: &Database) {
     let store = with_order(database, &["a.test", "b.test"]).await;
-    store.deactivate_authorization("order-0", after(1)).await.unwrap();
-    store.deactivate_authorization("order-0", after(2)).await.unwrap();
+    store.deactivate_authorization("order-0", after(1), &entry()).await.unwrap();
+    store.deactivate_authorization("order-0", after(2), &entry()).await.unwrap();
     let deactivated = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(deactivated.deactivated_at, Some(after(1)));
     let other = store.authorization(CA, "order-1").await.unwrap().unwrap();
@@ -185,7 +188,7 @@ pub(super) async fn a_retry_is_noted_and_due_in_one_step(database: &Database) {
     assert!(claim(&store, WorkKind::Validation, after(4), 10).await.is_empty());
     let lease = claim_one(&store, WorkKind::Validation, after(5)).await;
     assert_eq!(lease.attempt(), 2);
-    assert!(store.conclude_challenge(&lease, &proved(), None, NOW).await.unwrap());
+    assert!(store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     let challenge = found.concluding_challenge().unwrap();
     assert_eq!(challenge.status(), ChallengeStatus::Valid { at: NOW });
@@ -199,5 +202,5 @@ pub(super) async fn a_lost_lease_notes_no_retry(database: &Database) {
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert!(found.challenges.iter().all(|challenge| challenge.retry.is_none()));
     assert!(claim(&store, WorkKind::Validation, after(21), 10).await.is_empty());
-    assert!(store.conclude_challenge(&held, &proved(), None, NOW).await.unwrap());
+    assert!(store.conclude_challenge(&held, &proved(), None, &entry()).await.unwrap());
 }

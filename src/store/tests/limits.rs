@@ -6,11 +6,12 @@ use std::time::Duration;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, LEASE, NOW, account, after, claim, conclude, execute, failed, make_ready,
+    ACCOUNT, CA, LEASE, NOW, account, after, claim, conclude, entry, execute, failed, make_ready,
     migrated, number, order, plan, proved, with_account, with_order,
 };
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::db::values;
 use crate::store::work::enqueue;
 use crate::store::{
@@ -27,7 +28,7 @@ fn capped(id: &str, names: &[&str], caps: Caps, at: Timestamp) -> NewOrder {
 }
 
 async fn place(store: &Store, id: &str, names: &[&str], caps: Caps, at: Timestamp) -> bool {
-    store.create_order(&capped(id, names, caps, at)).await.unwrap()
+    store.create_order(&capped(id, names, caps, at), &entry()).await.unwrap()
 }
 
 pub(super) async fn an_account_places_so_many_orders_in_an_hour(database: &Database) {
@@ -45,9 +46,9 @@ pub(super) async fn an_account_places_so_many_orders_in_an_hour(database: &Datab
     assert!(place(&store, "d", &["a.test"], caps, after(3600)).await);
     assert_eq!(store.usage(ACCOUNT, &[], after(3600)).await.unwrap().orders, 1);
     // Others are not counted with it.
-    store.register_account(account("other", CA)).await.unwrap();
+    store.register_account(account("other", CA), &entry()).await.unwrap();
     let theirs = NewOrder { account_id: "other".to_owned(), ..capped("e", &[], caps, NOW) };
-    assert!(store.create_order(&theirs).await.unwrap());
+    assert!(store.create_order(&theirs, &entry()).await.unwrap());
     assert_eq!(store.usage("nobody", &[], NOW).await.unwrap().orders, 0);
 }
 
@@ -62,15 +63,15 @@ pub(super) async fn orders_that_can_still_become_valid_are_pending(database: &Da
     conclude(&store, "one-0-dns-01", &failed()).await;
     assert!(place(&store, "three", &["a.test"], caps, NOW).await);
     assert!(!place(&store, "four", &["a.test"], caps, NOW).await);
-    store.deactivate_authorization("two-0", NOW).await.unwrap();
+    store.deactivate_authorization("two-0", NOW, &entry()).await.unwrap();
     assert!(place(&store, "four", &["a.test"], caps, NOW).await);
     // Ready ones count, and issued ones do not.
     make_ready(&store, "three").await;
     assert!(!place(&store, "five", &["a.test"], caps, NOW).await);
     let planned = plan(&store, "three").await;
-    assert!(store.plan_issuance(planned).await.unwrap());
+    assert!(store.plan_issuance(planned, &entry()).await.unwrap());
     let lease = claim(&store, WorkKind::Issuance, NOW, 1).await.remove(0);
-    assert!(store.complete_issuance(lease, b"certificate".to_vec(), NOW).await.unwrap());
+    assert!(store.complete_issuance(lease, b"certificate".to_vec(), NOW, &entry()).await.unwrap());
     assert!(place(&store, "five", &["a.test"], caps, NOW).await);
     // After their end none does.
     assert!(!place(&store, "six", &["a.test"], caps, after(7199)).await);
@@ -85,17 +86,17 @@ pub(super) async fn pending_authorizations_are_counted_with_the_new_ones(databas
     assert_eq!(store.usage(ACCOUNT, &[], NOW).await.unwrap().pending_authorizations, 2);
     assert!(place(&store, "two", &["a.test"], caps, NOW).await);
     let asked = order("asked", &["c.test"]).authorizations.remove(0);
-    assert!(!store.create_authorization(CA, ACCOUNT, &asked, caps, NOW).await.unwrap());
+    assert!(!store.create_authorization(CA, ACCOUNT, &asked, caps, &entry()).await.unwrap());
     assert_eq!(number(&store, "SELECT COUNT(*) FROM authorizations").await, 3);
     assert_eq!(number(&store, "SELECT COUNT(*) FROM challenges").await, 9);
     // An order that has no new ones may be placed.
     conclude(&store, "one-0-dns-01", &proved()).await;
     let asked = order("asked", &["c.test"]).authorizations.remove(0);
-    assert!(store.create_authorization(CA, ACCOUNT, &asked, caps, NOW).await.unwrap());
+    assert!(store.create_authorization(CA, ACCOUNT, &asked, caps, &entry()).await.unwrap());
     let mut using = capped("three", &["a.test"], caps, NOW);
     using.authorizations.clear();
     using.identifiers[0].authorization_id = "one-0".to_owned();
-    assert!(store.create_order(&using).await.unwrap());
+    assert!(store.create_order(&using, &entry()).await.unwrap());
     assert!(!place(&store, "four", &["d.test"], caps, NOW).await);
     assert!(place(&store, "four", &["d.test"], caps, after(7200)).await);
 }
@@ -118,9 +119,12 @@ pub(super) async fn failures_are_counted_by_account_and_name_for_an_hour(databas
         .collect();
     assert_eq!(seen, [("a.test", 2, NOW)]);
     let asked = order("asked", &["a.test"]).authorizations.remove(0);
-    let create = |at| store.create_authorization(CA, ACCOUNT, &asked, caps, at);
-    assert!(!create(NOW).await.unwrap());
-    assert!(create(after(3600)).await.unwrap());
+    let at = |at| Entry::new(Kind::AuthorizationCreated, Actor::Kipuka, "asked", at);
+    let create = async |entry: Entry| {
+        store.create_authorization(CA, ACCOUNT, &asked, caps, &entry).await.unwrap()
+    };
+    assert!(!create(at(NOW)).await);
+    assert!(create(at(after(3600))).await);
     assert!(place(&store, "four", &["a.test"], caps, after(3600)).await);
 }
 
@@ -129,7 +133,7 @@ pub(super) async fn accounts_are_counted_by_the_network_they_are_made_from(datab
     let register = async |id: &str, network: Option<&str>, at: u64| {
         let account = crate::acme::account::Account { created_at: after(at), ..account(id, CA) };
         let from = network.map(|network| MadeFrom { network: network.to_owned(), cap: 2 });
-        store.register_account(NewAccount { account, from }).await.unwrap()
+        store.register_account(NewAccount { account, from }, &entry()).await.unwrap()
     };
     let here = Some("192.0.2.1/32");
     assert_eq!(register("one", here, 0).await, Registered::Created);
@@ -174,17 +178,22 @@ pub(super) async fn what_was_over_long_ago_is_forgotten(database: &Database) {
     // One that failed, one that was issued with a new name and the earlier one's, one that was planned.
     conclude(&store, "order-0-dns-01", &failed()).await;
     for id in ["issued", "planned"] {
-        store.create_order(&order(id, &["b.test"])).await.unwrap();
+        store.create_order(&order(id, &["b.test"]), &entry()).await.unwrap();
         make_ready(&store, id).await;
         let planned = plan(&store, id).await;
-        assert!(store.plan_issuance(planned).await.unwrap());
+        assert!(store.plan_issuance(planned, &entry()).await.unwrap());
         if id == "issued" {
             let lease = claim(&store, WorkKind::Issuance, NOW, 1).await.remove(0);
-            assert!(store.complete_issuance(lease, b"certificate".to_vec(), NOW).await.unwrap());
+            assert!(
+                store
+                    .complete_issuance(lease, b"certificate".to_vec(), NOW, &entry())
+                    .await
+                    .unwrap()
+            );
         }
     }
     let asked = order("asked", &["c.test"]).authorizations.remove(0);
-    store.create_authorization(CA, ACCOUNT, &asked, Caps::default(), NOW).await.unwrap();
+    store.create_authorization(CA, ACCOUNT, &asked, Caps::default(), &entry()).await.unwrap();
     let check = |id: &str, checked_at| CaaCheck {
         id: id.to_owned(),
         account_id: ACCOUNT.to_owned(),
@@ -195,7 +204,7 @@ pub(super) async fn what_was_over_long_ago_is_forgotten(database: &Database) {
         evidence: "seen".to_owned(),
     };
     for (id, at) in [("old", NOW), ("new", after(10))] {
-        store.keep_caa_check(&check(id, at)).await.unwrap();
+        store.keep_caa_check(&check(id, at), &entry()).await.unwrap();
     }
     let orders = "SELECT COUNT(*) FROM orders";
     let authorizations = "SELECT COUNT(*) FROM authorizations";
@@ -224,11 +233,11 @@ pub(super) async fn forgetting_goes_on_where_it_ended(database: &Database) {
     for number in 0..12 {
         // Every third stays, as it has a planned certificate.
         let id = format!("order-{number:02}");
-        store.create_order(&order(&id, &["a.test"])).await.unwrap();
+        store.create_order(&order(&id, &["a.test"]), &entry()).await.unwrap();
         if number % 3 == 0 {
             make_ready(&store, &id).await;
             let planned = plan(&store, &id).await;
-            assert!(store.plan_issuance(planned).await.unwrap());
+            assert!(store.plan_issuance(planned, &entry()).await.unwrap());
         }
     }
     let mut from = Swept::default();

@@ -11,6 +11,7 @@ mod database;
 mod external_accounts;
 mod fixture;
 mod issuance;
+mod ledger;
 mod limits;
 mod orders;
 mod reuse;
@@ -102,6 +103,7 @@ suite! {
         concurrent_claimers_never_get_the_same_piece,
         a_lapsed_lease_is_claimed_again_as_the_next_attempt,
         postponed_work_is_claimed_when_it_is_due_again,
+        work_that_is_handed_back_is_due_at_once_and_its_attempt_does_not_count,
         discarded_work_is_gone,
         a_lapsed_lease_neither_postpones_nor_discards,
         leases_of_a_process_before_lapse_at_once_on_sqlite_alone,
@@ -153,6 +155,9 @@ suite! {
         a_scheduled_crl_is_on_the_list_once,
         crls_of_issuers_that_cannot_sign_are_left_to_others,
         old_crls_keep_their_numbers_and_lose_their_bytes;
+    ledger:
+        a_decision_and_its_entry_are_there_together_or_not_at_all,
+        what_is_pending_is_neither_changed_nor_deleted;
     database:
         a_database_that_is_there_answers,
         a_required_statement_without_effect_undoes_the_others,

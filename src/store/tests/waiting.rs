@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use harness::Database;
 
-use super::fixture::{ACCOUNT_URL, NOW, lease_validation, open, proved, with_order};
+use super::fixture::{ACCOUNT_URL, NOW, entry, lease_validation, open, proved, with_order};
 use crate::store::WorkKind;
 
 const KIND: WorkKind = WorkKind::Validation;
@@ -23,7 +23,7 @@ pub(super) async fn a_waiter_returns_when_the_work_is_settled(database: &Databas
     let waiting = tokio::spawn(waiter.wait(LONG));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished());
-    assert!(store.conclude_challenge(&lease, &proved(), None, NOW).await.unwrap());
+    assert!(store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
     waiting.await.unwrap().unwrap();
     assert!(start.elapsed() < LONG / 2);
 }

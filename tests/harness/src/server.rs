@@ -103,6 +103,10 @@ pub struct Server {
     pub responder: Responder,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    /// Goes into the program's environment.
+    pub environment: Vec<(String, String)>,
+    /// What stands before the name of the program: it must run it as the very process it is.
+    pub within: Vec<String>,
     /// Kept for as long as the program may start again.
     _ports: [Port; 2],
     forgets_log: bool,
@@ -184,7 +188,9 @@ impl Server {
             responder,
             address,
             admin,
+            within: Vec::new(),
             _ports: ports,
+            environment: Vec::new(),
             forgets_log: settings.forgets_log,
             process: None,
         }
@@ -225,12 +231,20 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let mut command = self
-            .token
-            .as_ref()
-            .map_or_else(|| Command::new(&self.binary), |token| token.command(&self.binary));
+        let mut command = match (self.within.split_first(), &self.token) {
+            (Some((first, rest)), _) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.binary);
+                command
+            }
+            (None, Some(token)) => token.command(&self.binary),
+            (None, None) => Command::new(&self.binary),
+        };
         command.arg("--config").arg(self.config()).env("KIPUKA_HSM_PIN", PIN);
         command.env_remove("KIPUKA_LOG").env_remove("SOFTHSM2_CONF");
+        // Of whoever runs the tests, as a service perhaps.
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+        command.envs(self.environment.iter().cloned());
         command
     }
 
@@ -300,6 +314,12 @@ impl Server {
         self.process.as_ref().map_or(0, |running| running.child.id())
     }
 
+    /// Whether the program has ended, by itself or by a signal.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = |running: &mut Running| running.child.try_wait().unwrap().is_some();
+        self.process.as_mut().is_none_or(ended)
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut running) = self.process.take() {
@@ -327,9 +347,23 @@ impl Server {
         }
     }
 
+    /// Waits until the program has written this; what else it wrote is shown where it does not come.
+    pub async fn says(&self, message: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(message) {
+            assert!(begun.elapsed() < START, "{message} never came: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// SIGTERM; returns whether the program ended well, and what it wrote.
     pub fn terminate(&mut self) -> (bool, String) {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until the program has ended; returns whether it ended well, and what it wrote.
+    pub fn ended(&mut self) -> (bool, String) {
         let mut running = self.process.take().unwrap();
         let status = running.child.wait().unwrap();
         thread::sleep(Duration::from_millis(50));
@@ -344,6 +378,12 @@ impl Server {
 
     pub async fn client_with(&self, ca: &str, key: Key) -> Client {
         Client::new(self.address, ca, key, &self.roots(), &self.responder, &self.zone).await
+    }
+
+    /// A client that reaches the server by another way, such as a relay.
+    pub async fn client_by(&self, address: SocketAddr, ca: &str) -> Client {
+        let key = Key::new(Algorithm::Es256);
+        Client::new(address, ca, key, &self.roots(), &self.responder, &self.zone).await
     }
 
     /// A client with an account.
