@@ -5,6 +5,7 @@
 mod instances;
 mod killed;
 mod kills;
+mod reload;
 mod revocation;
 mod stop;
 mod token;
