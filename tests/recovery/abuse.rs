@@ -33,9 +33,9 @@ fn crowd(client: &Client, count: usize, request: &str, patience: Duration) -> Jo
     let mut crowd = JoinSet::new();
     for _ in 0..count {
         let (client, request) = (client.clone(), request.to_owned());
-        crowd.spawn(async move {
-            Some(client.send_bytes(request.as_bytes(), patience).await?.status)
-        });
+        crowd.spawn(
+            async move { Some(client.send_bytes(request.as_bytes(), patience).await?.status) },
+        );
     }
     crowd
 }
@@ -142,7 +142,8 @@ async fn a_server_whose_file_descriptors_are_used_up_goes_on_once_there_are_some
     let pid = server.pid().to_string();
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let prlimit = |limit: String| {
-        let run = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}")]).output();
+        let run =
+            Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}")]).output();
         assert!(run.unwrap().status.success(), "prlimit is a part of util-linux");
     };
     prlimit(format!("{}:", open + 3));

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod instances;
 mod abuse;
+mod instances;
 mod killed;
 mod kills;
 mod reload;
