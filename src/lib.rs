@@ -14,6 +14,7 @@ mod jose; // JWS and JWK, strictly
 mod x509; // CSRs, chains, TBSCertificates and their lint
 
 // rules: the same, over the others
+mod attestation; // what a device says of a key, and who vouches for the device
 mod policy; // what may be issued to whom, and which line of kipuka.toml says so
 
 // ports: one kind of IO each

@@ -138,7 +138,7 @@ async fn authorize(
         return Ok(format!("account {}", account.id));
     }
     for name in facts.names() {
-        let held = match Identifier::from_text(&name) {
+        let held = match Identifier::named(&name) {
             Ok(identifier) => {
                 let below = authority.subdomain_authorizations;
                 context.store.is_authorized(&found.ca, &account.id, &identifier, below, now).await?

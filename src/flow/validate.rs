@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use super::attest::{self, Attestation};
 use super::caa::{self, Proved};
 use super::{Context, Error};
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
-use crate::acme::challenge::{Challenge, ChallengeResult};
+use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
 use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::store::{Lease, ToValidate};
-use crate::validation::{Attempt, Outcome};
+use crate::validation::{Attempt, Evidence, Outcome};
 
 /// Before the second attempt; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -38,10 +39,19 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         let due_at = context.clock.now().plus(PAUSE_WITHOUT_CA);
         return Ok(context.store.postpone(lease, due_at).await?);
     };
-    let outcome = if authority.offers(challenge.kind) {
-        attempt(context, authority, &work, challenge).await?
-    } else {
+    let mut attested_key = None;
+    let outcome = if !authority.offers(challenge.kind) {
         Outcome::Refused(no_longer_offered(challenge))
+    } else if challenge.kind == ChallengeType::DeviceAttest01 {
+        match attest::look(authority, &work, challenge, context.clock.now()) {
+            Ok(Attestation { evidence, key }) => {
+                attested_key = Some(key);
+                Outcome::Proved(Evidence { text: evidence })
+            }
+            Err(problem) => Outcome::Refused(problem),
+        }
+    } else {
+        attempt(context, authority, &work, challenge).await?
     };
     let (result, evidence) = match outcome {
         Outcome::Proved(evidence) => {
@@ -72,7 +82,8 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         },
         "challenge validated"
     );
-    if !context.store.conclude_challenge(&lease, &result, evidence).await? {
+    let concluded = context.store.conclude_challenge(&lease, &result, evidence, attested_key);
+    if !concluded.await? {
         // Another challenge decided first, or this lease lapsed and another worker has it.
         context.store.discard(lease).await?;
     }

@@ -61,6 +61,7 @@ impl NewChallenge {
             begun_at: None,
             account_url: None,
             retry: None,
+            attested_key: None,
             result: None,
         }
     }

@@ -212,7 +212,7 @@ impl Site {
             assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
             let proved = ChallengeResult::Proved { at: self.context.clock.now() };
-            assert!(self.store().conclude_challenge(&lease, &proved, None).await.unwrap());
+            assert!(self.store().conclude_challenge(&lease, &proved, None, None).await.unwrap());
         }
         assert_eq!(self.status(&order.id).await, OrderStatus::Ready);
         order

@@ -190,7 +190,7 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
     assert_eq!(store.register_account(other).await.unwrap(), Registered::Created);
     let theirs = NewOrder { account_id: "other".to_owned(), ..order("theirs", &["a.test"]) };
     store.create_order(&theirs).await.unwrap();
-    assert!(store.begin_challenge("theirs-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge("theirs-0-dns-01", ACCOUNT_URL, None, NOW).await.unwrap());
 
     assert!(store.deactivate_account(ACCOUNT, after(1)).await.unwrap());
 
@@ -207,9 +207,9 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
         let http01 = format!("{id}-http-01");
         let found = store.authorization_of_challenge(CA, &http01).await.unwrap().unwrap();
         assert_eq!(found.status(after(1)).as_str(), status, "{id}");
-        assert!(!store.begin_challenge(&http01, ACCOUNT_URL, after(1)).await.unwrap());
+        assert!(!store.begin_challenge(&http01, ACCOUNT_URL, None, after(1)).await.unwrap());
     }
-    assert!(!store.conclude_challenge(&validation, &proved(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, &proved(), None, None).await.unwrap());
     let plan = plan(&store, "ready").await;
     assert!(!store.plan_issuance(plan).await.unwrap());
     assert!(store.planned_certificate(ORDER).await.unwrap().unwrap().account_deactivated);
@@ -225,7 +225,7 @@ pub(super) async fn work_that_a_deactivation_did_not_see_settles_nothing(databas
     let validation = lease_validation(&store, "other-0-dns-01").await;
     let issuance = claim_one(&store, WorkKind::Issuance, NOW).await;
     execute(&store, "UPDATE accounts SET deactivated_at = $1", values![after(1)]).await;
-    assert!(!store.conclude_challenge(&validation, &proved(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, &proved(), None, None).await.unwrap());
     assert!(!store.complete_issuance(issuance, b"certificate".to_vec(), NOW).await.unwrap());
     let kept = "SELECT COUNT(*) FROM certificates WHERE certificate IS NOT NULL";
     assert_eq!(number(&store, kept).await, 0);
@@ -246,9 +246,9 @@ pub(super) async fn an_order_that_is_valid_stays_so_when_its_account_is_deactiva
 pub(super) async fn a_challenge_is_validated_with_the_key_it_was_begun_with(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let before = account(ACCOUNT, CA);
-    assert!(store.begin_challenge("order-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge("order-0-dns-01", ACCOUNT_URL, None, NOW).await.unwrap());
     assert_eq!(store.change_key(&before, "jwk", "new").await.unwrap(), KeyChanged::Done);
-    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, None, NOW).await.unwrap());
     for (challenge, thumbprint) in
         [("order-0-dns-01", &*before.thumbprint), ("order-0-http-01", "new")]
     {

@@ -17,9 +17,9 @@ const DNS: &str = "order-0-dns-01";
 
 pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
-    assert!(store.begin_challenge(HTTP, ACCOUNT_URL, after(1)).await.unwrap());
-    assert!(!store.begin_challenge(HTTP, ACCOUNT_URL, after(2)).await.unwrap());
-    assert!(!store.begin_challenge("nothing", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(HTTP, ACCOUNT_URL, None, after(1)).await.unwrap());
+    assert!(!store.begin_challenge(HTTP, ACCOUNT_URL, None, after(2)).await.unwrap());
+    assert!(!store.begin_challenge("nothing", ACCOUNT_URL, None, NOW).await.unwrap());
     assert_eq!(number(&store, WORK).await, 1);
     let authorization = store.authorization_of_challenge(CA, DNS).await.unwrap().unwrap();
     assert_eq!(authorization.id, "order-0");
@@ -35,6 +35,29 @@ pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     );
 }
 
+pub(super) async fn a_response_is_kept_until_its_challenge_is_concluded(database: &Database) {
+    let kept = "SELECT COUNT(*) FROM challenges WHERE response IS NOT NULL";
+    let store = with_order(database, &["a.test", "b.test"]).await;
+    let response = |text: &str| Some(text.as_bytes().to_vec());
+    for (challenge, result, key) in
+        [(HTTP, proved(), Some("key".to_owned())), ("order-1-http-01", failed(), None)]
+    {
+        assert!(store.begin_challenge(challenge, ACCOUNT_URL, response("r"), NOW).await.unwrap());
+        let again = store.begin_challenge(challenge, ACCOUNT_URL, response("s"), NOW).await;
+        assert!(!again.unwrap(), "the first one stands");
+        let work = store.to_validate(challenge).await.unwrap().unwrap();
+        assert_eq!(work.response.as_deref(), Some(&b"r"[..]));
+        let lease = claim_one(&store, WorkKind::Validation, NOW).await;
+        assert!(store.conclude_challenge(&lease, &result, None, key.clone()).await.unwrap());
+        assert_eq!(number(&store, kept).await, 0);
+        let found = store.authorization_of_challenge(CA, challenge).await.unwrap().unwrap();
+        assert_eq!(found.concluding_challenge().unwrap().attested_key, key);
+        let order = store.order(CA, ORDER).await.unwrap().unwrap();
+        let found = order.authorizations.iter().find(|one| one.id == found.id).unwrap();
+        assert_eq!(found.concluding_challenge().unwrap().attested_key, key, "also in the order");
+    }
+}
+
 pub(super) async fn a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun(
     database: &Database,
 ) {
@@ -43,7 +66,10 @@ pub(super) async fn a_challenge_of_a_decided_or_deactivated_authorization_is_not
     conclude(&store, "order-1-http-01", &failed()).await;
     store.deactivate_authorization("order-2", NOW).await.unwrap();
     for challenge in ["order-0-dns-01", "order-1-dns-01", "order-2-dns-01", "order-0-http-01"] {
-        assert!(!store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap(), "{challenge}");
+        assert!(
+            !store.begin_challenge(challenge, ACCOUNT_URL, None, NOW).await.unwrap(),
+            "{challenge}"
+        );
     }
     assert_eq!(number(&store, WORK).await, 0);
 }
@@ -55,9 +81,9 @@ pub(super) async fn of_concurrent_beginnings_one_wins_and_one_piece_of_work_exis
     let beginnings: Vec<_> = (0..16)
         .map(|number| {
             let store = stores[number % 2].clone();
-            tokio::spawn(
-                async move { store.begin_challenge(HTTP, ACCOUNT_URL, NOW).await.unwrap() },
-            )
+            tokio::spawn(async move {
+                store.begin_challenge(HTTP, ACCOUNT_URL, None, NOW).await.unwrap()
+            })
         })
         .collect();
     let mut begun = 0;
@@ -109,11 +135,11 @@ pub(super) async fn of_two_challenges_that_end_together_exactly_one_decides(data
         let (first, second) = tokio::join!(
             tokio::spawn({
                 let store = store.clone();
-                async move { store.conclude_challenge(&http, &proved(), None).await.unwrap() }
+                async move { store.conclude_challenge(&http, &proved(), None, None).await.unwrap() }
             }),
             tokio::spawn({
                 let other = other.clone();
-                async move { other.conclude_challenge(&dns, &failed(), None).await.unwrap() }
+                async move { other.conclude_challenge(&dns, &failed(), None, None).await.unwrap() }
             }),
         );
         let (proved_first, failed_first) = (first.unwrap(), second.unwrap());
@@ -135,13 +161,15 @@ pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lost = lease_validation(&store, HTTP).await;
     let held = claim_one(&store, WorkKind::Validation, after(20)).await;
-    assert!(!store.conclude_challenge(&lost, &failed(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None, None).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.concluded_by, None);
     assert!(authorization.challenges.iter().all(|challenge| challenge.result.is_none()));
-    assert!(store.conclude_challenge(&held, &proved(), Some("seen".to_owned())).await.unwrap());
-    assert!(!store.conclude_challenge(&held, &failed(), None).await.unwrap());
-    assert!(!store.conclude_challenge(&lost, &failed(), None).await.unwrap());
+    assert!(
+        store.conclude_challenge(&held, &proved(), Some("seen".to_owned()), None).await.unwrap()
+    );
+    assert!(!store.conclude_challenge(&held, &failed(), None, None).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None, None).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
     let kept = "SELECT COUNT(*) FROM challenges WHERE evidence = 'seen'";
@@ -153,7 +181,7 @@ pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Data
     let store = with_order(database, &["a.test"]).await;
     let lease = lease_validation(&store, HTTP).await;
     store.deactivate_authorization("order-0", NOW).await.unwrap();
-    assert!(!store.conclude_challenge(&lease, &proved(), None).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, &proved(), None, None).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Deactivated);
     assert_eq!(authorization.concluded_by, None);
@@ -183,7 +211,7 @@ pub(super) async fn a_retry_is_noted_and_due_in_one_step(database: &Database) {
     assert!(claim(&store, WorkKind::Validation, after(4), 10).await.is_empty());
     let lease = claim_one(&store, WorkKind::Validation, after(5)).await;
     assert_eq!(lease.attempt(), 2);
-    assert!(store.conclude_challenge(&lease, &proved(), None).await.unwrap());
+    assert!(store.conclude_challenge(&lease, &proved(), None, None).await.unwrap());
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     let challenge = found.concluding_challenge().unwrap();
     assert_eq!(challenge.status(), ChallengeStatus::Valid { at: NOW });
@@ -197,5 +225,5 @@ pub(super) async fn a_lost_lease_notes_no_retry(database: &Database) {
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert!(found.challenges.iter().all(|challenge| challenge.retry.is_none()));
     assert!(claim(&store, WorkKind::Validation, after(21), 10).await.is_empty());
-    assert!(store.conclude_challenge(&held, &proved(), None).await.unwrap());
+    assert!(store.conclude_challenge(&held, &proved(), None, None).await.unwrap());
 }

@@ -140,7 +140,7 @@ pub(super) fn failed() -> ChallengeResult {
 
 /// Begins the challenge and leases its validation.
 pub(super) async fn lease_validation(store: &Store, challenge: &str) -> Lease {
-    assert!(store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(challenge, ACCOUNT_URL, None, NOW).await.unwrap());
     let mut leases = claim(store, WorkKind::Validation, NOW, 1000).await;
     let place = leases.iter().position(|lease| lease.subject() == challenge).unwrap();
     leases.swap_remove(place)
@@ -148,7 +148,7 @@ pub(super) async fn lease_validation(store: &Store, challenge: &str) -> Lease {
 
 pub(super) async fn conclude(store: &Store, challenge: &str, result: &ChallengeResult) {
     let lease = lease_validation(store, challenge).await;
-    assert!(store.conclude_challenge(&lease, result, None).await.unwrap());
+    assert!(store.conclude_challenge(&lease, result, None, None).await.unwrap());
 }
 
 /// Proves every authorization of the order.
