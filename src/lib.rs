@@ -11,6 +11,7 @@ mod telemetry; // the log and the metrics
 // rules: values in, values out; no async, no IO, no clock, no randomness
 mod acme; // RFC 8555's objects: facts in, status out
 mod jose; // JWS and JWK, strictly
+mod ledger; // the audit trail's entries and their hash chain
 mod x509; // CSRs, chains, TBSCertificates and their lint
 
 // rules: the same, over the others

@@ -29,6 +29,8 @@ test=(
     'nodejs                   command -v node'
     'npm                      command -v npm'
     'python3-venv             /usr/bin/python3 -c "import ensurepip, venv"'
+    'sqlite3                  command -v sqlite3'
+    'faketime                 compgen -G /usr/lib/*/faketime/libfaketime.so.1'
     'curl                     command -v curl'
     'jq                       command -v jq'
     'util-linux               command -v runuser && command -v flock'

@@ -67,6 +67,39 @@ pub(crate) enum ProblemType {
 }
 
 impl ProblemType {
+    /// The last part of its URN.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AccountDoesNotExist => "accountDoesNotExist",
+            Self::AlreadyRevoked => "alreadyRevoked",
+            Self::BadCsr => "badCSR",
+            Self::BadNonce => "badNonce",
+            Self::BadPublicKey => "badPublicKey",
+            Self::BadRevocationReason => "badRevocationReason",
+            Self::BadSignatureAlgorithm => "badSignatureAlgorithm",
+            Self::Caa => "caa",
+            Self::Compound => "compound",
+            Self::Connection => "connection",
+            Self::Dns => "dns",
+            Self::ExternalAccountRequired => "externalAccountRequired",
+            Self::IncorrectResponse => "incorrectResponse",
+            Self::InvalidContact => "invalidContact",
+            Self::Malformed => "malformed",
+            Self::OrderNotReady => "orderNotReady",
+            Self::RateLimited => "rateLimited",
+            Self::RejectedIdentifier => "rejectedIdentifier",
+            Self::ServerInternal => "serverInternal",
+            Self::Tls => "tls",
+            Self::Unauthorized => "unauthorized",
+            Self::UnsupportedContact => "unsupportedContact",
+            Self::UnsupportedIdentifier => "unsupportedIdentifier",
+            Self::UserActionRequired => "userActionRequired",
+            Self::InvalidProfile => "invalidProfile",
+            Self::AlreadyReplaced => "alreadyReplaced",
+            Self::BadAttestationStatement => "badAttestationStatement",
+        }
+    }
+
     /// The HTTP status this type is answered with unless the problem says otherwise.
     pub(crate) const fn status(self) -> u16 {
         match self {

@@ -102,8 +102,12 @@ impl App {
             clock,
             entropy: Entropy,
             authorities: ArcSwap::from_pointee(authorities),
-            validator: ArcSwap::from_pointee(open_validator(&config.validation)?),
+            validator: ArcSwap::from_pointee(open_validator(
+                &config.validation,
+                &metrics.validation,
+            )?),
             limits: ArcSwap::from_pointee(limits(&config)),
+            metrics: Arc::clone(&metrics),
         });
         let certificate = server_certificate(&config, &context).await?;
         let (stop, stopped) = watch::channel(false);
@@ -117,6 +121,7 @@ impl App {
             tasks: JoinSet::new(),
             workers: JoinSet::new(),
         };
+        app.metrics.reload.started(app.context.clock.now().unix_s());
         app.workers = worker::start(&app.context, &stopped);
         app.watch_certificate(&stopped);
         listening(app.listen(nonces, &stopped).await?);
@@ -145,7 +150,7 @@ impl App {
                 "admin",
                 server.admin_listen,
                 None,
-                ops::router(Arc::clone(&self.context), Arc::clone(&self.metrics)),
+                ops::router(Arc::clone(&self.context), Arc::clone(&self.certificate)),
             ),
         ];
         let drain = server.drain;
@@ -159,7 +164,7 @@ impl App {
                 acme_address = address;
             }
             tracing::info!(listener = name, %address, "listening");
-            let metrics = Arc::clone(&self.metrics);
+            let metrics = self.metrics.http.clone();
             let listener = Listener { name, socket, tls, router, metrics };
             self.tasks.spawn(listener.serve(stopped.clone(), drain));
         }
@@ -185,6 +190,9 @@ impl App {
     /// Listeners, the database and the token's library keep what they started with.
     pub(crate) async fn reload(&mut self, config: Config) -> Result<(), StartError> {
         let done = self.take_over(config).await;
+        if done.is_ok() {
+            self.metrics.reload.ok(self.context.clock.now().unix_s());
+        }
         // Whichever tokens are left show how they are; those that are gone had the same names.
         self.tokens.values().for_each(|token| token.show());
         done
@@ -206,7 +214,7 @@ impl App {
         let http_url = self.config.server.http_url.as_deref();
         let authorities =
             open_authorities(&config, &tokens, &self.context.store, http_url, now).await?;
-        let validator = open_validator(&config.validation)?;
+        let validator = open_validator(&config.validation, &self.metrics.validation)?;
         // The files that it serves with; others need a restart, as every change of [server] does.
         if let Some(files) = &self.config.server.tls {
             tls_files(files)
@@ -234,6 +242,11 @@ impl App {
         self.tokens = tokens;
         self.config = Config { server: self.config.server.clone(), ..config };
         Ok(())
+    }
+
+    /// A configuration could not be taken over, or not even be read.
+    pub(crate) fn reload_failed(&self) {
+        self.metrics.reload.failed();
     }
 
     /// The file that was read, to be read again.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::config::{CaKey, Config, Hsm, Validation};
 use crate::signer::pkcs11::{OpenError, Token, TokenOptions};
 use crate::store::Store;
-use crate::telemetry::metrics::{Metrics, StoreMetrics};
+use crate::telemetry::metrics::{Metrics, StoreMetrics, ValidationMetrics};
 use crate::validation::{self, Validator};
 
 /// How long the start waits for a token to be found, logged in to, and to sign once.
@@ -38,11 +38,19 @@ pub(crate) async fn open_store(
     metrics: &StoreMetrics,
 ) -> Result<Store, StartError> {
     let failed = |error| StartError::new(format!("database {}", config.database.describe()), error);
-    let database = &config.database;
-    let (url, connections) = (database.url.expose_secret(), database.max_connections);
-    let store = Store::open_counted(url, connections, metrics.clone()).await.map_err(failed)?;
+    let (url, connections) = (&config.database.url, config.database.max_connections);
+    let store = Store::open_counted(url.expose_secret(), connections, metrics.clone());
+    let store = store.await.map_err(failed)?;
     store.migrate().await.map_err(failed)?;
-    Ok(store)
+    Ok(store.called(&instance()))
+}
+
+/// This process, as the audit trail names it.
+fn instance() -> String {
+    let host = nix::unistd::gethostname();
+    let host =
+        host.map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
+    format!("{host} {}", std::process::id())
 }
 
 /// The tokens, by their names in the configuration.
@@ -137,7 +145,10 @@ pub(super) fn same_token(old: &Hsm, new: &Hsm) -> bool {
     rest(old) == rest(new) && pin(old) == pin(new)
 }
 
-pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartError> {
+pub(crate) fn open_validator(
+    config: &Validation,
+    metrics: &ValidationMetrics,
+) -> Result<Validator, StartError> {
     Validator::new(validation::Options {
         resolvers: config.resolvers.clone(),
         http_port: config.http_port,
@@ -147,6 +158,7 @@ pub(crate) fn open_validator(config: &Validation) -> Result<Validator, StartErro
         localhost_is_this_machine: config.resolve_localhost,
         require_dnssec: config.require_dnssec,
         timeouts: validation::Timeouts { attempt: config.timeout, ..Default::default() },
+        metrics: metrics.clone(),
     })
     .map_err(|error| StartError::new("[validation]", error))
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::circumstances::who;
 use super::{Failure, print_json, print_listing, with_store};
 use crate::acme::account::{Account, AccountStatus};
 use crate::clock::{Clock, Timestamp};
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::Store;
 
 /// Accounts read at once.
@@ -62,7 +64,7 @@ pub(super) fn account(config: Option<&Path>, command: &Command) -> Result<(), Fa
         Command::Deactivate(arguments) => with_store(config, async |_, store| {
             let account = find(store, &arguments.account).await?;
             let now = Clock::System.now();
-            store.deactivate_account(&account.id, now).await.map_err(Failure::failed)?;
+            deactivate(store, &account, now).await?;
             print(&[find(store, &account.id).await?], arguments.json)
         }),
     }
@@ -84,6 +86,18 @@ fn list(config: Option<&Path>, arguments: &List) -> Result<(), Failure> {
         }
         print(&accounts, false)
     })
+}
+
+/// Deactivates an account at the operator's word.
+pub(super) async fn deactivate(
+    store: &Store,
+    account: &Account,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let id = account.id.as_str();
+    let entry =
+        Entry::new(Kind::AccountDeactivated, Actor::Operator(who()), id, now).ca(&account.ca);
+    store.deactivate_account(id, now, &entry).await.map(drop).map_err(Failure::failed)
 }
 
 /// The account with this id, or at the end of this URL.

@@ -123,7 +123,7 @@ async fn show(store: &Store, chosen: &Chosen) -> Result<(), Failure> {
 async fn revoke(store: &Store, chosen: &Chosen, reason: Reason) -> Result<(), Failure> {
     let found = find(store, chosen).await?;
     let now = Clock::System.now();
-    let revoked = flow::revoke_as_operator(store, &found, reason, &who(), now).await;
+    let revoked = flow::revoke_as_operator(store, &found, reason, who(), now).await;
     if !revoked.map_err(Failure::failed)? {
         return Err(Failure::Failed(format!(
             "the certificate {} was revoked before; kipuka cert show --serial {0} tells when",

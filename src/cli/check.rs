@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Ca, CaKey, Config, Needs};
 use crate::signer::pkcs11;
 use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, ValidationMetrics};
 
 pub(super) fn check(config: Option<&Path>) -> Result<(), Failure> {
     let (mut config, warnings) = load(config, Needs::Serve)?;
@@ -104,7 +104,7 @@ async fn look(config: &Config, report: &mut Report) {
             Err(error) => report.wrong(error),
         }
     }
-    match app::open_validator(&config.validation) {
+    match app::open_validator(&config.validation, &ValidationMetrics::default()) {
         Ok(validator) => match validator.check_resolvers().await {
             Ok(answered) => report.ok("DNS", answered),
             // Names that need no DNS can be issued for, so it is no reason not to start.

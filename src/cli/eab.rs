@@ -8,11 +8,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::account;
+use super::circumstances::who;
 use super::{Failure, configured_ca, print_json, print_listing, with_store};
 use crate::acme::external_account::ExternalAccount;
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::jose::external_account::MacAlgorithm;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::NamePattern;
 use crate::store::Store;
 use crate::x509::description::hex;
@@ -111,7 +114,12 @@ fn create(config: Option<&Path>, arguments: &Create) -> Result<(), Failure> {
             revoked_at: None,
             accounts: 0,
         };
-        store.create_external_account(&external).await.map_err(Failure::failed)?;
+        let entry = by_operator(Kind::ExternalAccountCreated, &external, now)
+            .with("name", external.name.clone())
+            .with("allowed", external.allowed.as_slice())
+            .with("reusable", external.reusable)
+            .with("expires", external.expires_at.map(|time| time.to_string()));
+        store.create_external_account(&external, &entry).await.map_err(Failure::failed)?;
         let credentials = Credentials {
             ca: external.ca.clone(),
             kid: external.kid.clone(),
@@ -134,6 +142,11 @@ fn create(config: Option<&Path>, arguments: &Create) -> Result<(), Failure> {
              lego:    --eab --kid {kid} --hmac {hmac_key}\n"
         ))
     })
+}
+
+fn by_operator(kind: Kind, external: &ExternalAccount, now: Timestamp) -> Entry {
+    let actor = Actor::Operator(who());
+    Entry::new(kind, actor, external.kid.as_str(), now).ca(&external.ca)
 }
 
 /// As long as its algorithm's hash (RFC 7518 §3.2).
@@ -232,7 +245,9 @@ fn revoke(config: Option<&Path>, arguments: &Revoke) -> Result<(), Failure> {
             let what = format!("there is no key {kid:?}; see kipuka eab list");
             return Err(Failure::Failed(what));
         };
-        let revoked = store.revoke_external_account(kid, now).await.map_err(Failure::failed)?;
+        let entry = by_operator(Kind::ExternalAccountRevoked, &found, now);
+        let revoked = store.revoke_external_account(kid, now, &entry).await;
+        let revoked = revoked.map_err(Failure::failed)?;
         let accounts = store.accounts_bound_by(kid).await.map_err(Failure::failed)?;
         let said = if revoked { "is revoked" } else { "was revoked before" };
         println!("{kid} of CA {:?} {said}; it binds no more accounts", found.ca);
@@ -246,8 +261,9 @@ fn revoke(config: Option<&Path>, arguments: &Revoke) -> Result<(), Failure> {
             return Ok(());
         }
         for account in accounts {
-            store.deactivate_account(&account, now).await.map_err(Failure::failed)?;
-            println!("account {account} is deactivated");
+            let account = account::find(store, &account).await?;
+            account::deactivate(store, &account, now).await?;
+            println!("account {} is deactivated", account.id);
         }
         Ok(())
     })

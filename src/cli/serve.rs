@@ -64,6 +64,7 @@ async fn reload(app: &mut App) {
     let (config, warnings) = match load(Some(&file), Needs::Serve) {
         Ok(loaded) => loaded,
         Err(failure) => {
+            app.reload_failed();
             tracing::error!(error = failure.text(), "not reloaded; the old configuration goes on");
             return;
         }
@@ -73,6 +74,9 @@ async fn reload(app: &mut App) {
     }
     match app.reload(config).await {
         Ok(()) => tracing::info!("reloaded"),
-        Err(error) => tracing::error!(%error, "not reloaded; the old configuration goes on"),
+        Err(error) => {
+            app.reload_failed();
+            tracing::error!(%error, "not reloaded; the old configuration goes on");
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::{Context, Error};
 use crate::acme::account::{Account, Agreement, check_contacts, terms_not_agreed};
 use crate::acme::problem::Problem;
 use crate::ca::Authority;
+use crate::ledger::{Actor, Entry, Kind};
 
 /// Replaces the contacts, where given, and notes an agreement to the terms.
 pub(crate) async fn update_account(
@@ -26,7 +27,11 @@ pub(crate) async fn update_account(
     if agreement.is_none() {
         check_terms(authority, &account)?;
     }
-    context.store.update_account(&account.id, contact.as_deref(), agreement.as_ref()).await?;
+    let entry = of_account(Kind::AccountUpdated, &account, context)
+        .with("contact", contact.clone())
+        .with("terms", agreement.as_ref().and_then(|agreement| agreement.to.clone()));
+    let store = &context.store;
+    store.update_account(&account.id, contact.as_deref(), agreement.as_ref(), &entry).await?;
     account.contact = contact.unwrap_or(account.contact);
     account.terms = agreement.or(account.terms);
     Ok(account)
@@ -48,11 +53,18 @@ pub(crate) async fn deactivate_account(
     account: Account,
 ) -> Result<Account, Error> {
     let now = context.clock.now();
-    if !context.store.deactivate_account(&account.id, now).await? {
+    let entry = of_account(Kind::AccountDeactivated, &account, context);
+    if !context.store.deactivate_account(&account.id, now, &entry).await? {
         // Somebody else did so in this very moment.
         let found = context.store.account(&account.ca, &account.id).await?;
         return found.ok_or_else(|| Error::Failed(format!("account {} is gone", account.id)));
     }
     tracing::info!(ca.id = account.ca, account.id = account.id, "account deactivated");
     Ok(Account { deactivated_at: Some(now), ..account })
+}
+
+/// What an account does to itself.
+fn of_account(kind: Kind, account: &Account, context: &Context) -> Entry {
+    let actor = Actor::Account(account.id.clone());
+    Entry::new(kind, actor, account.id.as_str(), context.clock.now()).ca(&account.ca)
 }

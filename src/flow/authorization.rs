@@ -3,6 +3,7 @@
 use super::{Context, Error};
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::problem::Problem;
+use crate::ledger::{Actor, Entry, Kind};
 
 /// Deactivates an authorization that is pending or valid.
 pub(crate) async fn deactivate_authorization(
@@ -12,7 +13,12 @@ pub(crate) async fn deactivate_authorization(
     let now = context.clock.now();
     match authorization.status(now) {
         AuthorizationStatus::Pending | AuthorizationStatus::Valid => {
-            context.store.deactivate_authorization(&authorization.id, now).await?;
+            let actor = Actor::Account(authorization.account_id.clone());
+            let id = authorization.id.as_str();
+            let entry = Entry::new(Kind::AuthorizationDeactivated, actor, id, now)
+                .ca(&authorization.ca)
+                .with("identifier", authorization.identifier.to_string());
+            context.store.deactivate_authorization(id, now, &entry).await?;
             authorization.deactivated_at = Some(now);
             Ok(authorization)
         }

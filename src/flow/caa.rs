@@ -4,6 +4,7 @@ use super::{Context, Error};
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
 use crate::ca::{Authority, CaaMode};
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::CaaCheck;
 use crate::validation::{CaaQuestion, Outcome};
 
@@ -49,6 +50,11 @@ pub(super) async fn keep(
             (false, problem.detail.as_str())
         }
     };
+    context.metrics.validation.caa_checked(match &found {
+        Outcome::Proved(_) => "permitted",
+        Outcome::Refused(_) => "forbidden",
+        Outcome::Unreachable(_) => "unreachable",
+    });
     // No answer says nothing: it neither permits nor forbids.
     if !matches!(found, Outcome::Unreachable(_)) {
         let check = CaaCheck {
@@ -60,7 +66,15 @@ pub(super) async fn keep(
             permits,
             evidence: evidence.to_owned(),
         };
-        context.store.keep_caa_check(&check).await?;
+        let name = check.identifier.to_string();
+        let entry = Entry::new(Kind::CaaChecked, Actor::Kipuka, name, check.checked_at)
+            .ca(&authority.id)
+            .with("account", proved.account_id)
+            .with("method", proved.method.as_str())
+            .with("permits", permits)
+            .with("enforced", authority.proof.caa == CaaMode::Enforce)
+            .with("evidence", evidence);
+        context.store.keep_caa_check(&check, &entry).await?;
     }
     let enforced = authority.proof.caa == CaaMode::Enforce;
     if permits {

@@ -71,7 +71,12 @@ async fn begin(
     }
     let response = object.filter(|_| is_attested);
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
-    context.store.begin_challenge(challenge_id, account_url, response, now).await?;
+    match response {
+        None => context.store.begin_challenge(challenge_id, account_url, now).await?,
+        Some(object) => {
+            context.store.begin_attestation(challenge_id, account_url, object, now).await?
+        }
+    };
     waiter.wait(context.limits.load().hold).await?;
     context
         .store

@@ -13,6 +13,7 @@ use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authority, NamedProfile, Wanted};
 use crate::jose::jwk::Jwk;
+use crate::ledger::{self, Actor, Entry, Kind};
 use crate::store::{Plan, WorkKind};
 use crate::x509::csr::CertificateRequest;
 
@@ -101,7 +102,14 @@ async fn plan(
     let prepared = authority
         .prepare(&wanted, now, context.entropy)
         .map_err(|error| Error::Failed(error.to_string()))?;
-    let planned = context.store.plan_issuance(Plan {
+    let actor = Actor::Account(account.id.clone());
+    let entry = Entry::new(Kind::CertificatePlanned, actor, prepared.serial.as_str(), now)
+        .ca(&authority.id)
+        .with("order", order.id.as_str())
+        .with("profile", named.map(|named| named.name.as_str()))
+        .with("csr_sha256", ledger::digest(csr))
+        .with("tbs_sha256", ledger::digest(prepared.tbs.der()));
+    let plan = Plan {
         order_id: order.id.clone(),
         ca: authority.id.clone(),
         account_id: account.id.clone(),
@@ -113,8 +121,12 @@ async fn plan(
         profile: serde_json::to_string(profile)
             .map_err(|error| Error::Failed(error.to_string()))?,
         now,
-    });
-    if !planned.await? && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {
+    };
+    let planned = context.store.plan_issuance(plan, &entry).await?;
+    if planned {
+        context.metrics.issuance.order(&authority.id, "finalized");
+    }
+    if !planned && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {
         let detail = "the order changed meanwhile; read it again";
         return Err(Problem::new(ProblemType::OrderNotReady, detail).into());
     }

@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::identifiers::judge_again;
 use super::new_order::requested_dates;
 use super::recheck::{Objection, recheck};
 use super::{Context, Error};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{SignFailure, Wanted};
+use crate::ledger::{self, Actor, Entry, Kind};
 use crate::store::{Lease, PlannedCertificate};
 use crate::x509::csr;
 
@@ -96,8 +99,21 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
             return put_off(context, lease, &plan, &error, LONGEST_PAUSE_FOR_SIGNER).await;
         }
     };
-    let completed =
-        context.store.complete_issuance(lease, certificate, context.clock.now()).await?;
+    let now = context.clock.now();
+    let names: Vec<_> = plan.identifiers.iter().map(ToString::to_string).collect();
+    let entry = Entry::new(Kind::CertificateIssued, Actor::Kipuka, plan.serial.as_str(), now)
+        .ca(&plan.ca)
+        .with("account", plan.account_id.as_str())
+        .with("order", order_id.as_str())
+        .with("identifiers", names)
+        .with("tbs_sha256", ledger::digest(&plan.tbs))
+        .with("sha256", ledger::digest(&certificate))
+        .with("signing_key", authority.signing_key());
+    let completed = context.store.complete_issuance(lease, certificate, now, &entry).await?;
+    if completed {
+        context.metrics.issuance.order(&plan.ca, "issued");
+        context.metrics.issuance.issued(&plan.ca, plan.profile_name.as_deref());
+    }
     tracing::info!(
         ca.id = plan.ca,
         account.id = plan.account_id,
@@ -116,6 +132,7 @@ async fn put_off(
     why: &str,
     longest: Duration,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "put-off");
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(lease.attempt().min(16) - 1));
     let pause = doubled.min(longest);
     tracing::warn!(
@@ -136,14 +153,14 @@ async fn refuse(
     plan: &PlannedCertificate,
     problem: Problem,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "refused");
     tracing::warn!(
         ca.id = plan.ca,
         order.id = lease.subject(),
         problem = problem.detail,
         "issuance refused"
     );
-    context.store.fail_issuance(lease, &problem).await?;
-    Ok(())
+    fail(context, lease, plan, &problem, None).await
 }
 
 async fn give_up(
@@ -152,9 +169,28 @@ async fn give_up(
     plan: &PlannedCertificate,
     why: &str,
 ) -> Result<(), Error> {
+    context.metrics.issuance.order(&plan.ca, "given-up");
     tracing::error!(ca.id = plan.ca, order.id = lease.subject(), why, "issuance given up");
     let detail = "the certificate could not be issued; place a new order";
     let problem = Problem::new(ProblemType::ServerInternal, detail);
-    context.store.fail_issuance(lease, &problem).await?;
+    fail(context, lease, plan, &problem, Some(why)).await
+}
+
+async fn fail(
+    context: &Context,
+    lease: Lease,
+    plan: &PlannedCertificate,
+    problem: &Problem,
+    why: Option<&str>,
+) -> Result<(), Error> {
+    let (order_id, now) = (lease.subject(), context.clock.now());
+    let entry = Entry::new(Kind::OrderFailed, Actor::Kipuka, order_id, now)
+        .ca(&plan.ca)
+        .with("account", plan.account_id.as_str())
+        .with("serial", plan.serial.as_str())
+        .with("problem", json!(problem.kind))
+        .with("detail", problem.detail.as_str())
+        .with("why", why);
+    context.store.fail_issuance(lease, problem, &entry).await?;
     Ok(())
 }

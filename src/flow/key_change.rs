@@ -4,6 +4,7 @@ use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::jose::jwk::Jwk;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::KeyChanged;
 
 /// What became of the wish.
@@ -27,7 +28,13 @@ pub(crate) async fn change_key(
         return Err(Problem::malformed(detail).into());
     }
     let (jwk, thumbprint) = (new_key.canonical_json(), new_key.thumbprint());
-    match context.store.change_key(&account, &jwk, &thumbprint).await? {
+    let actor = Actor::Account(account.id.clone());
+    let now = context.clock.now();
+    let entry = Entry::new(Kind::AccountKeyChanged, actor, account.id.as_str(), now)
+        .ca(&account.ca)
+        .with("old_thumbprint", account.thumbprint.as_str())
+        .with("thumbprint", thumbprint.as_str());
+    match context.store.change_key(&account, &jwk, &thumbprint, &entry).await? {
         KeyChanged::Done => {
             tracing::info!(
                 ca.id = account.ca,

@@ -49,6 +49,7 @@ use crate::ca::Authorities;
 use crate::clock::Clock;
 use crate::entropy::{Entropy, NoEntropy};
 use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 use crate::validation::Validator;
 
 /// What every flow works with.
@@ -60,6 +61,7 @@ pub(crate) struct Context {
     pub(crate) authorities: ArcSwap<Authorities>,
     pub(crate) validator: ArcSwap<Validator>,
     pub(crate) limits: ArcSwap<Limits>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// How long things may take and live.

@@ -6,6 +6,7 @@ use crate::acme::account::{Account, AccountStatus, Agreement, check_contacts, te
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::jose::jwk::Jwk;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::Registered;
 
 /// What a client asks for.
@@ -60,7 +61,8 @@ pub(crate) async fn new_account(
         created_at: now,
         deactivated_at: None,
     };
-    match context.store.register_account(account.clone()).await? {
+    let entry = entry_of(&account);
+    match context.store.register_account(account.clone(), &entry).await? {
         Registered::Created => {
             tracing::info!(
                 ca.id = account.ca,
@@ -74,6 +76,16 @@ pub(crate) async fn new_account(
         // Another account was bound by the same key in this very moment, or it was revoked.
         Registered::NotBound => Err(super::external_account::refused().into()),
     }
+}
+
+fn entry_of(account: &Account) -> Entry {
+    let actor = Actor::Account(account.id.clone());
+    Entry::new(Kind::AccountCreated, actor, account.id.as_str(), account.created_at)
+        .ca(&account.ca)
+        .with("thumbprint", account.thumbprint.as_str())
+        .with("contact", account.contact.as_slice())
+        .with("terms", account.terms.as_ref().and_then(|terms| terms.to.clone()))
+        .with("external_account", account.binding.as_ref().map(|binding| binding.kid.clone()))
 }
 
 fn existing(account: Account) -> Result<(Account, bool), Error> {

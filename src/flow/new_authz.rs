@@ -7,6 +7,7 @@ use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
+use crate::ledger::{Actor, Entry, Kind};
 
 /// Makes a pending authorization, with `subdomains` for the names below, too, where the CA lets that
 /// count (RFC 9444 §4.2). Later orders of the account use it while it is valid.
@@ -43,7 +44,12 @@ pub(crate) async fn new_authz(
         subdomains && authority.subdomain_authorizations && identifier.dns_name().is_some();
     let new = new_authorization(context, authority, identifier, subdomains)?;
     let now = context.clock.now();
-    context.store.create_authorization(&authority.id, &account.id, &new, now).await?;
+    let actor = Actor::Account(account.id.clone());
+    let entry = Entry::new(Kind::AuthorizationCreated, actor, new.id.as_str(), now)
+        .ca(&authority.id)
+        .with("identifier", new.identifier.to_string())
+        .with("subdomains", subdomains);
+    context.store.create_authorization(&authority.id, &account.id, &new, now, &entry).await?;
     tracing::info!(
         ca.id = authority.id,
         account.id = account.id,

@@ -10,6 +10,7 @@ use crate::acme::order::Order;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authority, NamedProfile};
 use crate::clock::Timestamp;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::{NewOrder, OrderedIdentifier};
 use crate::x509::dates::RequestedDates;
 use crate::x509::profile::Profile;
@@ -66,7 +67,8 @@ pub(crate) async fn new_order(
             authorizations: new,
         };
         // Refused where an authorization was given up just now: then without those.
-        if context.store.create_order(&order).await? {
+        if context.store.create_order(&order, &entry_of(&order)).await? {
+            context.metrics.issuance.order(&order.ca, "placed");
             tracing::info!(
                 ca.id = order.ca,
                 account.id = order.account_id,
@@ -79,6 +81,23 @@ pub(crate) async fn new_order(
         }
     }
     Err(Error::Failed("an order with new authorizations alone was refused".to_owned()))
+}
+
+fn entry_of(order: &NewOrder) -> Entry {
+    let names = order.identifiers.iter().map(|place| place.identifier.to_string());
+    let new = |id: &str| order.authorizations.iter().any(|new| new.id == id);
+    let earlier = order.identifiers.iter().map(|place| &place.authorization_id);
+    let earlier: Vec<_> = earlier.filter(|id| !new(id)).cloned().collect();
+    let actor = Actor::Account(order.account_id.clone());
+    Entry::new(Kind::OrderCreated, actor, order.id.as_str(), order.created_at)
+        .ca(&order.ca)
+        .with("identifiers", names.collect::<Vec<_>>())
+        .with("earlier_authorizations", (!earlier.is_empty()).then_some(earlier))
+        .with("expires", order.expires_at.to_string())
+        .with("not_before", order.not_before.map(|time| time.to_string()))
+        .with("not_after", order.not_after.map(|time| time.to_string()))
+        .with("profile", order.profile.clone())
+        .with("replaces", order.replaces.clone())
 }
 
 /// The dates as the certificate's plan takes them.

@@ -8,6 +8,7 @@ use openssl::pkey::PKey;
 
 use super::{Context, Error};
 use crate::ca::Authority;
+use crate::ledger::{self, Actor, Entry, Kind};
 use crate::store::OwnPlan;
 use crate::x509::algorithm::PublicKey;
 
@@ -35,6 +36,7 @@ pub(crate) async fn own_certificate(
         .prepare_names(dns_names, ip_addresses, &public_key, now, context.entropy)
         .map_err(|error| Error::Failed(error.to_string()))?;
     let id = context.entropy.id()?;
+    let tbs_sha256 = ledger::digest(prepared.tbs.der());
     let plan = OwnPlan {
         id: &id,
         ca: &authority.id,
@@ -43,10 +45,22 @@ pub(crate) async fn own_certificate(
         tbs: prepared.tbs.der(),
         now,
     };
-    context.store.plan_own_certificate(plan).await?;
+    let names = dns_names.iter().cloned().chain(ip_addresses.iter().map(IpAddr::to_string));
+    let entry = |kind, at| {
+        Entry::new(kind, Actor::Kipuka, prepared.serial.as_str(), at)
+            .ca(&authority.id)
+            .with("own", true)
+            .with("identifiers", names.clone().collect::<Vec<_>>())
+            .with("tbs_sha256", tbs_sha256.as_str())
+    };
+    context.store.plan_own_certificate(plan, &entry(Kind::CertificatePlanned, now)).await?;
     let certificate =
         authority.sign(prepared.tbs).await.map_err(|error| Error::Failed(error.to_string()))?;
-    context.store.complete_own_certificate(&id, &certificate, context.clock.now()).await?;
+    let now = context.clock.now();
+    let entry = entry(Kind::CertificateIssued, now)
+        .with("sha256", ledger::digest(&certificate))
+        .with("signing_key", authority.signing_key());
+    context.store.complete_own_certificate(&id, &certificate, now, &entry).await?;
     tracing::info!(ca.id = authority.id, serial = prepared.serial, "own certificate issued");
     Ok(OwnCertificate {
         chain_pem: authority.chain.to_pem(&certificate),

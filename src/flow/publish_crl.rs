@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::{Context, Error};
 use crate::ca::{Authorities, Authority, CrlTerms, SignFailure};
 use crate::clock::Timestamp;
+use crate::ledger::{self, Actor, Entry, Kind};
 use crate::signer::Health;
 use crate::store::{CrlPlan, Lease, PublishedCrl, RevokedSerial};
 use crate::x509::profile::BACKDATE_S;
-use crate::x509::revocation_list::{Entry, Reason};
+use crate::x509::revocation_list::{Entry as RevokedEntry, Reason};
 use crate::x509::serial::Serial;
 
 /// How soon after a CRL the next one may follow: revocations that come in a burst share one.
@@ -124,7 +125,7 @@ async fn publish(context: &Context, lease: &Lease, authority: &Authority) -> Res
         Timestamp::from_unix_s(published.this_update.unix_s() - AFTER_EXPIRY.as_secs() as i64)
     });
     let revoked = store.revoked_by(issuer, since).await?;
-    let entries = revoked.iter().map(entry_of).collect::<Result<Vec<_>, _>>()?;
+    let entries = revoked.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     // Left behind by an attempt that got no signature: the same bytes are signed, if they are still
     // what is to be said.
@@ -156,7 +157,10 @@ async fn publish(context: &Context, lease: &Lease, authority: &Authority) -> Res
         next_update: terms.next_update,
         tbs: linted.der().to_vec(),
     };
-    if !store.plan_crl(lease, plan).await? {
+    let entry = entry_of(Kind::CrlPlanned, issuer, authority, terms, now)
+        .with("revoked", entries.len())
+        .with("tbs_sha256", ledger::digest(linted.der()));
+    if !store.plan_crl(lease, plan, &entry).await? {
         return Ok(Ended::LeaseLost);
     }
     sign(context, lease, authority, terms, linted, entries.len()).await
@@ -171,6 +175,7 @@ async fn sign(
     linted: crate::x509::lint::LintedRevocationList,
     revoked: usize,
 ) -> Result<Ended, Error> {
+    let tbs_sha256 = ledger::digest(linted.der());
     let crl = match authority.sign_crl(linted).await {
         Ok(crl) => crl,
         Err(SignFailure::Unavailable(error)) => return Ok(Ended::Failed(error)),
@@ -180,9 +185,14 @@ async fn sign(
         }
     };
     let now = context.clock.now();
-    if !context.store.publish_crl(lease, terms.number, crl, now).await? {
+    let entry = entry_of(Kind::CrlIssued, lease.subject(), authority, terms, now)
+        .with("revoked", revoked)
+        .with("tbs_sha256", tbs_sha256)
+        .with("sha256", ledger::digest(&crl));
+    if !context.store.publish_crl(lease, terms.number, crl, now, &entry).await? {
         return Ok(Ended::LeaseLost);
     }
+    context.metrics.crl.published(&authority.id);
     tracing::info!(
         ca.id = authority.id,
         crl.number = terms.number,
@@ -193,13 +203,28 @@ async fn sign(
     Ok(Ended::Published)
 }
 
-fn entry_of(revoked: &RevokedSerial) -> Result<Entry, Error> {
+fn listed(revoked: &RevokedSerial) -> Result<RevokedEntry, Error> {
     let corrupt = || Error::Failed(format!("the revocation of {} cannot be read", revoked.serial));
-    Ok(Entry {
+    Ok(RevokedEntry {
         serial: Serial::from_hex(&revoked.serial).ok_or_else(corrupt)?,
         revoked_at_s: revoked.revoked_at.unix_s(),
         reason: Reason::from_code(revoked.reason).ok_or_else(corrupt)?,
     })
+}
+
+fn entry_of(
+    kind: Kind,
+    issuer: &str,
+    authority: &Authority,
+    terms: CrlTerms,
+    at: Timestamp,
+) -> Entry {
+    Entry::new(kind, Actor::Kipuka, issuer, at)
+        .ca(&authority.id)
+        .with("number", terms.number)
+        .with("this_update", terms.this_update.to_string())
+        .with("next_update", terms.next_update.to_string())
+        .with("signing_key", authority.signing_key())
 }
 
 async fn put_off(context: &Context, lease: Lease, why: &str, pause: Duration) -> Result<(), Error> {

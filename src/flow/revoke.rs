@@ -7,6 +7,7 @@ use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authority, crl_issuer};
 use crate::clock::Timestamp;
 use crate::jose::jwk::Jwk;
+use crate::ledger::{self, Actor, Entry, Kind};
 use crate::store::{FoundCertificate, NewRevocation, Store};
 use crate::x509::certificate::CertificateFacts;
 use crate::x509::revocation_list::Reason;
@@ -46,11 +47,12 @@ pub(crate) async fn revoke_cert(
     let found = found.filter(|found| found.certificate == der).ok_or_else(|| {
         Problem::malformed("this CA has issued no such certificate").with_status(404)
     })?;
-    let revoked_by = authorize(context, authority, revoker, &found, &facts, now).await?;
-    if !revoke(&context.store, &found, &facts, reason, &revoked_by, now).await? {
+    let by = authorize(context, authority, revoker, &found, &facts, now).await?;
+    if !revoke(&context.store, &found, &facts, reason, by, now).await? {
         let detail = "the certificate was revoked before";
         return Err(Problem::new(ProblemType::AlreadyRevoked, detail).into());
     }
+    context.metrics.issuance.revoked(&authority.id, reason.name());
     Ok(())
 }
 
@@ -59,12 +61,27 @@ pub(crate) async fn revoke_as_operator(
     store: &Store,
     found: &FoundCertificate,
     reason: Reason,
-    operator: &str,
+    operator: String,
     now: Timestamp,
 ) -> Result<bool, Error> {
     let facts = CertificateFacts::of(&found.certificate)
         .map_err(|error| Error::Failed(format!("the certificate {} {error}", found.serial)))?;
-    revoke(store, found, &facts, reason, &format!("operator {operator}"), now).await
+    let by = Entitled { actor: Actor::Operator(operator), how: None };
+    revoke(store, found, &facts, reason, by, now).await
+}
+
+/// Who may revoke, and why.
+struct Entitled {
+    actor: Actor,
+    /// Where that is not clear from who it is.
+    how: Option<&'static str>,
+}
+
+impl Entitled {
+    fn words(&self) -> String {
+        let how = self.how.map(|how| format!(", which {how}"));
+        format!("{}{}", self.actor, how.unwrap_or_default())
+    }
 }
 
 async fn revoke(
@@ -72,19 +89,27 @@ async fn revoke(
     found: &FoundCertificate,
     facts: &CertificateFacts,
     reason: Reason,
-    revoked_by: &str,
+    by: Entitled,
     now: Timestamp,
 ) -> Result<bool, Error> {
+    let revoked_by = by.words();
     let revocation = NewRevocation {
         certificate_id: &found.id,
         issuer: &crl_issuer(&facts.issuer),
         serial: &found.serial,
         reason: reason.code(),
         revoked_at: now,
-        revoked_by,
+        revoked_by: &revoked_by,
         not_after: Timestamp::from_unix_s(facts.not_after_s),
     };
-    let revoked = store.revoke(revocation).await?;
+    let entry = Entry::new(Kind::CertificateRevoked, by.actor, found.serial.as_str(), now)
+        .ca(&found.ca)
+        .with("account", found.account_id.clone())
+        .with("issuer", revocation.issuer)
+        .with("reason", reason.name())
+        .with("how", by.how)
+        .with("sha256", ledger::digest(&found.certificate));
+    let revoked = store.revoke(revocation, &entry).await?;
     if revoked {
         tracing::info!(
             ca.id = found.ca,
@@ -111,7 +136,6 @@ fn read_reason(code: Option<i64>) -> Result<Reason, Problem> {
     })
 }
 
-/// Returns who revokes, in words.
 async fn authorize(
     context: &Context,
     authority: &Authority,
@@ -119,14 +143,14 @@ async fn authorize(
     found: &FoundCertificate,
     facts: &CertificateFacts,
     now: Timestamp,
-) -> Result<String, Error> {
+) -> Result<Entitled, Error> {
     let unauthorized =
         |detail: String| Error::from(Problem::new(ProblemType::Unauthorized, detail));
     let account = match revoker {
         Revoker::Key(key) => {
             let spki = key.spki().map_err(|error| Error::Failed(error.to_string()))?;
             if spki == facts.spki {
-                return Ok("the certificate's key".to_owned());
+                return Ok(Entitled { actor: Actor::CertificateKey, how: None });
             }
             let detail = "the request is signed by a key that is not the certificate's; sign with that, \
                           or with \"kid\" by an account";
@@ -135,7 +159,7 @@ async fn authorize(
         Revoker::Account(account) => account,
     };
     if found.account_id.as_deref() == Some(&account.id) {
-        return Ok(format!("account {}", account.id));
+        return Ok(Entitled { actor: Actor::Account(account.id.clone()), how: None });
     }
     for name in facts.names() {
         let held = match Identifier::named(&name) {
@@ -152,5 +176,6 @@ async fn authorize(
             )));
         }
     }
-    Ok(format!("account {}, which is authorized for every name", account.id))
+    let how = Some("is authorized for every name");
+    Ok(Entitled { actor: Actor::Account(account.id.clone()), how })
 }

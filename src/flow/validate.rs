@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+use tokio::time::Instant;
+
 use super::attest::{self, Attestation};
 use super::caa::{self, Proved};
 use super::{Context, Error};
@@ -10,6 +13,7 @@ use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
 use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::{Lease, ToValidate};
 use crate::validation::{Attempt, Evidence, Outcome};
 
@@ -40,18 +44,24 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         return Ok(context.store.postpone(lease, due_at).await?);
     };
     let mut attested_key = None;
-    let outcome = if !authority.offers(challenge.kind) {
-        Outcome::Refused(no_longer_offered(challenge))
-    } else if challenge.kind == ChallengeType::DeviceAttest01 {
-        match attest::look(authority, &work, challenge, context.clock.now()) {
-            Ok(Attestation { evidence, key }) => {
-                attested_key = Some(key);
-                Outcome::Proved(Evidence { text: evidence })
+    let outcome = if authority.offers(challenge.kind) {
+        let began = Instant::now();
+        let outcome = if challenge.kind == ChallengeType::DeviceAttest01 {
+            match attest::look(authority, &work, challenge, context.clock.now()) {
+                Ok(Attestation { evidence, key }) => {
+                    attested_key = Some(key);
+                    Outcome::Proved(Evidence { text: evidence })
+                }
+                Err(problem) => Outcome::Refused(problem),
             }
-            Err(problem) => Outcome::Refused(problem),
-        }
+        } else {
+            attempt(context, authority, &work, challenge).await?
+        };
+        let took = began.elapsed();
+        context.metrics.validation.attempted(challenge.kind.as_str(), outcome.name(), took);
+        outcome
     } else {
-        attempt(context, authority, &work, challenge).await?
+        Outcome::Refused(no_longer_offered(challenge))
     };
     let (result, evidence) = match outcome {
         Outcome::Proved(evidence) => {
@@ -82,12 +92,42 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         },
         "challenge validated"
     );
-    let concluded = context.store.conclude_challenge(&lease, &result, evidence, attested_key);
-    if !concluded.await? {
+    let entry = entry_of(authorization, challenge, &result, evidence.as_deref(), context);
+    let store = &context.store;
+    let concluded = match attested_key {
+        None => store.conclude_challenge(&lease, &result, evidence, &entry).await?,
+        Some(key) => store.conclude_attestation(&lease, &result, evidence, key, &entry).await?,
+    };
+    if !concluded {
         // Another challenge decided first, or this lease lapsed and another worker has it.
         context.store.discard(lease).await?;
     }
     Ok(())
+}
+
+fn entry_of(
+    authorization: &Authorization,
+    challenge: &Challenge,
+    result: &ChallengeResult,
+    evidence: Option<&str>,
+    context: &Context,
+) -> Entry {
+    let (kind, at, problem) = match result {
+        ChallengeResult::Proved { at } => (Kind::AuthorizationValid, *at, None),
+        ChallengeResult::Failed { problem } => {
+            (Kind::AuthorizationInvalid, context.clock.now(), Some(problem))
+        }
+    };
+    Entry::new(kind, Actor::Kipuka, authorization.id.as_str(), at)
+        .ca(&authorization.ca)
+        .with("account", authorization.account_id.as_str())
+        .with("identifier", authorization.identifier.to_string())
+        .with("subdomains", authorization.subdomains)
+        .with("method", challenge.kind.as_str())
+        .with("token", challenge.token.as_str())
+        .with("evidence", evidence)
+        .with("problem", problem.map(|problem| json!(problem.kind)))
+        .with("detail", problem.map(|problem| problem.detail.as_str()))
 }
 
 /// What became of a challenge that was begun before its type was taken out of what the CA offers.

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http::acme::AnsweredProblem;
-use crate::telemetry::metrics::{Metrics, RequestLabels};
+use crate::telemetry::metrics::{HttpMetrics, ListenerMetrics};
 
 /// What one listener grants its clients.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ pub(crate) struct Listener {
     /// `None` speaks plain HTTP.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) router: Router,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: HttpMetrics,
 }
 
 impl Listener {
@@ -79,6 +79,7 @@ impl Listener {
 
     async fn serve_within(self, limits: Limits, mut stop: watch::Receiver<bool>, drain: Duration) {
         let Self { name, socket, tls, router, metrics } = self;
+        let metrics = metrics.listener(name);
         // The log stands outermost, so that it also tells of panics and of requests that took too long.
         let router = router
             .layer(tower_http::catch_panic::CatchPanicLayer::new())
@@ -86,7 +87,7 @@ impl Listener {
                 http::StatusCode::SERVICE_UNAVAILABLE,
                 limits.request,
             ))
-            .layer(middleware::from_fn_with_state(metrics, log_request));
+            .layer(middleware::from_fn_with_state(metrics.clone(), log_request));
         let acceptor = tls.map(TlsAcceptor::from);
         let places = Arc::new(Semaphore::new(limits.connections));
         let graceful = GracefulShutdown::new();
@@ -97,13 +98,16 @@ impl Listener {
             };
             let Some((stream, peer, place)) = accepted else { continue };
             let (acceptor, router) = (acceptor.clone(), router.clone());
+            let (metrics, open) = (metrics.clone(), metrics.accepted());
             let stop = Stop { watcher: graceful.watcher(), stopped: stop.clone() };
             tokio::spawn(async move {
-                if let Err(error) = connection(stream, peer, acceptor, router, limits, stop).await {
+                if let Err(error) =
+                    connection(stream, peer, acceptor, router, limits, stop, &metrics).await
+                {
                     // Clients go away and scanners say odd things: nothing anybody must act on.
                     tracing::debug!(listener = name, %peer, %error, "connection ended");
                 }
-                drop(place);
+                drop((place, open));
             });
         }
         drop(socket);
@@ -146,12 +150,17 @@ async fn connection(
     router: Router,
     limits: Limits,
     stop: Stop,
+    metrics: &ListenerMetrics,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
     match acceptor {
         None => http(stream, peer, router, limits, stop).await,
         Some(acceptor) => {
-            let stream = tokio::time::timeout(limits.head, acceptor.accept(stream)).await??;
+            let handshake = tokio::time::timeout(limits.head, acceptor.accept(stream)).await;
+            let stream = handshake
+                .map_err(BoxError::from)
+                .and_then(|done| done.map_err(BoxError::from))
+                .inspect_err(|_| metrics.handshake_failed())?;
             http(stream, peer, router, limits, stop).await
         }
     }
@@ -290,11 +299,12 @@ impl Drop for UnderWay<'_> {
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
 async fn log_request(
-    State(metrics): State<Arc<Metrics>>,
+    State(metrics): State<ListenerMetrics>,
     request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
+    let _under_way = metrics.request();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -312,9 +322,8 @@ async fn log_request(
         elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         "request"
     );
-    let labels = RequestLabels { route: route.unwrap_or_default(), status };
-    metrics.requests.get_or_create(&labels).inc();
-    metrics.request_seconds.observe(elapsed.as_secs_f64());
+    let problem = problem.map(|problem| problem.0.name());
+    metrics.http.answered(&route.unwrap_or_default(), status, problem, elapsed);
     response
 }
 

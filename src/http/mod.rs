@@ -1,6 +1,7 @@
 //! HTTP: the outside translated to flows and back.
 
 pub(crate) mod acme;
+mod gather;
 pub(crate) mod listener;
 pub(crate) mod ops;
 pub(crate) mod public;

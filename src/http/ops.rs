@@ -3,28 +3,30 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
+use super::gather::Gather;
+use super::tls::CertificateSlot;
 use crate::ca::Authority;
 use crate::flow::{Context, SharedContext};
 use crate::signer::Health;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::Format;
 
 struct Ops {
     context: SharedContext,
-    metrics: Arc<Metrics>,
+    gather: Gather,
 }
 
-pub(crate) fn router(context: SharedContext, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(context: SharedContext, certificate: Arc<CertificateSlot>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(Arc::new(Ops { context, metrics }))
+        .with_state(Arc::new(Ops { context, gather: Gather::new(certificate) }))
 }
 
 /// The process lives and answers.
@@ -86,7 +88,11 @@ async fn crl_state(context: &Context, authority: &Authority) -> Option<String> {
     Some(if due { format!("{state}; the next waits to be signed") } else { state })
 }
 
-async fn metrics_text(State(ops): State<Arc<Ops>>) -> Response {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], ops.metrics.encode()).into_response()
+/// In the format that is asked for (`Accept`), of the two that Prometheus reads.
+async fn metrics_text(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    ops.gather.gather(&ops.context).await;
+    let text = ops.context.metrics.encode(format);
+    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
 }

@@ -5,6 +5,7 @@ use super::work::WorkKind;
 use super::{Store, StoreError, external_account};
 use crate::acme::account::{Account, Agreement, Binding};
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// SELECT of whole accounts, from `WHERE` on.
 macro_rules! select_accounts {
@@ -45,6 +46,7 @@ impl Store {
     pub(crate) async fn register_account(
         &self,
         account: Account,
+        entry: &Entry,
     ) -> Result<Registered, StoreError> {
         let insert = "INSERT INTO accounts (id, ca, jwk, thumbprint, contact, terms_agreed_at, \
                       terms_agreed, created_at, deactivated_at, external_account_kid, \
@@ -71,6 +73,7 @@ impl Store {
                 external_account::bind(&binding.kid, &account.ca, account.created_at)
             }),
         );
+        statements.push(self.note(entry));
         if self.db.transact(statements).await? == Done::Committed {
             return Ok(Registered::Created);
         }
@@ -88,13 +91,15 @@ impl Store {
         account: &Account,
         new_jwk: &str,
         new_thumbprint: &str,
+        entry: &Entry,
     ) -> Result<KeyChanged, StoreError> {
         let update = "UPDATE accounts SET jwk = $3, thumbprint = $4 WHERE id = $1 \
                       AND thumbprint = $2 AND deactivated_at IS NULL AND NOT EXISTS (\
                       SELECT 1 FROM accounts o WHERE o.ca = accounts.ca AND o.thumbprint = $4)";
         let values =
             values![account.id.as_str(), account.thumbprint.as_str(), new_jwk, new_thumbprint];
-        match self.db.transact(vec![Statement::required(update, values)]).await {
+        let statements = vec![Statement::required(update, values), self.note(entry)];
+        match self.db.transact(statements).await {
             Ok(Done::Committed) => return Ok(KeyChanged::Done),
             // Another account took the key in this very moment.
             Ok(Done::Refused) | Err(StoreError::Conflict(_)) => {}
@@ -150,6 +155,7 @@ impl Store {
         id: &str,
         contact: Option<&[String]>,
         agreement: Option<&Agreement>,
+        entry: &Entry,
     ) -> Result<(), StoreError> {
         let update = "UPDATE accounts SET contact = COALESCE($2, contact), \
                       terms_agreed = CASE WHEN $3 IS NULL THEN terms_agreed ELSE $4 END, \
@@ -161,7 +167,8 @@ impl Store {
             agreement.map(|agreement| agreement.at),
             agreement.and_then(|agreement| agreement.to.clone()),
         ];
-        self.db.transact(vec![Statement::new(update, values)]).await.map(drop)
+        let statements = vec![Statement::required(update, values), self.note(entry)];
+        self.db.transact(statements).await.map(drop)
     }
 
     /// Deactivates an account for good (RFC 8555 §7.3.6), and takes what was to be done for it off the
@@ -171,6 +178,7 @@ impl Store {
         &self,
         id: &str,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let update =
             "UPDATE accounts SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
@@ -184,6 +192,7 @@ impl Store {
             Statement::required(update, values![id, now]),
             Statement::new(validations, values![id, WorkKind::Validation.as_str()]),
             Statement::new(issuances, values![id, WorkKind::Issuance.as_str()]),
+            self.note(entry),
         ]);
         Ok(done.await? == Done::Committed)
     }

@@ -8,6 +8,7 @@ use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
 /// account, an authorization is deactivated too.
@@ -91,8 +92,10 @@ impl Store {
         account_id: &str,
         authorization: &NewAuthorization,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<(), StoreError> {
-        let statements = insert_authorizations(ca, account_id, [authorization], now);
+        let mut statements = insert_authorizations(ca, account_id, [authorization], now);
+        statements.push(self.note(entry));
         self.db.transact(statements).await.map(drop)
     }
 
@@ -137,6 +140,27 @@ impl Store {
         &self,
         challenge_id: &str,
         account_url: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.begin(challenge_id, account_url, None, now).await
+    }
+
+    /// The same for a challenge that is answered with an attestation object, which is kept until it is
+    /// judged.
+    pub(crate) async fn begin_attestation(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        object: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.begin(challenge_id, account_url, Some(object), now).await
+    }
+
+    async fn begin(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
         response: Option<Vec<u8>>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
@@ -171,10 +195,10 @@ impl Store {
         let note = "UPDATE challenges SET retry_error = $2, retry_at = $3 \
                     WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let values = values![lease.subject.as_str(), super::json(problem), due_at];
-        self.db
-            .transact(vec![lease.give_back(due_at), Statement::required(note, values)])
-            .await
-            .map(drop)
+        let note = Statement::required(note, values);
+        let done = self.db.transact(vec![lease.give_back(due_at), note]).await?;
+        self.was_kept(&lease, &done);
+        Ok(())
     }
 
     /// Writes how the validation ended: the challenge's result and, in the same instant, that it
@@ -185,7 +209,30 @@ impl Store {
         lease: &Lease,
         result: &ChallengeResult,
         evidence: Option<String>,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
+        self.conclude(lease, result, evidence, None, entry).await
+    }
+
+    /// The same for a certificate of one key alone: the SHA-256 of its SubjectPublicKeyInfo, in hex.
+    pub(crate) async fn conclude_attestation(
+        &self,
+        lease: &Lease,
+        result: &ChallengeResult,
+        evidence: Option<String>,
+        attested_key: String,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
+        self.conclude(lease, result, evidence, Some(attested_key), entry).await
+    }
+
+    async fn conclude(
+        &self,
+        lease: &Lease,
+        result: &ChallengeResult,
+        evidence: Option<String>,
         attested_key: Option<String>,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let challenge_id = lease.subject.as_str();
         let (validated_at, error) = match result {
@@ -209,8 +256,9 @@ impl Store {
                 write,
                 values![challenge_id, validated_at, error, evidence, attested_key],
             ),
+            self.note(entry),
         ]);
-        let concluded = done.await? == Done::Committed;
+        let concluded = self.was_kept(lease, &done.await?);
         if concluded {
             self.wakeups.work_is_settled(WorkKind::Validation, challenge_id);
         }
@@ -222,10 +270,12 @@ impl Store {
         &self,
         id: &str,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<(), StoreError> {
         let update = "UPDATE authorizations SET deactivated_at = $2 \
                       WHERE id = $1 AND deactivated_at IS NULL AND expires_at > $2";
-        self.db.transact(vec![Statement::new(update, values![id, now])]).await.map(drop)
+        let statements = vec![Statement::required(update, values![id, now]), self.note(entry)];
+        self.db.transact(statements).await.map(drop)
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Store, StoreError};
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// One look at the CAA records of a name.
 #[derive(Clone, Debug)]
@@ -34,7 +35,11 @@ pub(crate) struct NameToSign {
 }
 
 impl Store {
-    pub(crate) async fn keep_caa_check(&self, check: &CaaCheck) -> Result<(), StoreError> {
+    pub(crate) async fn keep_caa_check(
+        &self,
+        check: &CaaCheck,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
         let insert = "INSERT INTO caa_checks (id, account_id, identifier, method, checked_at, \
                       permits, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let values = values![
@@ -46,7 +51,8 @@ impl Store {
             i64::from(check.permits),
             check.evidence.as_str(),
         ];
-        self.db.transact(vec![Statement::new(insert, values)]).await.map(drop)
+        let statements = vec![Statement::new(insert, values), self.note(entry)];
+        self.db.transact(statements).await.map(drop)
     }
 
     /// The names of an order whose authorizations are all proved, in its order.

@@ -3,6 +3,7 @@
 use super::db::{Statement, values};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// An issued certificate with its chain.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,11 +50,16 @@ impl Store {
     }
 
     /// Keeps the plan of a certificate that nobody ordered: kipuka's own.
-    pub(crate) async fn plan_own_certificate(&self, plan: OwnPlan<'_>) -> Result<(), StoreError> {
-        let insert = "INSERT INTO certificates (id, ca, issuer_id, serial, tbs, planned_at) \
-                      VALUES ($1, $2, $3, $4, $5, $6)";
+    pub(crate) async fn plan_own_certificate(
+        &self,
+        plan: OwnPlan<'_>,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        let insert = "INSERT INTO certificates (id, ca, issuer_id, serial, tbs, planned_at, \
+                      audited) VALUES ($1, $2, $3, $4, $5, $6, 1)";
         let values = values![plan.id, plan.ca, plan.issuer_id, plan.serial, plan.tbs, plan.now];
-        self.db.transact(vec![Statement::new(insert, values)]).await.map(drop)
+        let statements = vec![Statement::new(insert, values), self.note(entry)];
+        self.db.transact(statements).await.map(drop)
     }
 
     /// Keeps the signed certificate of such a plan.
@@ -62,13 +68,13 @@ impl Store {
         id: &str,
         certificate: &[u8],
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<(), StoreError> {
-        let update = "UPDATE certificates SET certificate = $2, issued_at = $3 \
+        let update = "UPDATE certificates SET certificate = $2, issued_at = $3, \
+                      audited = audited + 2 \
                       WHERE id = $1 AND order_id IS NULL AND certificate IS NULL";
-        self.db
-            .transact(vec![Statement::new(update, values![id, certificate, now])])
-            .await
-            .map(drop)
+        let keep = Statement::required(update, values![id, certificate, now]);
+        self.db.transact(vec![keep, self.note(entry)]).await.map(drop)
     }
 }
 

@@ -3,10 +3,11 @@
 //! Plans of one issuer are made under the lease of its work alone, and after the lease was taken: so of
 //! two lists the one with the higher number knows of every revocation that the other knew of.
 
-use super::db::{Done, Row, Statement, values};
+use super::db::{Row, Statement, values};
 use super::work::{self, Lease, WorkKind};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// CRLs whose bytes are kept behind the newest of an issuer.
 const KEPT: i64 = 10;
@@ -63,6 +64,20 @@ impl Store {
         rows.first().map(published).transpose()
     }
 
+    /// The length of a signed CRL's DER, without reading it; none where it is long superseded.
+    pub(crate) async fn crl_bytes(
+        &self,
+        issuer: &str,
+        number: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let length = self.db.pick(
+            "SELECT LENGTH(crl) FROM crls WHERE issuer = $1 AND number = $2",
+            "SELECT OCTET_LENGTH(crl)::BIGINT FROM crls WHERE issuer = $1 AND number = $2",
+        );
+        let rows = self.db.read(length, values![issuer, number]).await?;
+        rows.first().map(|row| row.optional_int(0)).transpose().map(Option::flatten)
+    }
+
     /// The DER of a signed CRL; none where it is long superseded.
     pub(crate) async fn crl(
         &self,
@@ -102,7 +117,12 @@ impl Store {
     }
 
     /// Keeps a plan. `false` where the lease was lost; then nothing is written.
-    pub(crate) async fn plan_crl(&self, lease: &Lease, plan: CrlPlan) -> Result<bool, StoreError> {
+    pub(crate) async fn plan_crl(
+        &self,
+        lease: &Lease,
+        plan: CrlPlan,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let insert = "INSERT INTO crls (issuer, number, signing_key, this_update, next_update, tbs) \
                       VALUES ($1, $2, $3, $4, $5, $6)";
         let values = values![
@@ -113,8 +133,9 @@ impl Store {
             plan.next_update,
             plan.tbs,
         ];
-        let done = self.db.transact(vec![lease.hold(), Statement::new(insert, values)]).await?;
-        Ok(done == Done::Committed)
+        let keep = Statement::new(insert, values);
+        let done = self.db.transact(vec![lease.hold(), keep, self.note(entry)]).await?;
+        Ok(self.was_kept(lease, &done))
     }
 
     /// Stores the signed CRL of a plan: from here on every instance serves it. `false` where the lease
@@ -125,9 +146,10 @@ impl Store {
         number: i64,
         crl: Vec<u8>,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let issuer = lease.subject.as_str();
-        let keep = "UPDATE crls SET crl = $3, signed_at = $4, tbs = NULL \
+        let keep = "UPDATE crls SET crl = $3, signed_at = $4, tbs = NULL, audited = 1 \
                     WHERE issuer = $1 AND number = $2 AND signed_at IS NULL";
         let forget = "UPDATE crls SET crl = NULL, tbs = NULL WHERE issuer = $1 AND number <= $2 \
                       AND (crl IS NOT NULL OR tbs IS NOT NULL) \
@@ -137,8 +159,9 @@ impl Store {
             lease.hold(),
             Statement::required(keep, values![issuer, number, crl, now]),
             Statement::new(forget, values![issuer, number - KEPT]),
+            self.note(entry),
         ]);
-        Ok(done.await? == Done::Committed)
+        Ok(self.was_kept(lease, &done.await?))
     }
 
     /// Takes the work off the list, unless a CRL was asked for anew meanwhile: then it is due again, at
@@ -150,7 +173,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut statements = vec![lease.hold()];
         statements.extend(lease.settle_unless_asked(again_at));
-        self.db.transact(statements).await.map(drop)
+        let done = self.db.transact(statements).await?;
+        self.was_kept(&lease, &done);
+        Ok(())
     }
 
     /// Puts a CRL of this issuer on the list, because it is time for one.

@@ -7,6 +7,7 @@ use super::db::{Done, Row, Statement, values};
 use super::{Store, StoreError};
 use crate::acme::external_account::ExternalAccount;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// SELECT of whole external accounts, from `WHERE` on.
 macro_rules! select_external_accounts {
@@ -26,6 +27,7 @@ impl Store {
     pub(crate) async fn create_external_account(
         &self,
         new: &ExternalAccount,
+        entry: &Entry,
     ) -> Result<(), StoreError> {
         let insert = "INSERT INTO external_accounts (kid, ca, name, algorithm, mac_key, allowed, \
                       reusable, created_at, expires_at, revoked_at) \
@@ -42,7 +44,8 @@ impl Store {
             new.expires_at,
             new.revoked_at,
         ];
-        self.db.transact(vec![Statement::new(insert, values)]).await.map(drop)
+        let statements = vec![Statement::new(insert, values), self.note(entry)];
+        self.db.transact(statements).await.map(drop)
     }
 
     /// The external account with this key identifier, of any CA and in any state.
@@ -79,10 +82,12 @@ impl Store {
         &self,
         kid: &str,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let update = "UPDATE external_accounts SET revoked_at = $2, mac_key = NULL \
                       WHERE kid = $1 AND revoked_at IS NULL";
-        let done = self.db.transact(vec![Statement::required(update, values![kid, now])]);
+        let statements = vec![Statement::required(update, values![kid, now]), self.note(entry)];
+        let done = self.db.transact(statements);
         Ok(done.await? == Done::Committed)
     }
 

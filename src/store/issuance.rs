@@ -10,6 +10,7 @@ use super::{Store, StoreError};
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// A certificate to be signed for an order.
 #[derive(Debug)]
@@ -48,12 +49,18 @@ pub(crate) struct PlannedCertificate {
     pub(crate) not_after: Option<Timestamp>,
     /// As in [`Plan`]; none was kept by older releases.
     pub(crate) profile: Option<String>,
+    /// By which the order called it, if by any.
+    pub(crate) profile_name: Option<String>,
 }
 
 impl Store {
     /// Accepts a CSR and plans its certificate. `false` where somebody was first, or where the
     /// account or an authorization was deactivated or expired meanwhile; then nothing is written.
-    pub(crate) async fn plan_issuance(&self, plan: Plan) -> Result<bool, StoreError> {
+    pub(crate) async fn plan_issuance(
+        &self,
+        plan: Plan,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let accept = "UPDATE orders SET processing_since = $2, csr = $3 WHERE id = $1 \
              AND processing_since IS NULL AND error IS NULL AND expires_at > $2 \
              AND EXISTS (SELECT 1 FROM accounts u WHERE u.id = orders.account_id \
@@ -64,7 +71,7 @@ impl Store {
              WHERE p.order_id = orders.id AND (a.deactivated_at IS NOT NULL \
              OR a.expires_at <= $2 OR c.validated_at IS NULL))";
         let keep = "INSERT INTO certificates (id, ca, account_id, order_id, issuer_id, serial, \
-                    tbs, planned_at, profile) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                    tbs, planned_at, profile, audited) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)";
         let order_id = plan.order_id.as_str();
         let done = self.db.transact(vec![
             Statement::required(accept, values![order_id, plan.now, plan.csr]),
@@ -83,6 +90,7 @@ impl Store {
                 ],
             ),
             work::enqueue(WorkKind::Issuance, order_id, plan.now),
+            self.note(entry),
         ]);
         let planned = done.await? == Done::Committed;
         if planned {
@@ -98,7 +106,7 @@ impl Store {
     ) -> Result<Option<PlannedCertificate>, StoreError> {
         let select = "SELECT c.ca, c.account_id, c.serial, c.tbs, o.csr, \
                       c.planned_at, COALESCE(p.identifier, a.identifier), o.not_before, \
-                      o.not_after, c.profile, u.deactivated_at, a.deactivated_at FROM certificates c \
+                      o.not_after, c.profile, u.deactivated_at, a.deactivated_at, o.profile FROM certificates c \
                       JOIN orders o ON o.id = c.order_id \
                       JOIN accounts u ON u.id = o.account_id \
                       JOIN order_authorizations p ON p.order_id = o.id \
@@ -129,6 +137,7 @@ impl Store {
             not_before: row.optional_time(7)?,
             not_after: row.optional_time(8)?,
             profile: row.optional_text(9)?,
+            profile_name: row.optional_text(12)?,
         }))
     }
 
@@ -140,9 +149,11 @@ impl Store {
         lease: Lease,
         certificate: Vec<u8>,
         now: Timestamp,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let order_id = lease.subject.as_str();
-        let keep = "UPDATE certificates SET certificate = $2, issued_at = $3 \
+        let keep = "UPDATE certificates SET certificate = $2, issued_at = $3, \
+                    audited = audited + 2 \
                     WHERE order_id = $1 AND certificate IS NULL";
         let finish = "UPDATE orders SET certificate_id = \
                       (SELECT c.id FROM certificates c WHERE c.order_id = $1) \
@@ -156,8 +167,9 @@ impl Store {
             lease.settle(),
             Statement::required(keep, values![order_id, certificate, now]),
             Statement::required(finish, values![order_id]),
+            self.note(entry),
         ]);
-        let completed = done.await? == Done::Committed;
+        let completed = self.was_kept(&lease, &done.await?);
         if completed {
             self.wakeups.work_is_settled(WorkKind::Issuance, order_id);
         }
@@ -169,6 +181,7 @@ impl Store {
         &self,
         lease: Lease,
         problem: &Problem,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
         let order_id = lease.subject.as_str();
         let fail = "UPDATE orders SET error = $2 \
@@ -176,8 +189,9 @@ impl Store {
         let done = self.db.transact(vec![
             lease.settle(),
             Statement::required(fail, values![order_id, super::json(problem)]),
+            self.note(entry),
         ]);
-        let failed = done.await? == Done::Committed;
+        let failed = self.was_kept(&lease, &done.await?);
         if failed {
             self.wakeups.work_is_settled(WorkKind::Issuance, order_id);
         }

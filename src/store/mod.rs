@@ -1,4 +1,6 @@
 //! What kipuka remembers: the only SQL in the program. One method is one transaction.
+//!
+//! A method that decides something takes the entry that the audit trail gets of it.
 
 mod account;
 mod authorization;
@@ -8,6 +10,7 @@ mod crl;
 mod db;
 mod external_account;
 mod issuance;
+mod ledger;
 mod migrate;
 mod nonce;
 mod order;
@@ -38,6 +41,8 @@ use crate::telemetry::metrics::StoreMetrics;
 pub(crate) struct Store {
     db: Db,
     wakeups: work::Wakeups,
+    metrics: StoreMetrics,
+    origin: ledger::Origin,
 }
 
 /// Why the store could not do as asked, by what the caller can do about it.
@@ -120,8 +125,9 @@ impl Store {
         max_connections: u32,
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
-        let db = Db::open(url, max_connections, metrics).await?;
-        Ok(Self { db, wakeups: work::Wakeups::default() })
+        let db = Db::open(url, max_connections, metrics.clone()).await?;
+        let (wakeups, origin) = (work::Wakeups::default(), ledger::Origin::draw()?);
+        Ok(Self { db, wakeups, metrics, origin })
     }
 
     /// Brings the schema up to date; several instances may do so at once.

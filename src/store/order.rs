@@ -9,6 +9,7 @@ use crate::acme::challenge::{Challenge, ChallengeType};
 use crate::acme::identifier::Identifier;
 use crate::acme::order::Order;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// An order to be kept.
 #[derive(Debug)]
@@ -94,7 +95,11 @@ pub(crate) struct OrdersCursor {
 impl Store {
     /// Keeps a new order and its new authorizations. `false` where one of the other authorizations that
     /// it is to use is not this account's, or was deactivated meanwhile; then nothing is kept.
-    pub(crate) async fn create_order(&self, order: &NewOrder) -> Result<bool, StoreError> {
+    pub(crate) async fn create_order(
+        &self,
+        order: &NewOrder,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let insert_order = "INSERT INTO orders (id, ca, account_id, created_at, expires_at, \
                             not_before, not_after, profile, replaces) \
                             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -140,6 +145,7 @@ impl Store {
                 positions,
             ));
         }
+        statements.push(self.note(entry));
         Ok(self.db.transact(statements).await? == Done::Committed)
     }
 

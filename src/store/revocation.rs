@@ -7,6 +7,7 @@ use super::work::{self, WorkKind};
 use super::{Store, StoreError};
 use crate::acme::identifier::Identifier;
 use crate::clock::Timestamp;
+use crate::ledger::Entry;
 
 /// An issued certificate, whoever it was issued to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,9 +144,13 @@ impl Store {
 
     /// Keeps a revocation, and asks for a CRL that tells of it. `false` where the certificate was
     /// revoked before; then nothing is written.
-    pub(crate) async fn revoke(&self, revocation: NewRevocation<'_>) -> Result<bool, StoreError> {
+    pub(crate) async fn revoke(
+        &self,
+        revocation: NewRevocation<'_>,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let insert = "INSERT INTO revocations (certificate_id, issuer, serial, reason, revoked_at, \
-                      revoked_by, not_after) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                      revoked_by, not_after, audited) VALUES ($1, $2, $3, $4, $5, $6, $7, 1) \
                       ON CONFLICT (certificate_id) DO NOTHING";
         let (issuer, now) = (revocation.issuer, revocation.revoked_at);
         let done = self.db.transact(vec![
@@ -162,6 +167,7 @@ impl Store {
                 ],
             ),
             work::ask(WorkKind::Crl, issuer, now),
+            self.note(entry),
         ]);
         let revoked = done.await? == Done::Committed;
         if revoked {

@@ -10,10 +10,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::db::{Statement, values};
+use super::db::{Done, Statement, values};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
+use crate::telemetry::metrics::WorkFigures;
 
 /// How often a waiter looks for a settlement by another instance.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,6 +31,8 @@ pub(crate) enum WorkKind {
 }
 
 impl WorkKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Validation, Self::Issuance, Self::Crl];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Validation => "validation",
@@ -255,6 +258,35 @@ impl Store {
         rows.first().map(|row| row.optional_time(0)).transpose().map(Option::flatten)
     }
 
+    /// What is on the list, by kind: by the index, and counted to a limit only, since it is asked for
+    /// again and again.
+    pub(crate) async fn work_figures(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<WorkFigures>, StoreError> {
+        let select = "SELECT \
+             (SELECT COUNT(*) FROM (SELECT 1 FROM work \
+             WHERE kind = $1 AND due_at <= $2 LIMIT 10000) d), \
+             (SELECT COUNT(*) FROM (SELECT 1 FROM work \
+             WHERE kind = $1 AND due_at > $2 AND lease IS NOT NULL LIMIT 10000) l), \
+             (SELECT COUNT(*) FROM (SELECT 1 FROM work \
+             WHERE kind = $1 AND due_at > $2 AND lease IS NULL LIMIT 10000) s), \
+             (SELECT MIN(due_at) FROM work WHERE kind = $1 AND due_at <= $2)";
+        let mut all = Vec::new();
+        for kind in WorkKind::ALL {
+            let rows = self.db.read(select, values![kind.as_str(), now]).await?;
+            let Some(row) = rows.first() else { continue };
+            all.push(WorkFigures {
+                kind: kind.as_str(),
+                due: row.int(0)?,
+                leased: row.int(1)?,
+                scheduled: row.int(2)?,
+                oldest_due: row.optional_time(3)?.map_or(Duration::ZERO, |due| now.since(due)),
+            });
+        }
+        Ok(all)
+    }
+
     /// Returns when work was put on the list by this process, or after `at_most`.
     pub(crate) async fn work_or_timeout(&self, kind: WorkKind, at_most: Duration) {
         let _ = tokio::time::timeout(at_most, self.wakeups.due(kind).notified()).await;
@@ -272,7 +304,18 @@ impl Store {
 
     /// Gives the work back, to be claimed again from `due_at` on.
     pub(crate) async fn postpone(&self, lease: Lease, due_at: Timestamp) -> Result<(), StoreError> {
-        self.db.transact(vec![lease.give_back(due_at)]).await.map(drop)
+        let done = self.db.transact(vec![lease.give_back(due_at)]).await?;
+        self.was_kept(&lease, &done);
+        Ok(())
+    }
+
+    /// Whether what a worker wrote was kept, which is counted where it was not.
+    pub(super) fn was_kept(&self, lease: &Lease, done: &Done) -> bool {
+        let kept = *done == Done::Committed;
+        if !kept {
+            self.metrics.lease_lost(lease.kind.as_str());
+        }
+        kept
     }
 
     /// Drops work that has become pointless.

@@ -13,10 +13,12 @@ use hickory_resolver::proto::op::{
     DnsRequest, DnsRequestOptions, DnsResponse, Message, Query, ResponseCode,
 };
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::outcome::{Failure, seconds};
 use crate::acme::problem::ProblemType;
+use crate::telemetry::metrics::ValidationMetrics;
 
 /// As many CNAMEs in a row as are followed.
 const MAX_CHAIN: usize = 16;
@@ -27,6 +29,7 @@ pub(super) struct Resolver {
     pub(super) query_timeout: Duration,
     /// TXT and CAA answers count only with the AD bit, those that say that there is nothing, too.
     pub(super) require_dnssec: bool,
+    pub(super) metrics: ValidationMetrics,
 }
 
 /// The records found, at the end of any CNAMEs.
@@ -211,7 +214,10 @@ impl Resolver {
         for &server in &self.servers {
             let began = Instant::now();
             let until = deadline.min(began + self.query_timeout);
-            let cause = match timeout_at(until, self.exchange(server, name, kind)).await {
+            let answered = timeout_at(until, self.exchange(server, name, kind)).await;
+            let is_ours = |response: &Message| answers(response, name, kind);
+            self.metrics.dns_asked(kind_of_answer(&answered, is_ours), began.elapsed());
+            let cause = match answered {
                 Err(_) | Ok(Err(NetError::Timeout)) => Cause::Timeout(until - began),
                 Ok(Err(error)) => Cause::Net(error),
                 Ok(Ok(response)) => match response.metadata.response_code {
@@ -297,6 +303,27 @@ fn rcode(code: ResponseCode) -> String {
         ResponseCode::NotImp => "NOTIMP".to_owned(),
         ResponseCode::Refused => "REFUSED".to_owned(),
         other => format!("rcode {} ({other})", u16::from(other)),
+    }
+}
+
+/// For the metrics: an rcode, or why there is none.
+fn kind_of_answer(
+    answered: &Result<Result<Message, NetError>, Elapsed>,
+    is_ours: impl Fn(&Message) -> bool,
+) -> &'static str {
+    match answered {
+        Err(_) | Ok(Err(NetError::Timeout)) => "timeout",
+        Ok(Err(_)) => "error",
+        Ok(Ok(response)) if !is_ours(response) => "mismatch",
+        Ok(Ok(response)) => match response.metadata.response_code {
+            ResponseCode::NoError => "NOERROR",
+            ResponseCode::NXDomain => "NXDOMAIN",
+            ResponseCode::ServFail => "SERVFAIL",
+            ResponseCode::Refused => "REFUSED",
+            ResponseCode::FormErr => "FORMERR",
+            ResponseCode::NotImp => "NOTIMP",
+            _ => "other",
+        },
     }
 }
 

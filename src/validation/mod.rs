@@ -12,6 +12,7 @@ use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::ProblemType;
 use crate::clock::Timestamp;
+use crate::telemetry::metrics::ValidationMetrics;
 
 mod caa;
 mod denied;
@@ -63,6 +64,7 @@ pub(crate) struct Options {
     /// TXT and CAA answers count only where the resolver says that DNSSEC proves them (AD bit).
     pub(crate) require_dnssec: bool,
     pub(crate) timeouts: Timeouts,
+    pub(crate) metrics: ValidationMetrics,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +98,7 @@ impl Default for Options {
             localhost_is_this_machine: true,
             require_dnssec: false,
             timeouts: Timeouts::default(),
+            metrics: ValidationMetrics::default(),
         }
     }
 }
@@ -144,6 +147,7 @@ impl Validator {
                     servers,
                     query_timeout: options.timeouts.query,
                     require_dnssec: options.require_dnssec,
+                    metrics: options.metrics,
                 },
                 denied: DeniedNetworks::new(options.denied_networks),
                 localhost_is_this_machine: options.localhost_is_this_machine,

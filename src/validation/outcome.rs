@@ -15,6 +15,17 @@ pub(crate) enum Outcome {
     Unreachable(Problem),
 }
 
+impl Outcome {
+    /// For the metrics.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Proved(_) => "proved",
+            Self::Refused(_) => "refused",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
+
 /// What was asked, of whom, and what came back, for the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Evidence {

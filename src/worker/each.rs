@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::flow::{Context, Error, SharedContext};
 use crate::store::{Lease, StoreError, WorkKind};
@@ -67,10 +68,14 @@ pub(super) async fn run<F>(
             };
             let subject = lease.subject().to_owned();
             let done = work(Arc::clone(&context), lease);
+            let counted = Arc::clone(&context);
             running.spawn(async move {
-                if let Err(error) = done.await {
+                let began = Instant::now();
+                let done = done.await;
+                let kind = terms.kind.as_str();
+                counted.metrics.work.attempted(kind, began.elapsed(), done.is_err());
+                if let Err(error) = done {
                     // The lease lapses, and the work is claimed again.
-                    let kind = terms.kind.as_str();
                     tracing::error!(work = kind, subject, %error, "work failed");
                 }
                 drop(place);

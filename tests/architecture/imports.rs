@@ -128,7 +128,7 @@ fn some_rooms_may_import_less_than_stands_above() {
     let found = violations("src/config/a.rs", "use crate::clock::Clock;");
     assert!(found[0].rule.starts_with("config may import nothing of this crate"), "{}", found[0]);
     let found = violations("src/store/a.rs", "use crate::config::Database;");
-    assert!(found[0].rule.starts_with("store may import acme, clock, entropy"), "{}", found[0]);
+    assert!(found[0].rule.starts_with("store may import acme, ledger, clock"), "{}", found[0]);
 }
 
 #[test]

@@ -25,13 +25,22 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         &["config", "acme", "x509"],
         "what may be issued follows from the configuration and what is asked, and nothing else",
     ),
-    ("store", &["acme", "clock", "entropy", "telemetry"], "it remembers facts and decides nothing"),
+    ("ledger", &["clock"], "entries are text and hashes, whatever they are about"),
+    (
+        "store",
+        &["acme", "ledger", "clock", "entropy", "telemetry"],
+        "it remembers facts and decides nothing",
+    ),
     (
         "signer",
         &["x509", "clock", "entropy", "telemetry"],
         "a signer knows keys, not what is signed with them",
     ),
-    ("validation", &["acme", "clock"], "it looks at the network and remembers nothing"),
+    (
+        "validation",
+        &["acme", "clock", "telemetry"],
+        "it looks at the network and remembers nothing",
+    ),
 ];
 
 /// A crate that is named in these places and nowhere else.

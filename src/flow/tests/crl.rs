@@ -63,7 +63,8 @@ impl Site {
     async fn revoke(&self, found: &FoundCertificate) {
         let now = self.context.clock.now();
         let revoked =
-            revoke_as_operator(self.store(), found, Reason::Superseded, "test", now).await;
+            revoke_as_operator(self.store(), found, Reason::Superseded, "test".to_owned(), now)
+                .await;
         assert!(revoked.unwrap());
     }
 

@@ -36,6 +36,7 @@ use crate::ca::{Authorities, Authority, Lifetime, Meta, NewCa, Proof, Wanted, pr
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::jose::jwk::Jwk;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
@@ -145,6 +146,7 @@ impl Site {
                 validation_attempts: 4,
                 ..Limits::default()
             }),
+            metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
         };
         let key = Key::new(Algorithm::Es256);
         let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();
@@ -212,7 +214,10 @@ impl Site {
             assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
             let proved = ChallengeResult::Proved { at: self.context.clock.now() };
-            assert!(self.store().conclude_challenge(&lease, &proved, None, None).await.unwrap());
+            let now = self.context.clock.now();
+            let entry = Entry::new(Kind::AuthorizationValid, Actor::Kipuka, "by the test", now);
+            let store = self.store();
+            assert!(store.conclude_challenge(&lease, &proved, None, &entry).await.unwrap());
         }
         assert_eq!(self.status(&order.id).await, OrderStatus::Ready);
         order

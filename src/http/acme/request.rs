@@ -300,7 +300,11 @@ async fn authenticate(
     jws: Jws,
     account: Option<&Account>,
 ) -> Result<Jws, AcmeError> {
-    let bad_nonce = |detail: &str| AcmeError::from(Problem::new(ProblemType::BadNonce, detail));
+    let metrics = &acme.context.metrics.acme;
+    let bad_nonce = |detail: &str| {
+        metrics.nonce_refused();
+        AcmeError::from(Problem::new(ProblemType::BadNonce, detail))
+    };
     let Some(nonce) = jws.nonce() else { return Err(bad_nonce("the JWS has no nonce")) };
     let Some(nonce) = acme.nonces.open(&resource.authority.id, acme.context.clock.now(), nonce)
     else {
@@ -313,6 +317,7 @@ async fn authenticate(
         Some(account) => store.spend_nonce_for(nonce, account).await?,
     };
     if spent {
+        metrics.nonce_spent();
         return Ok(jws);
     }
     if let Some(account) = account {

@@ -82,6 +82,7 @@ pub(super) async fn resource(
 /// A nonce for the next request.
 pub(super) fn fresh_nonce(acme: &Acme, authority: &Authority) -> Result<HeaderValue, Error> {
     let random = acme.context.entropy.bytes()?;
+    acme.context.metrics.acme.nonce_issued();
     acme.nonces
         .make(&authority.id, acme.context.clock.now(), random)
         .map_err(|error| error.to_string())

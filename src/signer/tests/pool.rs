@@ -14,7 +14,7 @@ use crate::signer::SignError;
 use crate::signer::pkcs11::recovery::{Fault, Remedy};
 use crate::signer::pkcs11::session_pool::{Limits, SessionPool, SessionSource, TokenSession};
 use crate::signer::pkcs11::{SigningKey, shut_down};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Format, Metrics};
 use crate::x509::algorithm::{Hash, PublicKey, SignatureAlgorithm};
 
 /// What the next call of a session does.
@@ -373,7 +373,11 @@ fn a_pool_that_has_ended_leaves_the_gauges_to_its_successor() {
     let Stage { double, pool, key, metrics } = stage(1, 1, vec![Act::Fail(Remedy::Stop)]);
     runtime().block_on(async {
         pool.sign(&key, b"message".to_vec()).await.unwrap_err();
-        assert!(metrics.encode().contains("circuit{token=\"double\"} 2"), "{}", metrics.encode());
+        assert!(
+            metrics.encode(Format::Prometheus).contains("circuit{token=\"double\"} 2"),
+            "{}",
+            metrics.encode(Format::Prometheus)
+        );
         let limits = Limits { sessions: 1, deadline: DEADLINE, keepalive: None };
         let source = Arc::new(Source(Arc::clone(&double)));
         let next = SessionPool::start(&source, limits, &metrics.token("double")).unwrap();
@@ -381,7 +385,7 @@ fn a_pool_that_has_ended_leaves_the_gauges_to_its_successor() {
         drop(pool);
         next.show();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let text = metrics.encode();
+        let text = metrics.encode(Format::Prometheus);
         for series in ["circuit{token=\"double\"} 0", "sessions_open{token=\"double\"} 1"] {
             assert!(text.contains(series), "{series} in {text}");
         }

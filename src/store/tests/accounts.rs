@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, account, after, claim_one, conclude, execute, failed,
-    lease_validation, make_ready, migrated, number, open, order, plan, proved, with_account,
-    with_order, with_plan,
+    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, account, after, claim_one, conclude, entry, execute,
+    failed, lease_validation, make_ready, migrated, number, open, order, plan, proved,
+    with_account, with_order, with_plan,
 };
 use crate::acme::account::{Account, Agreement};
 use crate::acme::nonce::Nonce;
@@ -25,7 +25,7 @@ pub(super) async fn of_concurrent_registrations_of_one_key_one_creates_the_accou
         let store = stores[number % 2].clone();
         let id = format!("account-{number}");
         let account = Account { thumbprint: "one key".to_owned(), ..account(&id, CA) };
-        tokio::spawn(async move { (id, store.register_account(account).await.unwrap()) })
+        tokio::spawn(async move { (id, store.register_account(account, &entry()).await.unwrap()) })
     });
     let mut created = Vec::new();
     let mut found = BTreeSet::new();
@@ -46,7 +46,10 @@ pub(super) async fn of_concurrent_registrations_of_one_key_one_creates_the_accou
 pub(super) async fn a_key_has_one_account_with_each_ca(database: &Database) {
     let store = with_account(database).await;
     let elsewhere = Account { id: "elsewhere".to_owned(), ..account(ACCOUNT, "internal") };
-    assert_eq!(store.register_account(elsewhere.clone()).await.unwrap(), Registered::Created);
+    assert_eq!(
+        store.register_account(elsewhere.clone(), &entry()).await.unwrap(),
+        Registered::Created
+    );
     let key = &elsewhere.thumbprint;
     assert_eq!(store.account_by_key(CA, key).await.unwrap().unwrap().id, ACCOUNT);
     assert_eq!(store.account_by_key("internal", key).await.unwrap().unwrap(), elsewhere);
@@ -66,36 +69,36 @@ pub(super) async fn an_update_keeps_what_is_not_given(database: &Database) {
     let store = with_account(database).await;
     let mut expected = account(ACCOUNT, CA);
 
-    store.update_account(ACCOUNT, None, None).await.unwrap();
+    store.update_account(ACCOUNT, None, None, &entry()).await.unwrap();
     assert_eq!(store.account(CA, ACCOUNT).await.unwrap().unwrap(), expected);
 
     let agreement = Agreement { at: after(1), to: Some("https://terms.test/1".to_owned()) };
-    store.update_account(ACCOUNT, None, Some(&agreement)).await.unwrap();
+    store.update_account(ACCOUNT, None, Some(&agreement), &entry()).await.unwrap();
     expected.terms = Some(agreement);
     assert_eq!(store.account(CA, ACCOUNT).await.unwrap().unwrap(), expected);
 
     let contact = vec!["mailto:new@a.test".to_owned()];
-    store.update_account(ACCOUNT, Some(&contact), None).await.unwrap();
+    store.update_account(ACCOUNT, Some(&contact), None, &entry()).await.unwrap();
     expected.contact = contact;
     assert_eq!(store.account(CA, ACCOUNT).await.unwrap().unwrap(), expected);
 
-    store.update_account(ACCOUNT, Some(&[]), None).await.unwrap();
+    store.update_account(ACCOUNT, Some(&[]), None, &entry()).await.unwrap();
     expected.contact.clear();
     assert_eq!(store.account(CA, ACCOUNT).await.unwrap().unwrap(), expected);
 }
 
 pub(super) async fn an_account_is_deactivated_once_and_not_updated_after(database: &Database) {
     let store = with_account(database).await;
-    assert!(store.deactivate_account(ACCOUNT, after(1)).await.unwrap());
-    assert!(!store.deactivate_account(ACCOUNT, after(2)).await.unwrap());
+    assert!(store.deactivate_account(ACCOUNT, after(1), &entry()).await.unwrap());
+    assert!(!store.deactivate_account(ACCOUNT, after(2), &entry()).await.unwrap());
     let agreement = Agreement { at: after(3), to: None };
-    store.update_account(ACCOUNT, Some(&[]), Some(&agreement)).await.unwrap();
+    store.update_account(ACCOUNT, Some(&[]), Some(&agreement), &entry()).await.unwrap();
     let expected = Account { deactivated_at: Some(after(1)), ..account(ACCOUNT, CA) };
     assert_eq!(store.account(CA, ACCOUNT).await.unwrap().unwrap(), expected);
     // Its key stays taken.
     let again = Account { id: "again".to_owned(), ..account(ACCOUNT, CA) };
     assert_eq!(
-        store.register_account(again).await.unwrap(),
+        store.register_account(again, &entry()).await.unwrap(),
         Registered::Exists(Box::new(expected))
     );
 }
@@ -103,38 +106,49 @@ pub(super) async fn an_account_is_deactivated_once_and_not_updated_after(databas
 pub(super) async fn a_key_is_changed_once_for_each_key_it_had(database: &Database) {
     let store = with_account(database).await;
     let before = account(ACCOUNT, CA);
-    assert_eq!(store.change_key(&before, "jwk 2", "two").await.unwrap(), KeyChanged::Done);
+    assert_eq!(
+        store.change_key(&before, "jwk 2", "two", &entry()).await.unwrap(),
+        KeyChanged::Done
+    );
     let after_it =
         Account { jwk: "jwk 2".to_owned(), thumbprint: "two".to_owned(), ..before.clone() };
     assert_eq!(store.account(CA, ACCOUNT).await.unwrap().unwrap(), after_it);
     assert_eq!(store.account_by_key(CA, "two").await.unwrap().unwrap(), after_it);
     assert_eq!(store.account_by_key(CA, &before.thumbprint).await.unwrap(), None);
     // Whoever still has the old one is late.
-    assert_eq!(store.change_key(&before, "jwk 3", "three").await.unwrap(), KeyChanged::Stale);
+    assert_eq!(
+        store.change_key(&before, "jwk 3", "three", &entry()).await.unwrap(),
+        KeyChanged::Stale
+    );
     assert_eq!(store.account(CA, ACCOUNT).await.unwrap().unwrap(), after_it);
     // The old key is free again.
     let other = Account { id: "other".to_owned(), ..before };
-    assert_eq!(store.register_account(other).await.unwrap(), Registered::Created);
+    assert_eq!(store.register_account(other, &entry()).await.unwrap(), Registered::Created);
 }
 
 pub(super) async fn a_key_that_has_an_account_is_not_taken_from_it(database: &Database) {
     let store = with_account(database).await;
     let (one, other) = (account(ACCOUNT, CA), account("other", CA));
-    assert_eq!(store.register_account(other.clone()).await.unwrap(), Registered::Created);
+    assert_eq!(store.register_account(other.clone(), &entry()).await.unwrap(), Registered::Created);
     for holder in [&one, &other] {
-        let changed = store.change_key(&one, &holder.jwk, &holder.thumbprint).await.unwrap();
+        let changed =
+            store.change_key(&one, &holder.jwk, &holder.thumbprint, &entry()).await.unwrap();
         assert_eq!(changed, KeyChanged::Taken(holder.id.clone()));
     }
     // Nor where the account is deactivated …
-    assert!(store.deactivate_account("other", NOW).await.unwrap());
-    let changed = store.change_key(&one, &other.jwk, &other.thumbprint).await.unwrap();
+    assert!(store.deactivate_account("other", NOW, &entry()).await.unwrap());
+    let changed = store.change_key(&one, &other.jwk, &other.thumbprint, &entry()).await.unwrap();
     assert!(matches!(changed, KeyChanged::Taken(_)), "{changed:?}");
-    assert_eq!(store.change_key(&other, "new", "new").await.unwrap(), KeyChanged::Stale);
+    assert_eq!(store.change_key(&other, "new", "new", &entry()).await.unwrap(), KeyChanged::Stale);
     assert_eq!(store.account(CA, ACCOUNT).await.unwrap().unwrap(), one);
     // … but another CA's accounts are of no concern.
     let elsewhere = account("elsewhere", "internal");
-    assert_eq!(store.register_account(elsewhere.clone()).await.unwrap(), Registered::Created);
-    let changed = store.change_key(&one, &elsewhere.jwk, &elsewhere.thumbprint).await.unwrap();
+    assert_eq!(
+        store.register_account(elsewhere.clone(), &entry()).await.unwrap(),
+        Registered::Created
+    );
+    let changed =
+        store.change_key(&one, &elsewhere.jwk, &elsewhere.thumbprint, &entry()).await.unwrap();
     assert_eq!(changed, KeyChanged::Done);
 }
 
@@ -142,11 +156,16 @@ pub(super) async fn of_concurrent_changes_to_one_key_one_is_done(database: &Data
     let stores = [migrated(database).await, open(database).await];
     for id in 0..8 {
         let account = account(&format!("account-{id}"), CA);
-        assert_eq!(stores[0].register_account(account).await.unwrap(), Registered::Created);
+        assert_eq!(
+            stores[0].register_account(account, &entry()).await.unwrap(),
+            Registered::Created
+        );
     }
     let changes = (0..8).map(|id| {
         let (store, account) = (stores[id % 2].clone(), account(&format!("account-{id}"), CA));
-        tokio::spawn(async move { store.change_key(&account, "new", "new").await.unwrap() })
+        tokio::spawn(
+            async move { store.change_key(&account, "new", "new", &entry()).await.unwrap() },
+        )
     });
     let mut done = 0;
     for change in changes.collect::<Vec<_>>() {
@@ -164,11 +183,11 @@ pub(super) async fn a_nonce_is_spent_for_an_account_with_the_key_it_has_now(data
     let before = account(ACCOUNT, CA);
     assert!(store.spend_nonce_for(nonce(1, 10), &before).await.unwrap());
     assert!(!store.spend_nonce_for(nonce(1, 10), &before).await.unwrap());
-    assert_eq!(store.change_key(&before, "jwk", "new").await.unwrap(), KeyChanged::Done);
+    assert_eq!(store.change_key(&before, "jwk", "new", &entry()).await.unwrap(), KeyChanged::Done);
     assert!(!store.spend_nonce_for(nonce(2, 10), &before).await.unwrap());
     let now = Account { thumbprint: "new".to_owned(), ..before };
     assert!(store.spend_nonce_for(nonce(2, 10), &now).await.unwrap());
-    assert!(store.deactivate_account(ACCOUNT, NOW).await.unwrap());
+    assert!(store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap());
     assert!(!store.spend_nonce_for(nonce(3, 10), &now).await.unwrap());
     assert!(store.spend_nonce(nonce(3, 10)).await.unwrap(), "it was not spent");
 }
@@ -178,21 +197,21 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
 ) {
     let store = with_plan(database).await;
     let names = ["b.test", "c.test", "d.test"];
-    store.create_order(&order("pending", &names)).await.unwrap();
+    store.create_order(&order("pending", &names), &entry()).await.unwrap();
     conclude(&store, "pending-0-dns-01", &proved()).await;
     conclude(&store, "pending-2-dns-01", &failed()).await;
     let validation = lease_validation(&store, "pending-1-dns-01").await;
-    store.create_order(&order("ready", &["e.test"])).await.unwrap();
+    store.create_order(&order("ready", &["e.test"]), &entry()).await.unwrap();
     make_ready(&store, "ready").await;
     let issuance = claim_one(&store, WorkKind::Issuance, NOW).await;
     // Another account's work stays.
     let other = account("other", CA);
-    assert_eq!(store.register_account(other).await.unwrap(), Registered::Created);
+    assert_eq!(store.register_account(other, &entry()).await.unwrap(), Registered::Created);
     let theirs = NewOrder { account_id: "other".to_owned(), ..order("theirs", &["a.test"]) };
-    store.create_order(&theirs).await.unwrap();
-    assert!(store.begin_challenge("theirs-0-dns-01", ACCOUNT_URL, None, NOW).await.unwrap());
+    store.create_order(&theirs, &entry()).await.unwrap();
+    assert!(store.begin_challenge("theirs-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
 
-    assert!(store.deactivate_account(ACCOUNT, after(1)).await.unwrap());
+    assert!(store.deactivate_account(ACCOUNT, after(1), &entry()).await.unwrap());
 
     assert_eq!(number(&store, "SELECT COUNT(*) FROM work").await, 1);
     for id in [ORDER, "pending", "ready"] {
@@ -207,13 +226,15 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
         let http01 = format!("{id}-http-01");
         let found = store.authorization_of_challenge(CA, &http01).await.unwrap().unwrap();
         assert_eq!(found.status(after(1)).as_str(), status, "{id}");
-        assert!(!store.begin_challenge(&http01, ACCOUNT_URL, None, after(1)).await.unwrap());
+        assert!(!store.begin_challenge(&http01, ACCOUNT_URL, after(1)).await.unwrap());
     }
-    assert!(!store.conclude_challenge(&validation, &proved(), None, None).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, &proved(), None, &entry()).await.unwrap());
     let plan = plan(&store, "ready").await;
-    assert!(!store.plan_issuance(plan).await.unwrap());
+    assert!(!store.plan_issuance(plan, &entry()).await.unwrap());
     assert!(store.planned_certificate(ORDER).await.unwrap().unwrap().account_deactivated);
-    assert!(!store.complete_issuance(issuance, b"certificate".to_vec(), NOW).await.unwrap());
+    assert!(
+        !store.complete_issuance(issuance, b"certificate".to_vec(), NOW, &entry()).await.unwrap()
+    );
     assert_eq!(store.orders_of(ACCOUNT, after(1), None, 10).await.unwrap().ids, [""; 0]);
     assert_eq!(store.order(CA, "theirs").await.unwrap().unwrap().status(NOW).as_str(), "pending");
 }
@@ -221,12 +242,14 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
 /// Where work came onto the list while its account went, it is not done.
 pub(super) async fn work_that_a_deactivation_did_not_see_settles_nothing(database: &Database) {
     let store = with_plan(database).await;
-    store.create_order(&order("other", &["b.test"])).await.unwrap();
+    store.create_order(&order("other", &["b.test"]), &entry()).await.unwrap();
     let validation = lease_validation(&store, "other-0-dns-01").await;
     let issuance = claim_one(&store, WorkKind::Issuance, NOW).await;
     execute(&store, "UPDATE accounts SET deactivated_at = $1", values![after(1)]).await;
-    assert!(!store.conclude_challenge(&validation, &proved(), None, None).await.unwrap());
-    assert!(!store.complete_issuance(issuance, b"certificate".to_vec(), NOW).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, &proved(), None, &entry()).await.unwrap());
+    assert!(
+        !store.complete_issuance(issuance, b"certificate".to_vec(), NOW, &entry()).await.unwrap()
+    );
     let kept = "SELECT COUNT(*) FROM certificates WHERE certificate IS NOT NULL";
     assert_eq!(number(&store, kept).await, 0);
     assert_eq!(store.order(CA, ORDER).await.unwrap().unwrap().status(NOW).as_str(), "invalid");
@@ -237,8 +260,8 @@ pub(super) async fn an_order_that_is_valid_stays_so_when_its_account_is_deactiva
 ) {
     let store = with_plan(database).await;
     let lease = claim_one(&store, WorkKind::Issuance, NOW).await;
-    assert!(store.complete_issuance(lease, b"certificate".to_vec(), NOW).await.unwrap());
-    assert!(store.deactivate_account(ACCOUNT, after(1)).await.unwrap());
+    assert!(store.complete_issuance(lease, b"certificate".to_vec(), NOW, &entry()).await.unwrap());
+    assert!(store.deactivate_account(ACCOUNT, after(1), &entry()).await.unwrap());
     assert_eq!(store.order(CA, ORDER).await.unwrap().unwrap().status(after(1)).as_str(), "valid");
     assert_eq!(store.orders_of(ACCOUNT, after(1), None, 10).await.unwrap().ids, [ORDER]);
 }
@@ -246,9 +269,9 @@ pub(super) async fn an_order_that_is_valid_stays_so_when_its_account_is_deactiva
 pub(super) async fn a_challenge_is_validated_with_the_key_it_was_begun_with(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let before = account(ACCOUNT, CA);
-    assert!(store.begin_challenge("order-0-dns-01", ACCOUNT_URL, None, NOW).await.unwrap());
-    assert_eq!(store.change_key(&before, "jwk", "new").await.unwrap(), KeyChanged::Done);
-    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, None, NOW).await.unwrap());
+    assert!(store.begin_challenge("order-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert_eq!(store.change_key(&before, "jwk", "new", &entry()).await.unwrap(), KeyChanged::Done);
+    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, NOW).await.unwrap());
     for (challenge, thumbprint) in
         [("order-0-dns-01", &*before.thumbprint), ("order-0-http-01", "new")]
     {

@@ -3,7 +3,8 @@
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, account, after, conclude, order, proved, with_order,
+    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, account, after, conclude, entry, order, proved,
+    with_order,
 };
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
@@ -23,7 +24,7 @@ async fn keep(store: &Store, checked_at: Timestamp, permits: bool, bend: impl Fn
         evidence: "seen".to_owned(),
     };
     bend(&mut check);
-    store.keep_caa_check(&check).await.unwrap();
+    store.keep_caa_check(&check, &entry()).await.unwrap();
 }
 
 async fn permitted_at(store: &Store) -> Option<Timestamp> {
@@ -56,8 +57,8 @@ pub(super) async fn the_newest_permission_counts_unless_a_refusal_came_after(dat
 pub(super) async fn a_permission_is_of_one_account_one_name_and_one_method(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     conclude(&store, HTTP, &proved()).await;
-    store.register_account(account("other", CA)).await.unwrap();
-    store.create_order(&order("second", &["a.test"])).await.unwrap();
+    store.register_account(account("other", CA), &entry()).await.unwrap();
+    store.create_order(&order("second", &["a.test"]), &entry()).await.unwrap();
     keep(&store, after(1), true, |check| check.account_id = "other".to_owned()).await;
     let wildcard = Identifier::dns("*.a.test").unwrap();
     keep(&store, after(2), true, |check| check.identifier = wildcard.clone()).await;

@@ -3,10 +3,10 @@
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, after, claim, claim_one, conclude, failed,
+    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, after, claim, claim_one, conclude, entry, failed,
     lease_validation, number, open, problem, proved, with_order,
 };
-use crate::acme::authorization::AuthorizationStatus;
+use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::challenge::{ChallengeStatus, ChallengeType, Retry};
 use crate::acme::order::OrderStatus;
 use crate::store::WorkKind;
@@ -17,9 +17,9 @@ const DNS: &str = "order-0-dns-01";
 
 pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
-    assert!(store.begin_challenge(HTTP, ACCOUNT_URL, None, after(1)).await.unwrap());
-    assert!(!store.begin_challenge(HTTP, ACCOUNT_URL, None, after(2)).await.unwrap());
-    assert!(!store.begin_challenge("nothing", ACCOUNT_URL, None, NOW).await.unwrap());
+    assert!(store.begin_challenge(HTTP, ACCOUNT_URL, after(1)).await.unwrap());
+    assert!(!store.begin_challenge(HTTP, ACCOUNT_URL, after(2)).await.unwrap());
+    assert!(!store.begin_challenge("nothing", ACCOUNT_URL, NOW).await.unwrap());
     assert_eq!(number(&store, WORK).await, 1);
     let authorization = store.authorization_of_challenge(CA, DNS).await.unwrap().unwrap();
     assert_eq!(authorization.id, "order-0");
@@ -38,23 +38,28 @@ pub(super) async fn a_challenge_is_begun_once(database: &Database) {
 pub(super) async fn a_response_is_kept_until_its_challenge_is_concluded(database: &Database) {
     let kept = "SELECT COUNT(*) FROM challenges WHERE response IS NOT NULL";
     let store = with_order(database, &["a.test", "b.test"]).await;
-    let response = |text: &str| Some(text.as_bytes().to_vec());
-    for (challenge, result, key) in
-        [(HTTP, proved(), Some("key".to_owned())), ("order-1-http-01", failed(), None)]
-    {
-        assert!(store.begin_challenge(challenge, ACCOUNT_URL, response("r"), NOW).await.unwrap());
-        let again = store.begin_challenge(challenge, ACCOUNT_URL, response("s"), NOW).await;
-        assert!(!again.unwrap(), "the first one stands");
+    for (challenge, result) in [(HTTP, proved()), ("order-1-http-01", failed())] {
+        let begin = |object: &str| {
+            let (store, object) = (store.clone(), object.as_bytes().to_vec());
+            async move { store.begin_attestation(challenge, ACCOUNT_URL, object, NOW).await.unwrap() }
+        };
+        assert!(begin("object").await);
+        assert!(!begin("another").await, "the first one stands");
         let work = store.to_validate(challenge).await.unwrap().unwrap();
-        assert_eq!(work.response.as_deref(), Some(&b"r"[..]));
+        assert_eq!(work.response.as_deref(), Some(&b"object"[..]));
         let lease = claim_one(&store, WorkKind::Validation, NOW).await;
-        assert!(store.conclude_challenge(&lease, &result, None, key.clone()).await.unwrap());
+        let key = "key".to_owned();
+        let concluded = store.conclude_attestation(&lease, &result, None, key, &entry()).await;
+        assert!(concluded.unwrap());
         assert_eq!(number(&store, kept).await, 0);
         let found = store.authorization_of_challenge(CA, challenge).await.unwrap().unwrap();
-        assert_eq!(found.concluding_challenge().unwrap().attested_key, key);
+        let attested = |found: &Authorization| {
+            found.concluding_challenge().and_then(|one| one.attested_key.clone())
+        };
+        assert_eq!(attested(&found).as_deref(), Some("key"));
         let order = store.order(CA, ORDER).await.unwrap().unwrap();
-        let found = order.authorizations.iter().find(|one| one.id == found.id).unwrap();
-        assert_eq!(found.concluding_challenge().unwrap().attested_key, key, "also in the order");
+        let in_order = order.authorizations.iter().find(|one| one.id == found.id).unwrap();
+        assert_eq!(attested(in_order).as_deref(), Some("key"));
     }
 }
 
@@ -64,12 +69,9 @@ pub(super) async fn a_challenge_of_a_decided_or_deactivated_authorization_is_not
     let store = with_order(database, &["a.test", "b.test", "c.test"]).await;
     conclude(&store, "order-0-http-01", &proved()).await;
     conclude(&store, "order-1-http-01", &failed()).await;
-    store.deactivate_authorization("order-2", NOW).await.unwrap();
+    store.deactivate_authorization("order-2", NOW, &entry()).await.unwrap();
     for challenge in ["order-0-dns-01", "order-1-dns-01", "order-2-dns-01", "order-0-http-01"] {
-        assert!(
-            !store.begin_challenge(challenge, ACCOUNT_URL, None, NOW).await.unwrap(),
-            "{challenge}"
-        );
+        assert!(!store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap(), "{challenge}");
     }
     assert_eq!(number(&store, WORK).await, 0);
 }
@@ -81,9 +83,9 @@ pub(super) async fn of_concurrent_beginnings_one_wins_and_one_piece_of_work_exis
     let beginnings: Vec<_> = (0..16)
         .map(|number| {
             let store = stores[number % 2].clone();
-            tokio::spawn(async move {
-                store.begin_challenge(HTTP, ACCOUNT_URL, None, NOW).await.unwrap()
-            })
+            tokio::spawn(
+                async move { store.begin_challenge(HTTP, ACCOUNT_URL, NOW).await.unwrap() },
+            )
         })
         .collect();
     let mut begun = 0;
@@ -103,7 +105,7 @@ pub(super) async fn a_worker_finds_what_it_validates(database: &Database) {
     assert_eq!(found.authorization.challenges[0].token, "token of order-0-dns-01");
     assert_eq!(found.account_thumbprint, "thumbprint of account");
     assert_eq!(found.authorization.status(NOW).as_str(), "pending");
-    store.deactivate_account(ACCOUNT, NOW).await.unwrap();
+    store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap();
     let found = store.to_validate(DNS).await.unwrap().unwrap();
     assert_eq!(found.authorization.status(NOW).as_str(), "deactivated");
     assert!(store.to_validate("nothing").await.unwrap().is_none());
@@ -135,11 +137,11 @@ pub(super) async fn of_two_challenges_that_end_together_exactly_one_decides(data
         let (first, second) = tokio::join!(
             tokio::spawn({
                 let store = store.clone();
-                async move { store.conclude_challenge(&http, &proved(), None, None).await.unwrap() }
+                async move { store.conclude_challenge(&http, &proved(), None, &entry()).await.unwrap() }
             }),
             tokio::spawn({
                 let other = other.clone();
-                async move { other.conclude_challenge(&dns, &failed(), None, None).await.unwrap() }
+                async move { other.conclude_challenge(&dns, &failed(), None, &entry()).await.unwrap() }
             }),
         );
         let (proved_first, failed_first) = (first.unwrap(), second.unwrap());
@@ -161,15 +163,18 @@ pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lost = lease_validation(&store, HTTP).await;
     let held = claim_one(&store, WorkKind::Validation, after(20)).await;
-    assert!(!store.conclude_challenge(&lost, &failed(), None, None).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None, &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.concluded_by, None);
     assert!(authorization.challenges.iter().all(|challenge| challenge.result.is_none()));
     assert!(
-        store.conclude_challenge(&held, &proved(), Some("seen".to_owned()), None).await.unwrap()
+        store
+            .conclude_challenge(&held, &proved(), Some("seen".to_owned()), &entry())
+            .await
+            .unwrap()
     );
-    assert!(!store.conclude_challenge(&held, &failed(), None, None).await.unwrap());
-    assert!(!store.conclude_challenge(&lost, &failed(), None, None).await.unwrap());
+    assert!(!store.conclude_challenge(&held, &failed(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), None, &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
     let kept = "SELECT COUNT(*) FROM challenges WHERE evidence = 'seen'";
@@ -180,8 +185,8 @@ pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
 pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lease = lease_validation(&store, HTTP).await;
-    store.deactivate_authorization("order-0", NOW).await.unwrap();
-    assert!(!store.conclude_challenge(&lease, &proved(), None, None).await.unwrap());
+    store.deactivate_authorization("order-0", NOW, &entry()).await.unwrap();
+    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Deactivated);
     assert_eq!(authorization.concluded_by, None);
@@ -191,8 +196,8 @@ pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Data
 
 pub(super) async fn an_authorization_is_deactivated_once(database: &Database) {
     let store = with_order(database, &["a.test", "b.test"]).await;
-    store.deactivate_authorization("order-0", after(1)).await.unwrap();
-    store.deactivate_authorization("order-0", after(2)).await.unwrap();
+    store.deactivate_authorization("order-0", after(1), &entry()).await.unwrap();
+    store.deactivate_authorization("order-0", after(2), &entry()).await.unwrap();
     let deactivated = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(deactivated.deactivated_at, Some(after(1)));
     let other = store.authorization(CA, "order-1").await.unwrap().unwrap();
@@ -211,7 +216,7 @@ pub(super) async fn a_retry_is_noted_and_due_in_one_step(database: &Database) {
     assert!(claim(&store, WorkKind::Validation, after(4), 10).await.is_empty());
     let lease = claim_one(&store, WorkKind::Validation, after(5)).await;
     assert_eq!(lease.attempt(), 2);
-    assert!(store.conclude_challenge(&lease, &proved(), None, None).await.unwrap());
+    assert!(store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     let challenge = found.concluding_challenge().unwrap();
     assert_eq!(challenge.status(), ChallengeStatus::Valid { at: NOW });
@@ -225,5 +230,5 @@ pub(super) async fn a_lost_lease_notes_no_retry(database: &Database) {
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert!(found.challenges.iter().all(|challenge| challenge.retry.is_none()));
     assert!(claim(&store, WorkKind::Validation, after(21), 10).await.is_empty());
-    assert!(store.conclude_challenge(&held, &proved(), None, None).await.unwrap());
+    assert!(store.conclude_challenge(&held, &proved(), None, &entry()).await.unwrap());
 }

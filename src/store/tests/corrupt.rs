@@ -3,8 +3,8 @@
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, account, conclude, execute, failed, proved, with_account, with_order,
-    with_plan,
+    ACCOUNT, CA, NOW, ORDER, account, conclude, entry, execute, failed, proved, with_account,
+    with_order, with_plan,
 };
 use crate::store::StoreError;
 use crate::store::db::values;
@@ -30,7 +30,7 @@ pub(super) async fn an_account_with_broken_contacts_is_corrupt(database: &Databa
         assert_corrupt(store.account(CA, ACCOUNT).await, "accounts", ACCOUNT);
         let known = account(ACCOUNT, CA);
         assert_corrupt(store.account_by_key(CA, &known.thumbprint).await, "accounts", ACCOUNT);
-        assert_corrupt(store.register_account(known).await, "accounts", ACCOUNT);
+        assert_corrupt(store.register_account(known, &entry()).await, "accounts", ACCOUNT);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use harness::Database;
 
-use super::fixture::{LEASE, NOW, after, claim, claim_one, migrated, number, open};
+use super::fixture::{LEASE, NOW, after, claim, claim_one, entry, migrated, number, open};
 use crate::entropy::Entropy;
 use crate::store::db::Done;
 use crate::store::{CrlPlan, PublishedCrl, Store, WorkKind, work};
@@ -30,9 +30,9 @@ async fn ask(store: &Store, seconds: u64) {
 async fn publish(store: &Store, number: i64) {
     store.schedule_crl(ISSUER, NOW).await.unwrap();
     let lease = claim_one(store, KIND, NOW).await;
-    assert!(store.plan_crl(&lease, crl_plan(number)).await.unwrap());
+    assert!(store.plan_crl(&lease, crl_plan(number), &entry()).await.unwrap());
     let crl = format!("crl {number}").into_bytes();
-    assert!(store.publish_crl(&lease, number, crl, after(2)).await.unwrap());
+    assert!(store.publish_crl(&lease, number, crl, after(2), &entry()).await.unwrap());
     store.settle_crl(lease, NOW).await.unwrap();
 }
 
@@ -43,19 +43,19 @@ pub(super) async fn a_crl_is_planned_and_published_under_a_lease_alone(database:
     assert!(!lost.was_asked_for());
     assert_eq!(store.planned_crl(ISSUER, KEY).await.unwrap(), None);
     let held = claim_one(&store, KIND, after(20)).await;
-    assert!(!store.plan_crl(&lost, crl_plan(1)).await.unwrap());
+    assert!(!store.plan_crl(&lost, crl_plan(1), &entry()).await.unwrap());
     assert_eq!(number(&store, "SELECT COUNT(*) FROM crls").await, 0);
-    assert!(store.plan_crl(&held, crl_plan(1)).await.unwrap());
+    assert!(store.plan_crl(&held, crl_plan(1), &entry()).await.unwrap());
     let planned = open(database).await.planned_crl(ISSUER, KEY).await.unwrap().unwrap();
     assert_eq!((planned.number, &planned.tbs[..]), (1, &b"tbs 1"[..]));
     assert_eq!((planned.this_update, planned.next_update), (after(1), after(100)));
     assert_eq!(store.planned_crl(ISSUER, "other").await.unwrap(), None);
     assert_eq!(store.published_crl(ISSUER, KEY).await.unwrap(), None, "not signed yet");
 
-    assert!(!store.publish_crl(&lost, 1, b"lost".to_vec(), after(2)).await.unwrap());
-    assert!(store.publish_crl(&held, 1, b"held".to_vec(), after(2)).await.unwrap());
-    assert!(!store.publish_crl(&held, 1, b"again".to_vec(), after(3)).await.unwrap());
-    assert!(!store.publish_crl(&held, 2, b"unplanned".to_vec(), after(3)).await.unwrap());
+    assert!(!store.publish_crl(&lost, 1, b"lost".to_vec(), after(2), &entry()).await.unwrap());
+    assert!(store.publish_crl(&held, 1, b"held".to_vec(), after(2), &entry()).await.unwrap());
+    assert!(!store.publish_crl(&held, 1, b"again".to_vec(), after(3), &entry()).await.unwrap());
+    assert!(!store.publish_crl(&held, 2, b"unplanned".to_vec(), after(3), &entry()).await.unwrap());
     let published = PublishedCrl {
         number: 1,
         this_update: after(1),
@@ -81,9 +81,9 @@ pub(super) async fn numbers_go_up_whatever_becomes_of_the_crls(database: &Databa
     store.schedule_crl(ISSUER, NOW).await.unwrap();
     let lease = claim_one(&store, KIND, NOW).await;
     let other = CrlPlan { signing_key: "other".to_owned(), ..crl_plan(2) };
-    assert!(store.plan_crl(&lease, other).await.unwrap());
+    assert!(store.plan_crl(&lease, other, &entry()).await.unwrap());
     assert_eq!(open(database).await.highest_crl_number(ISSUER).await.unwrap(), 2);
-    assert!(store.plan_crl(&lease, crl_plan(2)).await.is_err(), "no number twice");
+    assert!(store.plan_crl(&lease, crl_plan(2), &entry()).await.is_err(), "no number twice");
     assert_eq!(store.published_crl(ISSUER, KEY).await.unwrap().unwrap().number, 1);
     assert_eq!(store.highest_crl_number("other").await.unwrap(), 0);
 }
@@ -97,7 +97,7 @@ pub(super) async fn a_crl_that_was_asked_for_meanwhile_is_due_again(database: &D
     ask(&stores[0], 2).await;
     // What is under way goes on, and nobody else begins.
     assert!(claim(&stores[1], KIND, after(10), 10).await.is_empty());
-    assert!(stores[0].plan_crl(&lease, crl_plan(1)).await.unwrap());
+    assert!(stores[0].plan_crl(&lease, crl_plan(1), &entry()).await.unwrap());
     stores[0].settle_crl(lease, after(3)).await.unwrap();
     assert!(claim(&stores[1], KIND, after(2), 10).await.is_empty());
     let again = claim_one(&stores[1], KIND, after(3)).await;
@@ -146,8 +146,8 @@ pub(super) async fn old_crls_keep_their_numbers_and_lose_their_bytes(database: &
     store.schedule_crl(ISSUER, NOW).await.unwrap();
     let lease = claim_one(&store, KIND, NOW).await;
     let other = CrlPlan { signing_key: "other".to_owned(), ..crl_plan(1) };
-    assert!(store.plan_crl(&lease, other).await.unwrap());
-    assert!(store.publish_crl(&lease, 1, b"other".to_vec(), NOW).await.unwrap());
+    assert!(store.plan_crl(&lease, other, &entry()).await.unwrap());
+    assert!(store.publish_crl(&lease, 1, b"other".to_vec(), NOW, &entry()).await.unwrap());
     store.settle_crl(lease, NOW).await.unwrap();
     for number in 2..=14 {
         publish(&store, number).await;

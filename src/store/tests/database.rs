@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::Database;
 
-use super::fixture::{ACCOUNT_URL, NOW, migrated, number, open, order, with_account};
+use super::fixture::{ACCOUNT_URL, NOW, entry, migrated, number, open, order, with_account};
 use crate::store::db::{Done, Row, Statement, Value, values};
 use crate::store::{Store, StoreError};
 
@@ -119,7 +119,7 @@ pub(super) async fn a_caller_that_goes_away_leaves_nothing_half_done(database: &
         let order = order(&format!("order{index}"), &["a.test", "b.test", "c.test"]);
         let caller = tokio::spawn({
             let store = store.clone();
-            async move { store.create_order(&order).await }
+            async move { store.create_order(&order, &entry()).await }
         });
         if index % 10 == 9 {
             caller.await.unwrap().unwrap();
@@ -136,7 +136,7 @@ pub(super) async fn a_caller_that_goes_away_leaves_nothing_half_done(database: &
     assert_eq!(number(&store, "SELECT COUNT(*) FROM challenges").await, 9 * orders);
     assert_eq!(number(&store, "SELECT COUNT(*) FROM order_authorizations").await, 3 * orders);
     // And nobody is left who holds the database.
-    store.create_order(&order("last", &["a.test"])).await.unwrap();
+    store.create_order(&order("last", &["a.test"]), &entry()).await.unwrap();
 }
 
 pub(super) async fn closing_waits_for_what_was_begun(database: &Database) {
@@ -182,13 +182,13 @@ async fn sqlite_readers_cannot_write() {
 async fn sqlite_is_found_again_by_the_next_process() {
     let database = Database::sqlite();
     let store = with_account(&database).await;
-    store.create_order(&order("order", &["a.test"])).await.unwrap();
+    store.create_order(&order("order", &["a.test"]), &entry()).await.unwrap();
     store.close().await;
     drop(store);
     let store = open(&database).await;
     assert!(store.order("web", "order").await.unwrap().is_some());
     assert_eq!(store.next_due(crate::store::WorkKind::Validation).await.unwrap(), None);
-    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, None, NOW).await.unwrap());
+    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, NOW).await.unwrap());
 }
 
 #[tokio::test]

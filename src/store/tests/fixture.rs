@@ -10,6 +10,7 @@ use crate::acme::identifier::Identifier;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
+use crate::ledger::{Actor, Entry, Kind};
 use crate::store::db::{Done, Statement, Value};
 use crate::store::{
     Lease, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Plan, Registered, Store,
@@ -26,6 +27,11 @@ pub(super) fn after(seconds: u64) -> Timestamp {
     NOW.plus(Duration::from_secs(seconds))
 }
 
+/// What the audit trail gets, where a test does not look at it.
+pub(super) fn entry() -> Entry {
+    Entry::new(Kind::AccountUpdated, Actor::Kipuka, "test", NOW)
+}
+
 /// A store on a database whose schema is not made yet.
 pub(super) async fn open(database: &Database) -> Store {
     Store::open(&database.url(), 10).await.unwrap()
@@ -40,7 +46,7 @@ pub(super) async fn migrated(database: &Database) -> Store {
 /// A store with an account.
 pub(super) async fn with_account(database: &Database) -> Store {
     let store = migrated(database).await;
-    let registered = store.register_account(account(ACCOUNT, CA)).await.unwrap();
+    let registered = store.register_account(account(ACCOUNT, CA), &entry()).await.unwrap();
     assert_eq!(registered, Registered::Created);
     store
 }
@@ -49,7 +55,7 @@ pub(super) async fn with_account(database: &Database) -> Store {
 /// `order-0-http-01` and so on.
 pub(super) async fn with_order(database: &Database, names: &[&str]) -> Store {
     let store = with_account(database).await;
-    assert!(store.create_order(&order(ORDER, names)).await.unwrap());
+    assert!(store.create_order(&order(ORDER, names), &entry()).await.unwrap());
     store
 }
 
@@ -64,7 +70,7 @@ pub(super) async fn with_ready_order(database: &Database) -> Store {
 pub(super) async fn with_plan(database: &Database) -> Store {
     let store = with_ready_order(database).await;
     let plan = plan(&store, ORDER).await;
-    assert!(store.plan_issuance(plan).await.unwrap());
+    assert!(store.plan_issuance(plan, &entry()).await.unwrap());
     store
 }
 
@@ -140,7 +146,7 @@ pub(super) fn failed() -> ChallengeResult {
 
 /// Begins the challenge and leases its validation.
 pub(super) async fn lease_validation(store: &Store, challenge: &str) -> Lease {
-    assert!(store.begin_challenge(challenge, ACCOUNT_URL, None, NOW).await.unwrap());
+    assert!(store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap());
     let mut leases = claim(store, WorkKind::Validation, NOW, 1000).await;
     let place = leases.iter().position(|lease| lease.subject() == challenge).unwrap();
     leases.swap_remove(place)
@@ -148,7 +154,7 @@ pub(super) async fn lease_validation(store: &Store, challenge: &str) -> Lease {
 
 pub(super) async fn conclude(store: &Store, challenge: &str, result: &ChallengeResult) {
     let lease = lease_validation(store, challenge).await;
-    assert!(store.conclude_challenge(&lease, result, None, None).await.unwrap());
+    assert!(store.conclude_challenge(&lease, result, None, &entry()).await.unwrap());
 }
 
 /// Proves every authorization of the order.

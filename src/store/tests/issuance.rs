@@ -3,8 +3,8 @@
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, after, claim, claim_one, conclude, failed, make_ready, number, open,
-    order, plan, problem, proved, with_order, with_plan, with_ready_order,
+    ACCOUNT, CA, NOW, ORDER, after, claim, claim_one, conclude, entry, failed, make_ready, number,
+    open, order, plan, problem, proved, with_order, with_plan, with_ready_order,
 };
 use crate::acme::order::OrderStatus;
 use crate::clock::Timestamp;
@@ -31,8 +31,8 @@ async fn other_plan(store: &Store, number: usize) -> Plan {
 
 pub(super) async fn a_certificate_is_planned_once_for_an_order(database: &Database) {
     let store = with_ready_order(database).await;
-    assert!(store.plan_issuance(plan(&store, ORDER).await).await.unwrap());
-    assert!(!store.plan_issuance(other_plan(&store, 1).await).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, ORDER).await, &entry()).await.unwrap());
+    assert!(!store.plan_issuance(other_plan(&store, 1).await, &entry()).await.unwrap());
     assert_eq!(store.order_csr(ORDER).await.unwrap().as_deref(), Some(&b"csr of order"[..]));
     assert_eq!(number(&store, CERTIFICATES).await, 1);
     assert_eq!(number(&store, WORK).await, 1);
@@ -47,9 +47,9 @@ pub(super) async fn of_concurrent_plans_one_wins(database: &Database) {
         let store = stores[number % 2].clone();
         let plan = other_plan(&store, number).await;
         let csr = plan.csr.clone();
-        plans.push(tokio::spawn(
-            async move { store.plan_issuance(plan).await.unwrap().then_some(csr) },
-        ));
+        plans.push(tokio::spawn(async move {
+            store.plan_issuance(plan, &entry()).await.unwrap().then_some(csr)
+        }));
     }
     let mut won = Vec::new();
     for plan in plans {
@@ -66,7 +66,7 @@ async fn store_csr(store: &Store) -> Vec<u8> {
 }
 
 async fn assert_not_planned(store: &Store, order: &str) {
-    assert!(!store.plan_issuance(plan(store, order).await).await.unwrap(), "{order}");
+    assert!(!store.plan_issuance(plan(store, order).await, &entry()).await.unwrap(), "{order}");
     assert_eq!(number(store, CERTIFICATES).await, 0);
     assert_eq!(number(store, WORK).await, 0);
     assert_eq!(store.order_csr(order).await.unwrap(), None);
@@ -85,12 +85,12 @@ pub(super) async fn nothing_is_planned_for_an_order_that_is_not_ready(database: 
 
 pub(super) async fn nothing_is_planned_after_a_deactivation(database: &Database) {
     let store = with_order(database, &["a.test", "b.test"]).await;
-    store.create_order(&order("second", &["c.test"])).await.unwrap();
+    store.create_order(&order("second", &["c.test"]), &entry()).await.unwrap();
     make_ready(&store, ORDER).await;
     make_ready(&store, "second").await;
-    store.deactivate_authorization("order-1", NOW).await.unwrap();
+    store.deactivate_authorization("order-1", NOW, &entry()).await.unwrap();
     assert_not_planned(&store, ORDER).await;
-    store.deactivate_account(ACCOUNT, NOW).await.unwrap();
+    store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap();
     assert_not_planned(&store, "second").await;
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn the_plan_is_given_back_as_it_was_made(database: &Database) {
     assert!(store.planned_certificate(ORDER).await.unwrap().is_none());
     make_ready(&store, ORDER).await;
     let made = Plan { tbs: (0..=255).collect(), now: after(7), ..plan(&store, ORDER).await };
-    assert!(store.plan_issuance(made).await.unwrap());
+    assert!(store.plan_issuance(made, &entry()).await.unwrap());
     let found = open(database).await.planned_certificate(ORDER).await.unwrap().unwrap();
     assert_eq!(found.ca, CA);
     assert_eq!(found.account_id, ACCOUNT);
@@ -113,20 +113,20 @@ pub(super) async fn the_plan_is_given_back_as_it_was_made(database: &Database) {
 
 pub(super) async fn a_plan_with_a_serial_that_was_used_leaves_nothing(database: &Database) {
     let store = with_plan(database).await;
-    store.create_order(&order("second", &["c.test"])).await.unwrap();
+    store.create_order(&order("second", &["c.test"]), &entry()).await.unwrap();
     make_ready(&store, "second").await;
     let twin = Plan { serial: "serial of order".to_owned(), ..plan(&store, "second").await };
-    let error = store.plan_issuance(twin).await.unwrap_err();
+    let error = store.plan_issuance(twin, &entry()).await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
     assert_eq!(store.order_csr("second").await.unwrap(), None);
     assert_eq!(number(&store, WORK).await, 1);
-    assert!(store.plan_issuance(plan(&store, "second").await).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, "second").await, &entry()).await.unwrap());
 }
 
 pub(super) async fn an_issuance_is_completed_once(database: &Database) {
     let store = with_plan(database).await;
     let lease = claim_one(&store, KIND, NOW).await;
-    assert!(store.complete_issuance(lease, b"signed".to_vec(), after(1)).await.unwrap());
+    assert!(store.complete_issuance(lease, b"signed".to_vec(), after(1), &entry()).await.unwrap());
     assert_eq!(status(&store, NOW).await.as_str(), "valid");
     assert!(claim(&store, KIND, after(1000), 10).await.is_empty());
     assert_eq!(number(&store, SIGNED).await, 1);
@@ -138,8 +138,8 @@ pub(super) async fn an_issuance_that_failed_is_not_completed(database: &Database
     let store = with_plan(database).await;
     let lost = claim_one(&store, KIND, NOW).await;
     let held = claim_one(&store, KIND, after(20)).await;
-    assert!(store.fail_issuance(held, &problem()).await.unwrap());
-    assert!(!store.complete_issuance(lost, b"signed".to_vec(), NOW).await.unwrap());
+    assert!(store.fail_issuance(held, &problem(), &entry()).await.unwrap());
+    assert!(!store.complete_issuance(lost, b"signed".to_vec(), NOW, &entry()).await.unwrap());
     assert_eq!(status(&store, NOW).await, OrderStatus::Invalid { problem: problem() });
     assert_eq!(number(&store, SIGNED).await, 0);
     assert_eq!(number(&store, WORK).await, 0);
@@ -148,25 +148,25 @@ pub(super) async fn an_issuance_that_failed_is_not_completed(database: &Database
     let again = super::super::work::enqueue(KIND, ORDER, NOW);
     store.db.transact(vec![again]).await.unwrap();
     let lease = claim_one(&store, KIND, NOW).await;
-    assert!(!store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+    assert!(!store.complete_issuance(lease, b"signed".to_vec(), NOW, &entry()).await.unwrap());
     assert_eq!(number(&store, SIGNED).await, 0);
     let lease = claim_one(&store, KIND, after(20)).await;
-    assert!(!store.fail_issuance(lease, &problem()).await.unwrap());
-    assert!(!store.plan_issuance(other_plan(&store, 1).await).await.unwrap());
+    assert!(!store.fail_issuance(lease, &problem(), &entry()).await.unwrap());
+    assert!(!store.plan_issuance(other_plan(&store, 1).await, &entry()).await.unwrap());
 }
 
 pub(super) async fn an_issuance_that_is_complete_does_not_fail(database: &Database) {
     let store = with_plan(database).await;
     let lost = claim_one(&store, KIND, NOW).await;
     let held = claim_one(&store, KIND, after(20)).await;
-    assert!(store.complete_issuance(held, b"signed".to_vec(), NOW).await.unwrap());
-    assert!(!store.fail_issuance(lost, &problem()).await.unwrap());
+    assert!(store.complete_issuance(held, b"signed".to_vec(), NOW, &entry()).await.unwrap());
+    assert!(!store.fail_issuance(lost, &problem(), &entry()).await.unwrap());
     let again = super::super::work::enqueue(KIND, ORDER, NOW);
     store.db.transact(vec![again]).await.unwrap();
     let lease = claim_one(&store, KIND, NOW).await;
-    assert!(!store.fail_issuance(lease, &problem()).await.unwrap());
+    assert!(!store.fail_issuance(lease, &problem(), &entry()).await.unwrap());
     let lease = claim_one(&store, KIND, after(20)).await;
-    assert!(!store.complete_issuance(lease, b"other".to_vec(), NOW).await.unwrap());
+    assert!(!store.complete_issuance(lease, b"other".to_vec(), NOW, &entry()).await.unwrap());
     assert_eq!(status(&store, NOW).await.as_str(), "valid");
     let shown = store.certificate(CA, "certificate of order").await.unwrap().unwrap();
     assert_eq!(shown.certificate, b"signed");
@@ -177,19 +177,19 @@ pub(super) async fn nothing_is_completed_after_an_authorization_was_deactivated(
 ) {
     let store = with_order(database, &["a.test", "b.test"]).await;
     make_ready(&store, ORDER).await;
-    assert!(store.plan_issuance(plan(&store, ORDER).await).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, ORDER).await, &entry()).await.unwrap());
     let planned = store.planned_certificate(ORDER).await.unwrap().unwrap();
     assert_eq!(planned.deactivated, []);
     let lease = claim_one(&store, KIND, NOW).await;
-    store.deactivate_authorization("order-1", NOW).await.unwrap();
-    assert!(!store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+    store.deactivate_authorization("order-1", NOW, &entry()).await.unwrap();
+    assert!(!store.complete_issuance(lease, b"signed".to_vec(), NOW, &entry()).await.unwrap());
     assert_eq!(number(&store, SIGNED).await, 0);
     assert_eq!(status(&store, NOW).await, OrderStatus::Processing);
     // Whoever claims it next knows why, and ends it.
     let planned = store.planned_certificate(ORDER).await.unwrap().unwrap();
     assert_eq!(planned.deactivated, [planned.identifiers[1].clone()]);
     let lease = claim_one(&store, KIND, after(20)).await;
-    assert!(store.fail_issuance(lease, &problem()).await.unwrap());
+    assert!(store.fail_issuance(lease, &problem(), &entry()).await.unwrap());
     assert_eq!(status(&store, NOW).await, OrderStatus::Invalid { problem: problem() });
     assert_eq!(number(&store, WORK).await, 0);
 }
@@ -199,12 +199,12 @@ pub(super) async fn a_lost_lease_neither_completes_nor_fails(database: &Database
     let first = claim_one(&store, KIND, NOW).await;
     let second = claim_one(&store, KIND, after(20)).await;
     let third = claim_one(&store, KIND, after(40)).await;
-    assert!(!store.complete_issuance(first, b"first".to_vec(), NOW).await.unwrap());
-    assert!(!store.fail_issuance(second, &problem()).await.unwrap());
+    assert!(!store.complete_issuance(first, b"first".to_vec(), NOW, &entry()).await.unwrap());
+    assert!(!store.fail_issuance(second, &problem(), &entry()).await.unwrap());
     assert_eq!(status(&store, NOW).await, OrderStatus::Processing);
     assert_eq!(number(&store, SIGNED).await, 0);
     assert_eq!(number(&store, WORK).await, 1);
-    assert!(store.complete_issuance(third, b"third".to_vec(), NOW).await.unwrap());
+    assert!(store.complete_issuance(third, b"third".to_vec(), NOW, &entry()).await.unwrap());
     let shown = store.certificate(CA, "certificate of order").await.unwrap().unwrap();
     assert_eq!(shown.certificate, b"third");
 }
@@ -222,7 +222,7 @@ pub(super) async fn of_concurrent_workers_one_completes(database: &Database) {
             let store = stores[number % 2].clone();
             tokio::spawn(async move {
                 let certificate = number.to_string().into_bytes();
-                store.complete_issuance(lease, certificate, NOW).await.unwrap()
+                store.complete_issuance(lease, certificate, NOW, &entry()).await.unwrap()
             })
         })
         .collect();

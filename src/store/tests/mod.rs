@@ -11,6 +11,7 @@ mod database;
 mod external_accounts;
 mod fixture;
 mod issuance;
+mod ledger;
 mod orders;
 mod reuse;
 mod revocations;
@@ -143,6 +144,9 @@ suite! {
         a_scheduled_crl_is_on_the_list_once,
         crls_of_issuers_that_cannot_sign_are_left_to_others,
         old_crls_keep_their_numbers_and_lose_their_bytes;
+    ledger:
+        a_decision_and_its_entry_are_there_together_or_not_at_all,
+        what_is_pending_is_neither_changed_nor_deleted;
     database:
         a_database_that_is_there_answers,
         a_required_statement_without_effect_undoes_the_others,

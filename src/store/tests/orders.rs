@@ -5,8 +5,8 @@ use std::time::Duration;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, execute, failed, make_ready,
-    number, order, plan, problem, proved, with_account, with_order,
+    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, entry, execute, failed,
+    make_ready, number, order, plan, problem, proved, with_account, with_order,
 };
 use crate::acme::order::OrderStatus;
 use crate::clock::Timestamp;
@@ -54,15 +54,15 @@ pub(super) async fn the_facts_decide_the_status(database: &Database) {
     assert_eq!(status(&store, ORDER, NOW).await, OrderStatus::Ready);
     assert_eq!(store.order_csr(ORDER).await.unwrap(), None);
 
-    assert!(store.plan_issuance(plan(&store, ORDER).await).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, ORDER).await, &entry()).await.unwrap());
     assert_eq!(status(&store, ORDER, after(7200)).await, OrderStatus::Processing);
     assert_eq!(store.order_csr(ORDER).await.unwrap().as_deref(), Some(&b"csr of order"[..]));
     let lease = claim_one(&store, WorkKind::Issuance, NOW).await;
-    assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+    assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW, &entry()).await.unwrap());
     let certificate_id = "certificate of order".to_owned();
     assert_eq!(status(&store, ORDER, after(7200)).await, OrderStatus::Valid { certificate_id });
 
-    store.create_order(&order("refused", &["a.test", "b.test"])).await.unwrap();
+    store.create_order(&order("refused", &["a.test", "b.test"]), &entry()).await.unwrap();
     conclude(&store, "refused-1-http-01", &failed()).await;
     let OrderStatus::Invalid { problem: found } = status(&store, "refused", NOW).await else {
         panic!("not invalid")
@@ -70,8 +70,8 @@ pub(super) async fn the_facts_decide_the_status(database: &Database) {
     assert_eq!((found.kind, &found.detail), (problem().kind, &problem().detail));
     assert_eq!(found.subproblems[0].identifier.value, "b.test");
 
-    store.create_order(&order("deactivated", &["a.test"])).await.unwrap();
-    store.deactivate_authorization("deactivated-0", NOW).await.unwrap();
+    store.create_order(&order("deactivated", &["a.test"]), &entry()).await.unwrap();
+    store.deactivate_authorization("deactivated-0", NOW, &entry()).await.unwrap();
     assert_eq!(status(&store, "deactivated", NOW).await.as_str(), "invalid");
 }
 
@@ -96,16 +96,19 @@ pub(super) async fn a_list_of_orders_is_paged_also_where_all_are_of_one_instant(
     let store = with_account(database).await;
     assert_eq!(list(&store, NOW, 10).await, (Vec::new(), 1));
     let other = account("other", CA);
-    assert_eq!(store.register_account(other).await.unwrap(), Registered::Created);
+    assert_eq!(store.register_account(other, &entry()).await.unwrap(), Registered::Created);
     let not_mine = NewOrder { account_id: "other".to_owned(), ..order("not-mine", &["a.test"]) };
-    store.create_order(&not_mine).await.unwrap();
+    store.create_order(&not_mine, &entry()).await.unwrap();
     for index in 0..12 {
-        store.create_order(&order(&format!("same{index:02}"), &["a.test"])).await.unwrap();
+        store
+            .create_order(&order(&format!("same{index:02}"), &["a.test"]), &entry())
+            .await
+            .unwrap();
     }
     for (id, age) in [("older", 1000), ("newer", 0)] {
         let created_at = if age == 0 { after(1) } else { Timestamp::from_unix_ms(1) };
         let order = NewOrder { created_at, ..order(id, &["a.test"]) };
-        store.create_order(&order).await.unwrap();
+        store.create_order(&order, &entry()).await.unwrap();
     }
     let mut expected = vec!["newer".to_owned()];
     expected.extend((0..12).rev().map(|index| format!("same{index:02}")));
@@ -120,25 +123,30 @@ pub(super) async fn a_list_of_orders_leaves_out_those_that_are_invalid(database:
     let ids =
         ["pending", "ready", "processing", "valid", "failed", "refused", "deactivated", "aged"];
     for id in ids {
-        store.create_order(&order(id, &["a.test", "b.test"])).await.unwrap();
+        store.create_order(&order(id, &["a.test", "b.test"]), &entry()).await.unwrap();
     }
     for id in ["ready", "processing", "valid", "failed"] {
         make_ready(&store, id).await;
     }
     for id in ["processing", "valid", "failed"] {
-        assert!(store.plan_issuance(plan(&store, id).await).await.unwrap());
+        assert!(store.plan_issuance(plan(&store, id).await, &entry()).await.unwrap());
     }
     for lease in super::fixture::claim(&store, WorkKind::Issuance, NOW, 10).await {
         match lease.subject() {
             "valid" => {
-                assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+                assert!(
+                    store
+                        .complete_issuance(lease, b"signed".to_vec(), NOW, &entry())
+                        .await
+                        .unwrap()
+                );
             }
-            "failed" => assert!(store.fail_issuance(lease, &problem()).await.unwrap()),
+            "failed" => assert!(store.fail_issuance(lease, &problem(), &entry()).await.unwrap()),
             _ => {}
         }
     }
     conclude(&store, "refused-1-http-01", &failed()).await;
-    store.deactivate_authorization("deactivated-1", NOW).await.unwrap();
+    store.deactivate_authorization("deactivated-1", NOW, &entry()).await.unwrap();
     // One that an earlier order had proved.
     let sooner = "UPDATE authorizations SET expires_at = $1 WHERE id = 'aged-0'";
     execute(&store, sooner, values![after(1800)]).await;
@@ -165,9 +173,9 @@ pub(super) async fn a_second_order_with_the_same_id_is_a_conflict_and_leaves_not
     // The last statement fails: the others came before it.
     let mut again = order("another", &["b.test"]);
     again.authorizations[0].challenges[0].id = "order-0-http-01".to_owned();
-    let error = store.create_order(&again).await.unwrap_err();
+    let error = store.create_order(&again, &entry()).await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
-    let error = store.create_order(&order(ORDER, &["b.test"])).await.unwrap_err();
+    let error = store.create_order(&order(ORDER, &["b.test"]), &entry()).await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
     assert_eq!(number(&store, "SELECT COUNT(*) FROM orders").await, 1);
     assert_eq!(number(&store, "SELECT COUNT(*) FROM authorizations").await, 1);

@@ -6,8 +6,8 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, execute, failed, make_ready,
-    number, order, plan, proved, with_account, with_order, with_ready_order,
+    ACCOUNT, CA, NOW, ORDER, account, after, claim_one, conclude, entry, execute, failed,
+    make_ready, number, order, plan, proved, with_account, with_order, with_ready_order,
 };
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
@@ -49,7 +49,7 @@ pub(super) async fn only_authorizations_that_are_valid_and_last_are_found(databa
         conclude(&store, &format!("order-{index}-dns-01"), &proved()).await;
     }
     conclude(&store, "order-3-dns-01", &failed()).await;
-    store.deactivate_authorization("order-2", NOW).await.unwrap();
+    store.deactivate_authorization("order-2", NOW, &entry()).await.unwrap();
 
     let all = found(&store, ACCOUNT, &names, LONG_AGO, NOW).await;
     assert_eq!(all, ["order-0", "order-1"], "neither deactivated nor failed nor pending");
@@ -69,11 +69,11 @@ pub(super) async fn only_authorizations_that_are_valid_and_last_are_found(databa
 
 pub(super) async fn an_order_with_valid_authorizations_is_ready_at_once(database: &Database) {
     let store = with_ready_order(database).await;
-    assert!(store.create_order(&using("second", "a.test", "order-0")).await.unwrap());
+    assert!(store.create_order(&using("second", "a.test", "order-0"), &entry()).await.unwrap());
     let second = store.order(CA, "second").await.unwrap().unwrap();
     assert_eq!(second.status(NOW), OrderStatus::Ready);
     assert_eq!(second.identifiers, [Identifier::dns("a.test").unwrap()]);
-    assert!(store.plan_issuance(plan(&store, "second").await).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, "second").await, &entry()).await.unwrap());
     // What one order does is nothing to the other.
     let first = store.order(CA, ORDER).await.unwrap().unwrap();
     assert_eq!(first.status(NOW), OrderStatus::Ready);
@@ -84,19 +84,19 @@ pub(super) async fn an_order_that_names_a_deactivated_or_foreign_authorization_l
 ) {
     let store = with_ready_order(database).await;
     let other = account("other", CA);
-    assert_eq!(store.register_account(other).await.unwrap(), Registered::Created);
+    assert_eq!(store.register_account(other, &entry()).await.unwrap(), Registered::Created);
     let foreign =
         NewOrder { account_id: "other".to_owned(), ..using("foreign", "a.test", "order-0") };
-    assert!(!store.create_order(&foreign).await.unwrap());
+    assert!(!store.create_order(&foreign, &entry()).await.unwrap());
     let elsewhere =
         NewOrder { ca: "internal".to_owned(), ..using("elsewhere", "a.test", "order-0") };
-    assert!(!store.create_order(&elsewhere).await.unwrap());
-    assert!(!store.create_order(&using("unknown", "a.test", "order-7")).await.unwrap());
-    store.deactivate_authorization("order-0", NOW).await.unwrap();
+    assert!(!store.create_order(&elsewhere, &entry()).await.unwrap());
+    assert!(!store.create_order(&using("unknown", "a.test", "order-7"), &entry()).await.unwrap());
+    store.deactivate_authorization("order-0", NOW, &entry()).await.unwrap();
     let mut mixed = using("late", "a.test", "order-0");
     mixed.authorizations = order("late", &["b.test"]).authorizations;
     mixed.identifiers.extend(order("late", &["b.test"]).identifiers);
-    assert!(!store.create_order(&mixed).await.unwrap());
+    assert!(!store.create_order(&mixed, &entry()).await.unwrap());
     assert_eq!(number(&store, "SELECT COUNT(*) FROM orders").await, 1);
     assert_eq!(number(&store, "SELECT COUNT(*) FROM authorizations").await, 1);
 }
@@ -105,8 +105,8 @@ pub(super) async fn nothing_is_planned_with_an_authorization_that_has_expired(da
     let store = with_ready_order(database).await;
     let mut late = plan(&store, ORDER).await;
     late.now = after(3600);
-    assert!(!store.plan_issuance(late).await.unwrap());
-    assert!(store.plan_issuance(plan(&store, ORDER).await).await.unwrap());
+    assert!(!store.plan_issuance(late, &entry()).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, ORDER).await, &entry()).await.unwrap());
 }
 
 pub(super) async fn what_an_order_asks_for_is_given_back(database: &Database) {
@@ -118,12 +118,12 @@ pub(super) async fn what_an_order_asks_for_is_given_back(database: &Database) {
         replaces: Some("AQ.AQ".to_owned()),
         ..order(ORDER, &["a.test"])
     };
-    assert!(store.create_order(&asked).await.unwrap());
+    assert!(store.create_order(&asked, &entry()).await.unwrap());
     make_ready(&store, ORDER).await;
     let kept = store.order(CA, ORDER).await.unwrap().unwrap();
     assert_eq!((kept.not_before, kept.not_after), (asked.not_before, asked.not_after));
     assert_eq!((&kept.profile, &kept.replaces), (&asked.profile, &asked.replaces));
-    assert!(store.plan_issuance(plan(&store, ORDER).await).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, ORDER).await, &entry()).await.unwrap());
     let planned = store.planned_certificate(ORDER).await.unwrap().unwrap();
     assert_eq!((planned.not_before, planned.not_after), (asked.not_before, asked.not_after));
     assert_eq!(planned.profile.as_deref(), Some("profile of order"));
@@ -157,17 +157,17 @@ pub(super) async fn one_authorization_stands_for_several_names_below_it(database
         authorizations: vec![subdomains()],
         ..order(ORDER, &[])
     };
-    assert!(store.create_order(&asked).await.unwrap());
+    assert!(store.create_order(&asked, &entry()).await.unwrap());
     conclude(&store, "b-dns-01", &proved()).await;
     let kept = store.order(CA, ORDER).await.unwrap().unwrap();
     assert_eq!(kept.status(NOW), OrderStatus::Ready);
     assert_eq!(kept.identifiers.iter().map(ToString::to_string).collect::<Vec<_>>(), names);
     assert!(kept.authorizations.iter().all(|one| one.id == "b" && one.subdomains));
-    assert!(store.plan_issuance(plan(&store, ORDER).await).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, ORDER).await, &entry()).await.unwrap());
     let planned = store.planned_certificate(ORDER).await.unwrap().unwrap();
     assert_eq!(planned.identifiers, kept.identifiers);
     // Used again, by the names alone.
-    assert!(store.create_order(&using("again", "3.b.test", "b")).await.unwrap());
+    assert!(store.create_order(&using("again", "3.b.test", "b"), &entry()).await.unwrap());
     let again = store.order(CA, "again").await.unwrap().unwrap();
     assert_eq!(again.identifiers[0].to_string(), "3.b.test");
     // Whoever alters the database gains no name by that.
@@ -179,9 +179,12 @@ pub(super) async fn one_authorization_stands_for_several_names_below_it(database
 /// Two accounts and two CAs place orders with whatever authorizations there are.
 pub(super) async fn no_authorization_is_ever_shared_across_accounts_or_cas(database: &Database) {
     let store = with_account(database).await;
-    assert_eq!(store.register_account(account("other", CA)).await.unwrap(), Registered::Created);
+    assert_eq!(
+        store.register_account(account("other", CA), &entry()).await.unwrap(),
+        Registered::Created
+    );
     let third = account("third", "internal");
-    assert_eq!(store.register_account(third).await.unwrap(), Registered::Created);
+    assert_eq!(store.register_account(third, &entry()).await.unwrap(), Registered::Created);
     let owners = [(ACCOUNT, CA), ("other", CA), ("third", "internal")];
     let mut runner = TestRunner::deterministic();
     let steps = prop::collection::vec((0..3_usize, 0..4_usize, any::<prop::sample::Index>()), 60);
@@ -196,14 +199,14 @@ pub(super) async fn no_authorization_is_ever_shared_across_accounts_or_cas(datab
             ..order(&id, &["a.test"])
         };
         if kind == 0 || kept.is_empty() {
-            assert!(store.create_order(&new).await.unwrap());
+            assert!(store.create_order(&new, &entry()).await.unwrap());
             kept.push((owner, format!("{id}-0")));
             continue;
         }
         let (of, authorization) = choice.get(&kept).clone();
         let using = using(&id, "a.test", &authorization);
         let new = NewOrder { account_id: new.account_id, ca: new.ca, ..using };
-        assert_eq!(store.create_order(&new).await.unwrap(), of == owner);
+        assert_eq!(store.create_order(&new, &entry()).await.unwrap(), of == owner);
         *(if of == owner { &mut shared } else { &mut refused }) += 1;
     }
     assert!(refused > 5 && shared > 5, "{refused} refused, {shared} shared");
@@ -218,13 +221,13 @@ pub(super) async fn only_an_order_that_is_valid_has_replaced_a_certificate(datab
     for (id, ca) in [("waits", CA), ("valid", CA)] {
         let replaces = Some("AQ.AQ".to_owned());
         let asked = NewOrder { ca: ca.to_owned(), replaces, ..order(id, &["a.test"]) };
-        assert!(store.create_order(&asked).await.unwrap());
+        assert!(store.create_order(&asked, &entry()).await.unwrap());
     }
     make_ready(&store, "valid").await;
-    assert!(store.plan_issuance(plan(&store, "valid").await).await.unwrap());
+    assert!(store.plan_issuance(plan(&store, "valid").await, &entry()).await.unwrap());
     assert!(!store.is_replaced(CA, "AQ.AQ").await.unwrap());
     let lease = claim_one(&store, WorkKind::Issuance, NOW).await;
-    assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+    assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW, &entry()).await.unwrap());
     assert!(store.is_replaced(CA, "AQ.AQ").await.unwrap());
     assert!(!store.is_replaced(CA, "AQ.Ag").await.unwrap());
     assert!(!store.is_replaced("internal", "AQ.AQ").await.unwrap());
@@ -234,7 +237,7 @@ pub(super) async fn orders_are_listed_newest_first_by_ca_account_and_id(database
     let store = with_account(database).await;
     for (id, age) in [("first", 1), ("second", 2), ("third", 3)] {
         let asked = NewOrder { created_at: after(age), ..order(id, &["a.test"]) };
-        assert!(store.create_order(&asked).await.unwrap());
+        assert!(store.create_order(&asked, &entry()).await.unwrap());
     }
     let list = async |ca, account, id, limit| -> Vec<String> {
         let listed = store.listed_orders(ca, account, id, limit).await.unwrap();

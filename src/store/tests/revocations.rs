@@ -3,7 +3,7 @@
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, account, after, claim, claim_one, conclude, failed, make_ready,
+    ACCOUNT, CA, NOW, ORDER, account, after, claim, claim_one, conclude, entry, failed, make_ready,
     migrated, number, open, order, plan, proved, with_order, with_plan,
 };
 use crate::acme::identifier::Identifier;
@@ -17,7 +17,7 @@ const ISSUER: &str = "issuer";
 async fn with_certificate(database: &Database) -> Store {
     let store = with_plan(database).await;
     let lease = claim_one(&store, WorkKind::Issuance, NOW).await;
-    assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW).await.unwrap());
+    assert!(store.complete_issuance(lease, b"signed".to_vec(), NOW, &entry()).await.unwrap());
     store
 }
 
@@ -35,18 +35,23 @@ fn revocation<'a>(certificate_id: &'a str, serial: &'a str) -> NewRevocation<'a>
 
 /// Issues another certificate at this time; its names begin with that of its order.
 async fn issue(store: &Store, id: &str, seconds: u64) {
-    store.create_order(&order(id, &["a.test"])).await.unwrap();
+    store.create_order(&order(id, &["a.test"]), &entry()).await.unwrap();
     make_ready(store, id).await;
-    assert!(store.plan_issuance(plan(store, id).await).await.unwrap());
+    assert!(store.plan_issuance(plan(store, id).await, &entry()).await.unwrap());
     let lease = claim_one(store, WorkKind::Issuance, NOW).await;
-    assert!(store.complete_issuance(lease, id.as_bytes().to_vec(), after(seconds)).await.unwrap());
+    assert!(
+        store
+            .complete_issuance(lease, id.as_bytes().to_vec(), after(seconds), &entry())
+            .await
+            .unwrap()
+    );
 }
 
 pub(super) async fn a_certificate_is_revoked_once_and_a_crl_is_asked_for(database: &Database) {
     let store = with_certificate(database).await;
-    assert!(store.revoke(revocation(CERTIFICATE, SERIAL)).await.unwrap());
+    assert!(store.revoke(revocation(CERTIFICATE, SERIAL), &entry()).await.unwrap());
     let again = NewRevocation { reason: 1, ..revocation(CERTIFICATE, SERIAL) };
-    assert!(!store.revoke(again).await.unwrap());
+    assert!(!store.revoke(again, &entry()).await.unwrap());
     assert_eq!(number(&store, "SELECT reason FROM revocations").await, 4);
     // Refused, it asks for nothing.
     assert_eq!(number(&store, "SELECT asked FROM work WHERE kind = 'crl'").await, 1);
@@ -60,9 +65,9 @@ pub(super) async fn of_concurrent_revocations_one_wins(database: &Database) {
     let revoking: Vec<_> = (0..16)
         .map(|number: usize| {
             let store = stores[number % 2].clone();
-            tokio::spawn(
-                async move { store.revoke(revocation(CERTIFICATE, SERIAL)).await.unwrap() },
-            )
+            tokio::spawn(async move {
+                store.revoke(revocation(CERTIFICATE, SERIAL), &entry()).await.unwrap()
+            })
         })
         .collect();
     let mut won = 0;
@@ -78,7 +83,7 @@ pub(super) async fn a_certificate_is_found_by_its_serial_with_its_revocation(dat
     let store = with_plan(database).await;
     assert_eq!(store.certificate_by_serial(CA, SERIAL).await.unwrap(), None, "not signed yet");
     let lease = claim_one(&store, WorkKind::Issuance, NOW).await;
-    assert!(store.complete_issuance(lease, b"signed".to_vec(), after(5)).await.unwrap());
+    assert!(store.complete_issuance(lease, b"signed".to_vec(), after(5), &entry()).await.unwrap());
     let found = store.certificate_by_serial(CA, SERIAL).await.unwrap().unwrap();
     assert_eq!((found.id.as_str(), found.ca.as_str()), (CERTIFICATE, CA));
     assert_eq!(found.account_id.as_deref(), Some(ACCOUNT));
@@ -86,7 +91,7 @@ pub(super) async fn a_certificate_is_found_by_its_serial_with_its_revocation(dat
     assert_eq!(found.revocation, None);
     assert_eq!(store.certificate_by_serial("internal", SERIAL).await.unwrap(), None);
     assert_eq!(store.certificate_by_serial(CA, "other").await.unwrap(), None);
-    assert!(store.revoke(revocation(CERTIFICATE, SERIAL)).await.unwrap());
+    assert!(store.revoke(revocation(CERTIFICATE, SERIAL), &entry()).await.unwrap());
     for found in [
         open(database).await.certificate_by_serial(CA, SERIAL).await.unwrap().unwrap(),
         store.certificates_by_serial(SERIAL).await.unwrap().remove(0),
@@ -106,8 +111,8 @@ pub(super) async fn certificates_are_listed_newest_first_page_by_page(database: 
     let issuer_id = store.keep_issuer("chain").await.unwrap();
     let own =
         OwnPlan { id: "own", ca: "x", issuer_id: &issuer_id, serial: "01", tbs: b"t", now: NOW };
-    store.plan_own_certificate(own).await.unwrap();
-    store.complete_own_certificate("own", b"own", after(9)).await.unwrap();
+    store.plan_own_certificate(own, &entry()).await.unwrap();
+    store.complete_own_certificate("own", b"own", after(9), &entry()).await.unwrap();
     let mut before = None;
     let mut listed = Vec::new();
     loop {
@@ -145,13 +150,13 @@ pub(super) async fn only_a_valid_authorization_of_the_account_for_the_very_name_
     assert!(!is("internal", ACCOUNT, "a.test", NOW).await);
     assert!(is(CA, ACCOUNT, "a.test", after(3599)).await);
     assert!(!is(CA, ACCOUNT, "a.test", after(3600)).await, "expired");
-    store.deactivate_authorization("order-0", NOW).await.unwrap();
+    store.deactivate_authorization("order-0", NOW, &entry()).await.unwrap();
     assert!(!is(CA, ACCOUNT, "a.test", NOW).await, "deactivated");
 }
 
 pub(super) async fn what_is_over_and_done_with_is_left_out(database: &Database) {
     let store = migrated(database).await;
-    store.register_account(account(ACCOUNT, CA)).await.unwrap();
+    store.register_account(account(ACCOUNT, CA), &entry()).await.unwrap();
     for (id, revoked_at, not_after) in
         [("late", 30, 100), ("early", 10, 100), ("expired", 20, 50), ("after-expiry", 90, 40)]
     {
@@ -162,7 +167,7 @@ pub(super) async fn what_is_over_and_done_with_is_left_out(database: &Database) 
             not_after: after(not_after),
             ..revocation(&certificate_id, id)
         };
-        assert!(store.revoke(revocation).await.unwrap());
+        assert!(store.revoke(revocation, &entry()).await.unwrap());
     }
     let listed = |since| {
         let store = store.clone();

@@ -67,7 +67,11 @@ pub fn around(
 ) -> CK_RV {
     let Some(state) = state() else { return CKR_GENERAL_ERROR };
     match state.enter(function, target) {
-        Ok(entered) => call(state, &entered),
+        Ok(entered) => {
+            let answer = call(state, &entered);
+            entered.returning(function);
+            answer
+        }
         Err(answer) => answer,
     }
 }
@@ -322,8 +326,15 @@ pub unsafe extern "C" fn C_Sign(
             return answer;
         }
     };
+    // SAFETY: the caller promises that it can be read.
+    let message = unsafe { std::slice::from_raw_parts(data, length as usize) };
+    state.record("asked", message);
     // SAFETY: the caller's arguments, on the caller's promise.
     let answer = unsafe { real(entered.real, data, length, signature, size) };
+    if answer == CKR_OK {
+        state.record("made", message);
+    }
+    entered.returning(&counted::C_Sign);
     if answer == CKR_OK && entered.is_struck_by(&Fault::WrongSignature) {
         // SAFETY: the real module has just written `size` bytes there, more than 20 for any kind of
         // key.

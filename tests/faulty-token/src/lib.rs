@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `LIBRARY.faults` | the real module and what is to go wrong, read again whenever it changes; [`rules`] has the lines |
 //! | `LIBRARY.counters.PID` | what this process called and which rules of PKCS#11 it broke, see [`counters`] |
+//! | `LIBRARY.signatures` | what was signed, where that is to be recorded: `asked HEX` before the token is called, `made HEX` after |
 //!
 //! It has only what PKCS#11 v2.40 has, so callers fall back to that table: `C_GetInterface` is not
 //! there. Mechanisms of v3 work all the same, as they are only numbers here.

@@ -12,6 +12,9 @@
 //! swap-keys                                C_SignInit takes another private key of the same type
 //! drop-sessions 1                          every session is closed, and with them the login is gone
 //! log-out 1                                the login is gone, the sessions stay
+//! kill-before C_Sign at 2                  the process gets SIGKILL before the token is called
+//! kill-after C_Sign at 2                   the process gets SIGKILL before the call returns to it
+//! record                                   what is signed is written to `LIBRARY.signatures`
 //! vanish kipuka                            the token is away; all its sessions are dead for good
 //! sticky                                   what vanishes is seen after its return only when
 //!                                          C_Finalize and C_Initialize were called
@@ -36,6 +39,9 @@ pub enum Fault {
     Parallel(usize),
     Hang(Duration),
     Fail(CK_RV),
+    KillBefore,
+    KillAfter,
+    Record,
     WrongSignature,
     SwapKeys,
     DropSessions,
@@ -117,6 +123,10 @@ impl Rules {
         self.iter().any(|rule| rule.fault == Fault::Sticky)
     }
 
+    pub fn recorded(&self) -> bool {
+        self.iter().any(|rule| rule.fault == Fault::Record)
+    }
+
     /// Whether the token with this label is away.
     pub fn vanished(&self, label: &str) -> bool {
         self.iter().any(|rule| rule.fault == Fault::Vanish && rule.is_of(label))
@@ -144,6 +154,11 @@ impl Rule {
                     _ => Fault::Fail(codes::read(value)?),
                 }
             }
+            "kill-before" | "kill-after" => {
+                words.next()?.clone_into(&mut function);
+                if first == "kill-after" { Fault::KillAfter } else { Fault::KillBefore }
+            }
+            "record" => Fault::Record,
             "refuse-login" => {
                 "C_Login".clone_into(&mut function);
                 Fault::Fail(codes::read(words.next()?)?)

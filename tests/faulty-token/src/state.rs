@@ -1,5 +1,6 @@
 //! What the module remembers, and what each call goes through.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -273,6 +274,24 @@ impl State {
         call()
     }
 
+    /// Writes down what is signed, where that is asked for: `what` is `asked` before the token is
+    /// called, and `made` once it has signed.
+    pub fn record(&self, what: &str, data: &[u8]) {
+        if !self.rules().recorded() {
+            return;
+        }
+        let mut line = format!("{what} ");
+        data.iter().for_each(|byte| line.push_str(&format!("{byte:02x}")));
+        line.push('\n');
+        // One write to a file's end: several processes may write there.
+        let path = beside(&self.path, "signatures");
+        let file = fs::OpenOptions::new().append(true).create(true).open(path);
+        if file.and_then(|mut file| file.write_all(line.as_bytes())).is_err() {
+            eprintln!("faulty-token cannot record what is signed");
+            process::abort();
+        }
+    }
+
     /// For `C_Finalize`, from its call to its return.
     pub fn finalizing<T>(&self, call: impl FnOnce() -> T) -> T {
         self.finalizing.store(true, Ordering::SeqCst);
@@ -341,6 +360,7 @@ impl State {
                 }
                 // Each counts all its calls, and the first that strikes answers.
                 Fault::Fail(answer) if rule.strikes() => failure = failure.or(Some(answer)),
+                Fault::KillBefore if rule.strikes() => die(),
                 _ => {}
             }
         }
@@ -356,6 +376,28 @@ impl Entered {
         let about = rules.iter().filter(|rule| rule.fault == *fault && rule.is_of(&label));
         // All are asked: each counts its calls.
         about.filter(|rule| rule.strikes()).count() > 0
+    }
+
+    /// Once the real module has answered.
+    pub fn returning(&self, function: &Function) {
+        let rules = self.state.rules();
+        let label = self.slot.and_then(|slot| self.state.tokens().label(slot)).unwrap_or_default();
+        let after = rules.iter().filter(|rule| rule.fault == Fault::KillAfter);
+        if after
+            .filter(|rule| rule.is_about(function.name) && rule.is_of(&label))
+            .any(|r| r.strikes())
+        {
+            die();
+        }
+    }
+}
+
+/// SIGKILL, to this very process: nothing of it runs on, as after the kernel's or an operator's.
+fn die() -> ! {
+    // SAFETY: it takes two numbers.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    loop {
+        thread::park();
     }
 }
 

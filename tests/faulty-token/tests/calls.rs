@@ -217,3 +217,20 @@ fn mechanisms_of_v3_are_passed_on() {
     let wrong = session.sign(&mechanism, private, b"message").unwrap();
     session.verify(&mechanism, public, b"message", &wrong).unwrap_err();
 }
+
+#[test]
+fn what_is_signed_is_recorded_while_that_is_asked_for() {
+    let site = Site::new();
+    let session = site.user();
+    let (_, key) = generate(&session);
+    sign(&session, key).unwrap();
+    assert!(site.token.signatures().is_empty());
+    site.suffer(&["record", "fail C_Sign CKR_DEVICE_ERROR at 2"]);
+    sign(&session, key).unwrap();
+    // What fails on command does not get to the token.
+    sign(&session, key).unwrap_err();
+    let signatures = site.token.signatures();
+    let [asked, made] = &signatures[..] else { panic!("{signatures:?}") };
+    assert!(!asked.is_made && made.is_made);
+    assert!(asked.data == made.data && !made.data.is_empty());
+}

@@ -91,7 +91,7 @@ pub struct Client {
     pub key: Key,
     /// The account's URL.
     pub kid: Option<String>,
-    nonce: Option<String>,
+    pub(crate) nonce: Option<String>,
     responder: Responder,
     zone: Zone,
 }
@@ -127,6 +127,11 @@ impl Client {
         };
         client.directory = client.get(&format!("/acme/{ca}/directory")).await.expect(200).json();
         client
+    }
+
+    /// Another client of the same CA, with no account; it asks the server nothing.
+    pub fn another(&self, key: Key) -> Self {
+        Self { key, kid: None, nonce: None, ..self.clone() }
     }
 
     /// Any request.

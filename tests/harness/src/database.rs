@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,7 +65,35 @@ impl Database {
             Self::Postgres(database) => database.url(),
         }
     }
+
+    /// Rows of a query, as text; NULL is empty. What changes rows answers with none. On SQLite, kipuka should be running: else SQLite mends
+    /// after a crash what kipuka should find.
+    pub fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        let text = match self {
+            Self::Sqlite(folder) => {
+                let mut sqlite = Command::new("sqlite3");
+                sqlite.args(["-batch", "-cmd", ".timeout 10000", "-separator", SEPARATOR]);
+                command::run(sqlite.arg(folder.path().join("kipuka.db")).arg(sql))
+            }
+            Self::Postgres(database) => {
+                let mut psql = psql(database.port, sql);
+                command::run(psql.args(["-d", &database.name, "-A", "-t", "-F", SEPARATOR]))
+            }
+        };
+        text.lines().map(|line| line.split(SEPARATOR).map(str::to_owned).collect()).collect()
+    }
+
+    /// SQL for a BLOB in lower-case hex.
+    pub fn hex(&self, column: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("lower(hex({column}))"),
+            Self::Postgres(_) => format!("encode({column}, 'hex')"),
+        }
+    }
 }
+
+/// Between columns: in no text that is stored.
+const SEPARATOR: &str = "\u{1f}";
 
 /// A database in the shared Postgres.
 pub struct PostgresDatabase {
@@ -96,7 +125,17 @@ impl PostgresDatabase {
     }
 
     fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, self.name)
+        self.url_by(self.address())
+    }
+
+    /// Where Postgres listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The same database, reached by another way, on which nothing is encrypted.
+    pub fn url_by(&self, address: SocketAddr) -> String {
+        format!("postgres://postgres@{address}/{}?sslmode=disable", self.name)
     }
 }
 

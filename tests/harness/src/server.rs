@@ -103,6 +103,10 @@ pub struct Server {
     pub responder: Responder,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    /// Goes into the program's environment.
+    pub environment: Vec<(String, String)>,
+    /// What stands before the name of the program: it must run it as the very process it is.
+    pub within: Vec<String>,
     /// Kept for as long as the program may start again.
     _ports: [Port; 2],
     forgets_log: bool,
@@ -184,6 +188,8 @@ impl Server {
             responder,
             address,
             admin,
+            environment: Vec::new(),
+            within: Vec::new(),
             _ports: ports,
             forgets_log: settings.forgets_log,
             process: None,
@@ -225,10 +231,16 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let mut command = self
-            .token
-            .as_ref()
-            .map_or_else(|| Command::new(&self.binary), |token| token.command(&self.binary));
+        let mut command = match (self.within.split_first(), &self.token) {
+            (Some((first, rest)), _) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.binary);
+                command
+            }
+            (None, Some(token)) => token.command(&self.binary),
+            (None, None) => Command::new(&self.binary),
+        };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--config").arg(self.config()).env("KIPUKA_HSM_PIN", PIN);
         command.env_remove("KIPUKA_LOG").env_remove("SOFTHSM2_CONF");
         command
@@ -300,6 +312,12 @@ impl Server {
         self.process.as_ref().map_or(0, |running| running.child.id())
     }
 
+    /// Whether the program has ended, by itself or by a signal.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = |running: &mut Running| running.child.try_wait().unwrap().is_some();
+        self.process.as_mut().is_none_or(ended)
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut running) = self.process.take() {
@@ -344,6 +362,12 @@ impl Server {
 
     pub async fn client_with(&self, ca: &str, key: Key) -> Client {
         Client::new(self.address, ca, key, &self.roots(), &self.responder, &self.zone).await
+    }
+
+    /// A client that reaches the server by another way, such as a relay.
+    pub async fn client_by(&self, address: SocketAddr, ca: &str) -> Client {
+        let key = Key::new(Algorithm::Es256);
+        Client::new(address, ca, key, &self.roots(), &self.responder, &self.zone).await
     }
 
     /// A client with an account.

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::command;
 use crate::issuer::Issuer;
 use daemon::Daemon;
+pub use faulty::Signature;
 pub use kinds::P11_KIT_MODULES;
 
 /// SoftHSM2's.

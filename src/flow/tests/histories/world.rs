@@ -74,5 +74,6 @@ async fn open(
         authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::clone(authority)])),
         validator: ArcSwap::from_pointee(validator.unwrap()),
         limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
+        metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
     }
 }

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ impl Token {
     /// so that what hangs is left behind soon.
     pub fn failing_on_command(mut self) -> Self {
         let library = self.path().join("faulty.so");
-        fs::copy(built(), &library).unwrap();
+        fs::copy(command::built("faulty-token", "libfaulty_pkcs11.so"), &library).unwrap();
         self.behind = Some(std::mem::replace(&mut self.library, library));
         self.named = "token_label = \"kipuka\"\nsign_deadline_s = 2\nmax_sessions = 8";
         self.suffer(&[]);
@@ -64,6 +63,27 @@ impl Token {
     pub fn violations(&self, pid: u32) -> Vec<(String, u64)> {
         let counters = self.counters(pid);
         counters.into_iter().filter(|(name, _)| name.starts_with("violation")).collect()
+    }
+
+    /// What was handed to `C_Sign` while the faults had the line `record`, in order.
+    pub fn signatures(&self) -> Vec<Signature> {
+        let text = fs::read_to_string(self.beside("signatures")).unwrap_or_default();
+        // A process that was killed may have been writing its line.
+        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        let signature = |line: &str| {
+            let (what, data) = line.split_once(' ').unwrap();
+            Signature { is_made: what == "made", data: data.to_owned() }
+        };
+        whole.map(signature).collect()
+    }
+
+    /// The rules of PKCS#11 that any process broke, ended ones among them.
+    pub fn violations_of_all(&self) -> Vec<String> {
+        let counters = self.counted().into_iter().map(|pid| self.read_counters(pid));
+        let broken = |text: String| {
+            text.lines().filter(|line| line.starts_with("violation")).map(str::to_owned).collect()
+        };
+        counters.flat_map(|text| -> Vec<String> { broken(text) }).collect()
     }
 
     /// Writes the file with a new number in its first line, and returns that line.
@@ -117,6 +137,15 @@ impl Token {
     }
 }
 
+/// What was handed to `C_Sign`.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// Whether the token had signed it, as opposed to being about to.
+    pub is_made: bool,
+    /// In lower-case hex.
+    pub data: String,
+}
+
 /// The lines of a file of counters: a name, a space, a number.
 fn parsed(counters: &str) -> BTreeMap<String, u64> {
     let counter = |line: &str| {
@@ -124,15 +153,4 @@ fn parsed(counters: &str) -> BTreeMap<String, u64> {
         (name.to_owned(), count.parse().unwrap())
     };
     counters.lines().map(counter).collect()
-}
-
-/// The module, built where that is needed; optimised, since benchmarks run through it.
-fn built() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
-    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
-    cargo.args(["build", "--quiet", "--release", "--package", "faulty-token"]).current_dir(&root);
-    command::run(&mut cargo);
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    target.join("release/libfaulty_pkcs11.so")
 }

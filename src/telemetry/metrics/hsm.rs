@@ -1,23 +1,15 @@
-//! Every series that `/metrics` shows, in one place.
+//! Tokens, by their names in the configuration: signatures, sessions, failures and what was done about them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
 
-/// An HTTP request, by the route that served it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct RequestLabels {
-    /// The route's pattern, never the URL itself: ids in it would make endless series.
-    pub(crate) route: String,
-    pub(crate) status: u16,
-}
+use super::Series;
 
 /// A token, by its name in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,7 +70,7 @@ pub(crate) struct TokenMetrics {
 }
 
 #[derive(Clone, Debug)]
-struct TokenFamilies {
+pub(super) struct TokenFamilies {
     signatures: Family<SignatureLabels, Counter>,
     seconds: Family<TokenLabels, Histogram, fn() -> Histogram>,
     sessions_open: Family<TokenLabels, Gauge>,
@@ -149,110 +141,45 @@ impl TokenMetrics {
     }
 }
 
-/// What the database is asked; by default in series that nobody sees.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StoreMetrics {
-    statements: Counter,
-    round_trips: Counter,
-    commits: Counter,
-}
-
-impl StoreMetrics {
-    /// So many statements were sent, in so many messages of which each is waited for.
-    pub(crate) fn asked(&self, round_trips: usize, statements: usize) {
-        self.round_trips.inc_by(round_trips as u64);
-        self.statements.inc_by(statements as u64);
-    }
-
-    /// A transaction that changes something was committed.
-    pub(crate) fn committed(&self) {
-        self.commits.inc();
-    }
-}
-
-pub(crate) struct Metrics {
-    registry: Registry,
-    tokens: TokenFamilies,
-    pub(crate) store: StoreMetrics,
-    pub(crate) requests: Family<RequestLabels, Counter>,
-    pub(crate) request_seconds: Histogram,
-}
-
-impl Metrics {
-    pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("kipuka");
-        let requests = Family::default();
-        registry.register("http_requests", "HTTP requests by route and status", requests.clone());
-        let request_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
-        registry.register(
-            "http_request_seconds",
-            "Time to answer an HTTP request, in seconds",
-            request_seconds.clone(),
-        );
-        let tokens = TokenFamilies::default();
-        registry.register(
+impl TokenFamilies {
+    pub(super) fn registered(series: &mut Series<'_>) -> Self {
+        let families = Self::default();
+        series.add(
             "hsm_signatures",
             "Signatures by token and result: ok, failed",
-            tokens.signatures.clone(),
+            &families.signatures,
         );
-        registry.register(
+        series.add(
             "hsm_sign_seconds",
             "Time from taking a job from the queue to its verified signature, in seconds",
-            tokens.seconds.clone(),
+            &families.seconds,
         );
-        registry.register(
+        series.add(
             "hsm_sessions_open",
             "Signing sessions open at the token",
-            tokens.sessions_open.clone(),
+            &families.sessions_open,
         );
-        registry.register(
-            "hsm_sessions_busy",
-            "Signing sessions in use",
-            tokens.sessions_busy.clone(),
-        );
-        registry.register("hsm_errors", "Failed calls by token and CK_RV", tokens.errors.clone());
-        registry.register(
-            "hsm_steps",
-            "What was done about failures, by token",
-            tokens.steps.clone(),
-        );
-        registry.register(
+        series.add("hsm_sessions_busy", "Signing sessions in use", &families.sessions_busy);
+        series.add("hsm_errors", "Failed calls by token and CK_RV", &families.errors);
+        series.add("hsm_steps", "What was done about failures, by token", &families.steps);
+        series.add(
             "hsm_circuit",
             "0 closed: the token signs; 1 open: probes are made; 2 stopped: its PIN was refused",
-            tokens.circuit.clone(),
+            &families.circuit,
         );
-        let store = StoreMetrics::default();
-        registry.register(
-            "store_statements",
-            "SQL statements that were run",
-            store.statements.clone(),
-        );
-        registry.register(
-            "store_round_trips",
-            "Messages to the database that were waited for; with SQLite, calls of its threads",
-            store.round_trips.clone(),
-        );
-        registry.register(
-            "store_commits",
-            "Commits of what was changed; one may have the transactions of many requests",
-            store.commits.clone(),
-        );
-        Self { registry, tokens, store, requests, request_seconds }
+        families
     }
 
     /// The series of the token of this name, which show from now on.
-    pub(crate) fn token(&self, name: &str) -> Arc<TokenMetrics> {
-        let metrics = TokenMetrics { token: name.to_owned(), families: self.tokens.clone() };
+    pub(super) fn of(&self, name: &str) -> Arc<TokenMetrics> {
+        let metrics = TokenMetrics { token: name.to_owned(), families: self.clone() };
         metrics.show(0, 0);
         metrics.busy(0);
+        // What was never counted would be missed the first time by whoever looks at its growth.
+        for result in ["ok", "failed"] {
+            let labels = SignatureLabels { token: name.to_owned(), result };
+            drop(self.signatures.get_or_create(&labels));
+        }
         Arc::new(metrics)
-    }
-
-    /// The OpenMetrics text of every series.
-    pub(crate) fn encode(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        let _ = encode(&mut text, &self.registry);
-        text
     }
 }

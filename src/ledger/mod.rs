@@ -1,0 +1,14 @@
+//! The audit trail: what was decided, by whom and on what evidence, each entry chained to the one
+//! before it by a hash.
+//!
+//! A decision and its entry are one transaction, so neither is there without the other. Entries that
+//! come at the same time have no order yet; sealing gives each its place in the chain.
+
+mod entry;
+
+pub(crate) use entry::{Actor, Entry, Kind};
+
+/// The SHA-256 in lower-case hex.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    openssl::sha::sha256(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

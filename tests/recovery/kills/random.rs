@@ -1,0 +1,142 @@
+//! Killed at random, again and again, under the load of many clients.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use harness::{Database, Patient, Relay, Server, Settings};
+
+use super::{BINARY, Site};
+
+/// Orders under way at once, at most.
+const AT_ONCE: usize = 24;
+
+fn kills() -> u32 {
+    std::env::var("KIPUKA_TEST_KILLS").map_or(25, |kills| kills.parse().unwrap())
+}
+
+/// Not clever, but another each time and the same in each run.
+struct Delays(u64);
+
+impl Delays {
+    fn next(&mut self, below_ms: u64) -> Duration {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_millis((self.0 >> 33) % below_ms)
+    }
+}
+
+/// Begins stories until it is stopped; each account has several orders under way.
+async fn load(accounts: Vec<Patient>, stop: Arc<AtomicBool>) -> Vec<Patient> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let mut under_way = tokio::task::JoinSet::new();
+    while !stop.load(Ordering::SeqCst) {
+        for account in &accounts {
+            if under_way.len() < AT_ONCE {
+                let mut patient = account.fork();
+                under_way.spawn(async move {
+                    let number = COUNT.fetch_add(1, Ordering::SeqCst);
+                    let certificate = patient.issue(&format!("r{number}.test")).await;
+                    if number.is_multiple_of(3) {
+                        patient.revoke(&certificate).await;
+                    }
+                });
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        while let Some(ended) = under_way.try_join_next() {
+            ended.unwrap();
+        }
+    }
+    while let Some(ended) = under_way.join_next().await {
+        ended.unwrap();
+    }
+    accounts
+}
+
+/// Sends again what was sent, and looks at the CRL, all the time.
+async fn watch(mut patient: Patient, issuer: openssl::x509::X509, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::SeqCst) {
+        patient.look_at_crl(&issuer).await;
+        patient.replay().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn killed_at_random(mut site: Site, second: Option<Server>) {
+    let mut servers = Vec::new();
+    site.server.spawn();
+    let mut address = site.server.address;
+    let mut relay = None;
+    if let Some(mut second) = second {
+        second.take_cas_of(&site.server);
+        second.spawn();
+        let both = Relay::start(&[site.server.address, second.address]);
+        address = both.address;
+        relay = Some(both);
+        servers.push(second);
+    }
+    let mut accounts = Vec::new();
+    for _ in 0..4 {
+        let client = site.server.client_by(address, "ca").await;
+        accounts.push(Patient::new(client, site.roots.clone(), &site.diary).await);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let watching =
+        tokio::spawn(watch(accounts[0].fork(), site.issuer().clone(), Arc::clone(&stop)));
+    let loading = tokio::spawn(load(accounts, Arc::clone(&stop)));
+    let mut delays = Delays(8555);
+    for number in 0..kills() {
+        tokio::time::sleep(delays.next(700)).await;
+        match servers.first_mut() {
+            // In turn, so that one is there.
+            Some(second) if number % 2 == 1 => {
+                second.kill();
+                site.kills += 1;
+                second.spawn();
+            }
+            _ => site.restart(),
+        }
+        assert!(!loading.is_finished() && !watching.is_finished(), "a client gave up");
+    }
+    stop.store(true, Ordering::SeqCst);
+    watching.await.unwrap();
+    for mut patient in loading.await.unwrap() {
+        site.stories.spawn(async move {
+            patient.client.nonce().await;
+            patient
+        });
+    }
+    let found = site.prove().await;
+    assert!(found.orders > 20 && found.revocations > 3 && found.crls > 1, "{found:?}");
+    drop((servers, relay));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_random_under_load_on_sqlite_nothing_is_lost() {
+    let database = Database::sqlite();
+    let url = database.url();
+    killed_at_random(Site::new(database, url).await, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_random_under_load_on_postgres_nothing_is_lost() {
+    let database = Database::postgres();
+    let url = database.url();
+    killed_at_random(Site::new(database, url).await, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_killed_in_turn_under_load_lose_nothing() {
+    let database = Database::postgres();
+    let url = database.url();
+    let site = Site::new(database, url.clone()).await;
+    let second = Settings {
+        database_url: Some(url),
+        validation: "timeout_s = 2".to_owned(),
+        http_port: Some(site.server.responder.http_port),
+        ..Settings::default()
+    };
+    let second = Server::prepare(BINARY, second).await;
+    killed_at_random(site, Some(second)).await;
+}
