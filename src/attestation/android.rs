@@ -13,7 +13,7 @@ use crate::x509::algorithm::{Hash, KeyType, SignatureAlgorithm};
 /// The key description (Android Keystore, "attestation extension data schema").
 const DESCRIPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.1.17");
 
-/// Tags of an AuthorizationList.
+/// Tags of an `AuthorizationList`.
 const PURPOSE: u32 = 1;
 const ALL_APPLICATIONS: u32 = 600;
 const ORIGIN: u32 = 702;
