@@ -1,7 +1,6 @@
 //! Devices that attest their keys (draft-ietf-acme-device-attest).
 
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::attestation::{Device, FORMATS, Statement, Vendor, permanent_identifier};
 use harness::csr::{self, Csr};
@@ -80,14 +79,13 @@ async fn asked(order: &mut Order<'_>) -> Asked {
 
 impl Asked {
     fn device<'a>(&'a self, vendor: &'a Vendor, key: &'a PKey<Private>) -> Device<'a> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         Device {
             vendor,
             key,
             serial: SERIAL,
             token: &self.token,
             key_authorization: &self.key_authorization,
-            now_s: i64::try_from(now.as_secs()).unwrap(),
+            now_s: jiff::Timestamp::now().as_second(),
         }
     }
 
