@@ -33,6 +33,7 @@ test=(
     'faketime                 compgen -G /usr/lib/*/faketime/libfaketime.so.1'
     'curl                     command -v curl'
     'jq                       command -v jq'
+    'prometheus               command -v promtool'
     'util-linux               command -v runuser && command -v flock'
     'libclang-dev             compgen -G /usr/lib/llvm-*/lib/libclang*.so || compgen -G /usr/lib*/libclang*.so'
     'libsqlite3-dev           pkg-config --exists sqlite3'
@@ -53,6 +54,10 @@ test=(
     'libnss3                  compgen -G /usr/lib/*/libsoftokn3.so'
     'libnss3-tools            command -v certutil'
     'p11-kit                  command -v p11-kit'
+    'haproxy                  test -x /usr/sbin/haproxy'
+    'docker-compose           command -v docker-compose'
+    'systemd                  command -v systemd-analyze'
+    'xz-utils                 command -v xz'
     'p11-kit-modules          compgen -G /usr/lib/*/pkcs11/p11-kit-client.so'
 )
 # Tools of the toolchain, built from source; another version that is there already is kept.
@@ -81,10 +86,14 @@ install_packages() {
     as_root apt-get update -qq
     without_services as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"
-    # Nor at the next boot: it would take port 80.
-    case " ${missing[*]} " in
-    *' caddy '*) ! command -v systemctl >/dev/null || as_root systemctl disable --quiet caddy ;;
-    esac
+    # Nor at the next boot: they would take ports.
+    for package in caddy prometheus; do
+        case " ${missing[*]} " in
+        *" $package "*)
+            ! command -v systemctl >/dev/null || as_root systemctl disable --quiet "$package"
+            ;;
+        esac
+    done
 }
 
 # Tests start what they use themselves; a service that a package starts would only be in the way.
@@ -138,6 +147,7 @@ test)
     install_cargo_tools
     tests/kryoptic/build.sh >/dev/null
     tests/clients/packages.sh >/dev/null
+    tests/recovery/upgrade/build.sh >/dev/null
     ;;
 *) die "usage: tests/install.sh [dev|test]" ;;
 esac

@@ -12,6 +12,7 @@ mod http;
 mod process;
 mod report;
 mod rows;
+mod sizes;
 mod start;
 
 use std::sync::Arc;
@@ -169,6 +170,9 @@ impl Bench {
             run.steps.extend(part.steps);
             run.failures.extend(part.failures);
             run.requests += part.requests;
+        }
+        if load.sizes {
+            sizes::print(&self.database);
         }
         drop((idle, self.answers));
         run

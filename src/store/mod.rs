@@ -30,7 +30,7 @@ pub(crate) use order::{
     ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
 };
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
-pub(crate) use work::{Lease, WorkKind};
+pub(crate) use work::{Claim, Lease, WorkKind};
 
 use db::Db;
 
@@ -71,6 +71,19 @@ pub(crate) enum StoreError {
     Migrate(#[from] sqlx::migrate::MigrateError),
     #[error(transparent)]
     NoEntropy(#[from] crate::entropy::NoEntropy),
+}
+
+impl StoreError {
+    /// For the metrics.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Database(_) | Self::Group(_) => "unavailable",
+            Self::Conflict(_) => "conflict",
+            Self::Slow(_) => "slow",
+            Self::Closed => "closed",
+            Self::Corrupt { .. } | Self::Url(_) | Self::Migrate(_) | Self::NoEntropy(_) => "broken",
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -130,6 +143,11 @@ impl Store {
         Ok(Self { db, wakeups, metrics, origin })
     }
 
+    /// Has the metrics show the connections as they are now.
+    pub(crate) fn show_pool(&self) {
+        self.db.show_pool();
+    }
+
     /// Brings the schema up to date; several instances may do so at once.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
         self.db.migrate().await
@@ -143,6 +161,15 @@ impl Store {
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         self.db.read("SELECT 1", Vec::new()).await.map(drop)
+    }
+
+    /// Returns once the database has answered a reader and a writer, be it that they failed; `false`
+    /// where nobody will ever again.
+    pub(crate) async fn goes_on(&self) -> bool {
+        let read = self.ping().await;
+        // Without a statement: it takes its turn behind all that is to be written, and writes nothing.
+        let written = self.db.transact(Vec::new()).await;
+        !matches!(read, Err(StoreError::Closed)) && !matches!(written, Err(StoreError::Closed))
     }
 
     /// How far the schema has come.

@@ -4,11 +4,12 @@
 //! Whoever lost a lease can no longer settle: its token is not the one in the row.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::db::{Done, Statement, values};
 use super::{Store, StoreError};
@@ -16,8 +17,11 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::telemetry::metrics::WorkFigures;
 
-/// How often a waiter looks for a settlement by another instance.
-const LOOK: Duration = Duration::from_millis(500);
+/// When a waiter first looks for a settlement by another instance: later than those of this process
+/// take for the most part, which it is told of. The pauses between further looks double.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+/// Between two looks, at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// What is to be done; the subject is the id of what it is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +60,11 @@ pub(crate) struct Lease {
 impl Lease {
     pub(crate) fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// What it takes to hand the work back, for whoever may have to cut it off.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim { kind: self.kind, subject: self.subject.clone(), token: self.token.clone() }
     }
 
     /// 1 for the first.
@@ -112,6 +121,14 @@ impl Lease {
     }
 }
 
+/// A piece of work that is under a lease: it can be handed back with this, and not settled.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    kind: WorkKind,
+    subject: String,
+    token: String,
+}
+
 /// Puts work on the list, due now.
 pub(super) fn enqueue(kind: WorkKind, subject: &str, now: Timestamp) -> Statement {
     let insert = "INSERT INTO work (kind, subject, due_at, attempts) VALUES ($1, $2, $3, 0)";
@@ -144,9 +161,15 @@ type Waiting = (Arc<Notify>, usize);
 pub(super) struct Wakeups {
     due: Arc<[Notify; 3]>,
     settled: Arc<Mutex<HashMap<Key, Waiting>>>,
+    /// The spans of the requests that wait, and so had the work put on the list.
+    causes: Arc<Mutex<HashMap<Key, Span>>>,
 }
 
 impl Wakeups {
+    fn causes(&self) -> MutexGuard<'_, HashMap<Key, Span>> {
+        self.causes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn due(&self, kind: WorkKind) -> &Notify {
         &self.due[match kind {
             WorkKind::Validation => 0,
@@ -179,12 +202,14 @@ impl Waiter {
     /// Waits until the work is settled, but no longer than `hold`.
     pub(crate) async fn wait(self, hold: Duration) -> Result<(), StoreError> {
         let end = Instant::now() + hold;
+        let mut pause = FIRST_LOOK;
         loop {
             let notified = self.notify.notified();
             if !self.store.work_exists(self.key.0, &self.key.1).await? || Instant::now() >= end {
                 return Ok(());
             }
-            let _ = tokio::time::timeout_at(end.min(Instant::now() + LOOK), notified).await;
+            let _ = tokio::time::timeout_at(end.min(Instant::now() + pause), notified).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 }
@@ -196,6 +221,7 @@ impl Drop for Waiter {
             *count -= 1;
             if *count == 0 {
                 waiting.remove(&self.key);
+                self.store.wakeups.causes().remove(&self.key);
             }
         }
     }
@@ -318,6 +344,21 @@ impl Store {
         kept
     }
 
+    /// Hands work back as it was before it was claimed: due now, and the attempt does not count. What
+    /// was settled or put off meanwhile, or is somebody else's by now, stays as it is.
+    pub(crate) async fn hand_back(
+        &self,
+        claims: impl IntoIterator<Item = Claim>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE work SET due_at = $4, lease = NULL, attempts = attempts - 1 \
+                      WHERE kind = $1 AND subject = $2 AND lease = $3";
+        let hand_back = |Claim { kind, subject, token }| {
+            Statement::new(update, values![kind.as_str(), subject, token, now])
+        };
+        self.db.transact(claims.into_iter().map(hand_back).collect()).await.map(drop)
+    }
+
     /// Drops work that has become pointless.
     pub(crate) async fn discard(&self, lease: Lease) -> Result<(), StoreError> {
         self.db.transact(vec![lease.settle()]).await?;
@@ -331,7 +372,13 @@ impl Store {
         let mut waiting = self.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
         let (notify, count) = waiting.entry(key.clone()).or_default();
         *count += 1;
+        self.wakeups.causes().entry(key.clone()).or_insert_with(Span::current);
         Waiter { store: self.clone(), key, notify: Arc::clone(notify) }
+    }
+
+    /// The span of the request that waits for this piece of work here, if one does.
+    pub(crate) fn cause(&self, lease: &Lease) -> Option<Span> {
+        self.wakeups.causes().get(&(lease.kind, lease.subject.clone())).cloned()
     }
 
     pub(super) async fn work_exists(

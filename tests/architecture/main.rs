@@ -6,7 +6,9 @@
 mod dependencies;
 mod docs;
 mod imports;
+mod metrics;
 mod migrations;
+mod releases;
 mod rules;
 mod scan;
 

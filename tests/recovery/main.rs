@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod instances;
 mod killed;
 mod kills;
+mod reload;
 mod revocation;
+mod stop;
 mod token;
+mod upgrade;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");
