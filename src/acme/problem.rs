@@ -63,6 +63,9 @@ pub(crate) enum ProblemType {
     /// RFC 9773 §7.4.
     #[serde(rename = "urn:ietf:params:acme:error:alreadyReplaced")]
     AlreadyReplaced,
+    /// draft-ietf-acme-device-attest §8.
+    #[serde(rename = "urn:ietf:params:acme:error:badAttestationStatement")]
+    BadAttestationStatement,
 }
 
 impl ProblemType {
@@ -95,6 +98,7 @@ impl ProblemType {
             Self::UserActionRequired => "userActionRequired",
             Self::InvalidProfile => "invalidProfile",
             Self::AlreadyReplaced => "alreadyReplaced",
+            Self::BadAttestationStatement => "badAttestationStatement",
         }
     }
 
@@ -210,7 +214,7 @@ impl Problem {
             detail: self.detail.clone(),
             identifier: SubproblemIdentifier {
                 kind: identifier.kind().to_owned(),
-                value: identifier.to_string(),
+                value: identifier.value(),
             },
         }
     }
@@ -221,7 +225,7 @@ mod tests {
     use super::*;
 
     /// The registry "ACME Error Types": RFC 8555 §9.7.4, and the documents that added to it.
-    const REGISTERED: [&str; 28] = [
+    const REGISTERED: [&str; 29] = [
         "accountDoesNotExist",
         "alreadyRevoked",
         "badCSR",
@@ -251,6 +255,7 @@ mod tests {
         "alreadyReplaced",
         // Of the drafts that kipuka speaks.
         "invalidProfile",
+        "badAttestationStatement",
     ];
 
     #[test]

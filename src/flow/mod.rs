@@ -1,6 +1,7 @@
 //! One file for each thing that happens; the only place where store, signer and validation meet.
 
 mod account;
+mod attest;
 mod audit;
 mod authorization;
 mod authorize;
@@ -28,7 +29,7 @@ mod validate;
 pub(crate) use account::{check_terms, deactivate_account, update_account};
 pub(crate) use audit::{Checkpoints, KeysSeen, checkpoint, checkpoint_when_due, note_keys, seal};
 pub(crate) use authorization::deactivate_authorization;
-pub(crate) use challenge::begin_challenge;
+pub(crate) use challenge::{begin_attestation, begin_challenge};
 pub(crate) use finalize::finalize;
 pub(crate) use identifiers::AskedIdentifier;
 pub(crate) use issue::issue;

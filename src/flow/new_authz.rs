@@ -37,6 +37,10 @@ pub(crate) async fn new_authz(
         let detail = "a wildcard is authorized by an order alone (RFC 8555 §7.4.1): order it";
         return Err(Problem::new(ProblemType::RejectedIdentifier, detail).with_status(403).into());
     }
+    if identifier.as_device().is_some() {
+        let detail = "a device attests the key of one order, so no other could use it: order it";
+        return Err(Problem::new(ProblemType::RejectedIdentifier, detail).with_status(403).into());
+    }
     let subdomains =
         subdomains && authority.subdomain_authorizations && identifier.dns_name().is_some();
     let new = new_authorization(context, authority, identifier, subdomains)?;

@@ -19,7 +19,7 @@ macro_rules! select_authorizations {
             "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, ",
             "COALESCE(a.deactivated_at, u.deactivated_at), a.concluded_by, c.id, c.type, ",
             "c.token, c.begun_at, c.validated_at, c.error, c.account_url, c.retry_error, ",
-            "c.retry_at, a.subdomains",
+            "c.retry_at, a.subdomains, c.attested_key",
             $($rest)+
         )
     };
@@ -57,7 +57,7 @@ macro_rules! lose_orders {
 }
 
 /// The number of columns that [`select_authorizations`] names.
-pub(super) const COLUMNS: usize = 17;
+pub(super) const COLUMNS: usize = 18;
 
 pub(super) const INSERT_WITHIN_CAPS: &str = concat!(
     "INSERT INTO authorizations (id, ca, account_id, identifier, subdomains, created_at, \
@@ -76,6 +76,8 @@ pub(crate) struct ToValidate {
     pub(crate) authorization: Authorization,
     /// Of the account key (RFC 8555 §8.1) that the account had when the client said that it is ready.
     pub(crate) account_thumbprint: String,
+    /// What the client sent along (draft-ietf-acme-device-attest §5).
+    pub(crate) response: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -156,13 +158,17 @@ impl Store {
         challenge_id: &str,
     ) -> Result<Option<ToValidate>, StoreError> {
         let select = select_authorizations!(
-            ", COALESCE(c.key_thumbprint, u.thumbprint) FROM challenges c \
+            ", COALESCE(c.key_thumbprint, u.thumbprint), c.response FROM challenges c \
              JOIN authorizations a ON a.id = c.authorization_id \
              JOIN accounts u ON u.id = a.account_id WHERE c.id = $1"
         );
         let rows = self.db.read(select, values![challenge_id]).await?;
         let (Some(authorization), Some(row)) = (one(&rows)?, rows.first()) else { return Ok(None) };
-        Ok(Some(ToValidate { authorization, account_thumbprint: row.text(COLUMNS)? }))
+        Ok(Some(ToValidate {
+            authorization,
+            account_thumbprint: row.text(COLUMNS)?,
+            response: row.optional_blob(COLUMNS + 1)?,
+        }))
     }
 
     /// Notes that the client is ready, and that the challenge is to be validated. `false` where it
@@ -174,7 +180,30 @@ impl Store {
         account_url: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let update = "UPDATE challenges SET begun_at = $2, account_url = $3, key_thumbprint = (\
+        self.begin(challenge_id, account_url, None, now).await
+    }
+
+    /// The same for a challenge that is answered with an attestation object, which is kept until it is
+    /// judged.
+    pub(crate) async fn begin_attestation(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        object: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.begin(challenge_id, account_url, Some(object), now).await
+    }
+
+    async fn begin(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        response: Option<Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let update = "UPDATE challenges SET begun_at = $2, account_url = $3, response = $4, \
+                      key_thumbprint = (\
                       SELECT u.thumbprint FROM authorizations a \
                       JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id) \
                       WHERE id = $1 AND begun_at IS NULL \
@@ -183,7 +212,7 @@ impl Store {
                       AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
                       AND u.deactivated_at IS NULL)";
         let done = self.db.transact(vec![
-            Statement::required(update, values![challenge_id, now, account_url]),
+            Statement::required(update, values![challenge_id, now, account_url, response]),
             work::enqueue_validation(challenge_id, now),
         ]);
         let begun = done.await? == Done::Committed;
@@ -220,6 +249,29 @@ impl Store {
         evidence: Option<String>,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
+        self.conclude(lease, result, evidence, None, entry).await
+    }
+
+    /// The same for a certificate of one key alone: the SHA-256 of its SubjectPublicKeyInfo, in hex.
+    pub(crate) async fn conclude_attestation(
+        &self,
+        lease: &Lease,
+        result: &ChallengeResult,
+        evidence: Option<String>,
+        attested_key: String,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
+        self.conclude(lease, result, evidence, Some(attested_key), entry).await
+    }
+
+    async fn conclude(
+        &self,
+        lease: &Lease,
+        result: &ChallengeResult,
+        evidence: Option<String>,
+        attested_key: Option<String>,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let challenge_id = lease.subject.as_str();
         let (validated_at, error) = match result {
             ChallengeResult::Proved { at } => (Some(*at), None),
@@ -232,12 +284,14 @@ impl Store {
                         AND (expires_at > $2 OR $2 IS NULL) \
                         AND EXISTS (SELECT 1 FROM accounts u \
                         WHERE u.id = account_id AND u.deactivated_at IS NULL)";
-        let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4 \
+        // The response tells more of a device than anybody needs from now on.
+        let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4, \
+                     attested_key = $5, response = NULL \
                      WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let mut statements = vec![
             lease.settle(),
             Statement::required(conclude, values![challenge_id, validated_at, failed_at]),
-            Statement::required(write, values![challenge_id, validated_at, error, evidence]),
+            Statement::required(write, values![challenge_id, validated_at, error, evidence, attested_key]),
         ];
         if let Some(failed_at) = failed_at {
             let lose = lose_orders!("(SELECT authorization_id FROM challenges WHERE id = $1)");
@@ -379,6 +433,7 @@ fn challenge_of(row: &Row) -> Result<Option<Challenge>, StoreError> {
         begun_at: row.optional_time(10)?,
         account_url: row.optional_text(13)?,
         retry,
+        attested_key: row.optional_text(17)?,
         result,
         id,
     }))

@@ -67,6 +67,7 @@ impl NewChallenge {
             begun_at: None,
             account_url: None,
             retry: None,
+            attested_key: None,
             result: None,
         }
     }

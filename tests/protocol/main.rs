@@ -12,6 +12,7 @@ mod certificates;
 mod challenges;
 mod dates;
 mod deactivation;
+mod device_attest;
 mod external_accounts;
 mod finalize;
 mod identifiers;

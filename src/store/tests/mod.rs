@@ -84,6 +84,7 @@ suite! {
         orders_are_listed_newest_first_by_ca_account_and_id;
     challenges:
         a_challenge_is_begun_once,
+        a_response_is_kept_until_its_challenge_is_concluded,
         a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,
         of_concurrent_beginnings_one_wins_and_one_piece_of_work_exists,
         a_worker_finds_what_it_validates,
