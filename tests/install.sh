@@ -52,6 +52,10 @@ test=(
     'libnss3                  compgen -G /usr/lib/*/libsoftokn3.so'
     'libnss3-tools            command -v certutil'
     'p11-kit                  command -v p11-kit'
+    'haproxy                  test -x /usr/sbin/haproxy'
+    'docker-compose           command -v docker-compose'
+    'systemd                  command -v systemd-analyze'
+    'xz-utils                 command -v xz'
     'p11-kit-modules          compgen -G /usr/lib/*/pkcs11/p11-kit-client.so'
 )
 # Tools of the toolchain, built from source; another version that is there already is kept.
@@ -137,6 +141,7 @@ test)
     install_cargo_tools
     tests/kryoptic/build.sh >/dev/null
     tests/clients/packages.sh >/dev/null
+    tests/recovery/upgrade/build.sh >/dev/null
     ;;
 *) die "usage: tests/install.sh [dev|test]" ;;
 esac

@@ -18,6 +18,7 @@ Without options: a short run of each kind. Else one run:
   --poll                         ask for authorization and order once more, as most clients do
   --connections N                so many more that are idle (0)
   --nonces                       only newNonce
+  --sizes                        what each certificate has left in the database
   --start N                      only the start, with N CAs in one SoftHSM2 token
   --program FILE                 another kipuka, such as that of the release before";
 
@@ -47,6 +48,7 @@ pub(crate) struct Load {
     pub(crate) habits: Habits,
     pub(crate) connections: usize,
     pub(crate) nonces: bool,
+    pub(crate) sizes: bool,
     pub(crate) start: Option<usize>,
     pub(crate) program: String,
 }
@@ -63,6 +65,7 @@ impl Default for Load {
             habits: Habits { reconnects: false, polls: false },
             connections: 0,
             nonces: false,
+            sizes: false,
             start: None,
             program: env!("CARGO_BIN_EXE_kipuka").to_owned(),
         }
@@ -110,6 +113,7 @@ impl Load {
                 "--poll" => load.habits.polls = true,
                 "--connections" => load.connections = number(value()?)? as usize,
                 "--nonces" => load.nonces = true,
+                "--sizes" => load.sizes = true,
                 "--start" => load.start = Some(number(value()?)?.max(1) as usize),
                 "--program" => load.program = value()?,
                 other => return Err(format!("no such option: {other}")),

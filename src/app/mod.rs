@@ -2,21 +2,25 @@
 
 mod authority;
 mod open;
+mod pulse;
 mod server_certificate;
+mod stop;
 
 pub(crate) use authority::{Demand, open_authority, open_signer};
 pub(crate) use open::{StartError, Tokens, needs_token, open_store, open_token, open_validator};
+pub(crate) use pulse::Pulse;
 pub(crate) use server_certificate::open_certificate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use self::authority::{demand_a_signer, open_authorities};
 use self::open::tokens;
@@ -32,10 +36,7 @@ use crate::http::tls::{self, CertificateSlot};
 use crate::http::{ops, public};
 use crate::signer::pkcs11::DEFAULT_SIGN_DEADLINE;
 use crate::telemetry::metrics::Metrics;
-use crate::worker;
-
-/// How long work under way may take to end once the listeners are closed.
-const WORKERS_DRAIN: Duration = Duration::from_secs(15);
+use crate::worker::{self, Phase};
 
 fn limits(config: &Config) -> Limits {
     Limits {
@@ -69,9 +70,14 @@ pub(crate) struct App {
     context: SharedContext,
     metrics: Arc<Metrics>,
     certificate: Arc<CertificateSlot>,
+    /// No more clients should be sent here.
+    leaving: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
     workers: JoinSet<()>,
+    /// Of all tasks and workers: none ends before the server does.
+    handles: Vec<AbortHandle>,
 }
 
 impl App {
@@ -111,18 +117,22 @@ impl App {
         });
         let certificate = server_certificate(&config, &context).await?;
         let (stop, stopped) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Working);
+        let (workers, handles) = worker::start(&context, &phases);
         let mut app = Self {
             config,
             tokens,
             context,
             metrics,
             certificate,
+            leaving: Arc::default(),
             stop,
+            phase,
             tasks: JoinSet::new(),
-            workers: JoinSet::new(),
+            workers,
+            handles,
         };
         app.metrics.reload.started(app.context.clock.now().unix_s());
-        app.workers = worker::start(&app.context, &stopped);
         app.watch_certificate(&stopped);
         listening(app.listen(nonces, &stopped).await?);
         Ok(app)
@@ -150,7 +160,11 @@ impl App {
                 "admin",
                 server.admin_listen,
                 None,
-                ops::router(Arc::clone(&self.context), Arc::clone(&self.certificate)),
+                ops::router(
+                    Arc::clone(&self.context),
+                    Arc::clone(&self.certificate),
+                    Arc::clone(&self.leaving),
+                ),
             ),
         ];
         let drain = server.drain;
@@ -166,24 +180,25 @@ impl App {
             tracing::info!(listener = name, %address, "listening");
             let metrics = self.metrics.http.clone();
             let listener = Listener { name, socket, tls, router, metrics };
-            self.tasks.spawn(listener.serve(stopped.clone(), drain));
+            self.handles.push(self.tasks.spawn(listener.serve(stopped.clone(), drain)));
         }
         Ok(acme_address)
     }
 
     fn watch_certificate(&mut self, stopped: &watch::Receiver<bool>) {
         let slot = Arc::clone(&self.certificate);
-        match &self.config.server.tls {
+        let task = match &self.config.server.tls {
             Some(files) => {
                 let watch = tls_files(files).watch(slot, tls::WATCH_INTERVAL, stopped.clone());
-                self.tasks.spawn(watch);
+                self.tasks.spawn(watch)
             }
             None => {
                 let names = own_names(&self.config);
                 let context = Arc::clone(&self.context);
-                self.tasks.spawn(renew_own(context, slot, names, stopped.clone()));
+                self.tasks.spawn(renew_own(context, slot, names, stopped.clone()))
             }
-        }
+        };
+        self.handles.push(task);
     }
 
     /// Takes a new configuration over, all of it or nothing: CAs, validation, the TLS certificate.
@@ -252,21 +267,5 @@ impl App {
     /// The file that was read, to be read again.
     pub(crate) fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// Ends: what was begun is finished, within bounds; work beyond them is on the list for the next
-    /// start.
-    pub(crate) async fn stop(mut self) {
-        // Nobody listens any more if all tasks have ended: then there is nothing to stop.
-        let _ = self.stop.send(true);
-        while self.tasks.join_next().await.is_some() {}
-        let workers = async { while self.workers.join_next().await.is_some() {} };
-        if tokio::time::timeout(WORKERS_DRAIN, workers).await.is_err() {
-            tracing::warn!(
-                "work was cut off; its leases lapse and it is done after the next start"
-            );
-            self.workers.shutdown().await;
-        }
-        self.context.store.close().await;
     }
 }

@@ -21,6 +21,7 @@ mod order;
 mod pin;
 mod policy;
 mod serve;
+mod supervisor;
 mod token;
 mod transcript;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, environment, load};
+use super::{Failure, environment, load, supervisor};
 use crate::app::App;
 use crate::config::{Config, Needs};
 use crate::signer::pkcs11;
@@ -44,39 +44,75 @@ async fn until_stopped(config: Config, listening: impl FnOnce(SocketAddr)) -> Re
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     let mut hangup = signals(SignalKind::hangup())?;
-    let mut app = App::start(config, listening).await?;
-    loop {
+    let mut asked_to_stop = async || {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&mut app).await,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
+    };
+    let mut app = tokio::select! {
+        app = App::start(config, listening) => app?,
+        // Nothing was promised to anybody yet.
+        () = asked_to_stop() => return Ok(()),
+    };
+    supervisor::ready(&serving(&app));
+    let watchdog = supervisor::feed_watchdog(app.pulse());
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            reload(&mut app).await;
+        }
+    };
+    tokio::select! {
+        () = asked_to_stop() => {}
+        // Neither ends.
+        ((), ()) = async { tokio::join!(reloads, watchdog) } => {}
     }
+    supervisor::stopping();
     tracing::info!("stopping");
-    app.stop().await;
+    // Asked a second time, it ends at once.
+    app.stop(asked_to_stop()).await;
     tracing::info!("stopped");
     Ok(())
 }
 
+fn serving(app: &App) -> String {
+    match app.config().cas.len() {
+        1 => "serving 1 CA".to_owned(),
+        cas => format!("serving {cas} CAs"),
+    }
+}
+
 /// All or nothing: with a mistake anywhere in it, the old configuration goes on.
 async fn reload(app: &mut App) {
+    supervisor::reloading();
+    let done = read_and_take_over(app).await;
+    let status = match done {
+        Ok(()) => serving(app),
+        Err(()) => format!("{}; the last reload failed, see the log", serving(app)),
+    };
+    supervisor::ready(&status);
+}
+
+async fn read_and_take_over(app: &mut App) -> Result<(), ()> {
     let file = app.config().file.clone();
     let (config, warnings) = match load(Some(&file), Needs::Serve) {
         Ok(loaded) => loaded,
         Err(failure) => {
             app.reload_failed();
             tracing::error!(error = failure.text(), "not reloaded; the old configuration goes on");
-            return;
+            return Err(());
         }
     };
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    match app.reload(config).await {
+    let done = app.reload(config).await;
+    match &done {
         Ok(()) => tracing::info!("reloaded"),
         Err(error) => {
             app.reload_failed();
             tracing::error!(%error, "not reloaded; the old configuration goes on");
         }
     }
+    done.map_err(drop)
 }

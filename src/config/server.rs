@@ -19,6 +19,7 @@ pub(super) const KEYS: &[&str] = &[
     "http_listen",
     "http_url",
     "admin_listen",
+    "linger_s",
     "drain_s",
     "hold_s",
 ];
@@ -42,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) http_url: Option<String>,
     /// Health and metrics; `None`: off.
     pub(crate) admin_listen: Option<SocketAddr>,
+    /// How long clients are served as ever after a stop was asked for, while `/readyz` says 503.
+    pub(crate) linger: Duration,
     /// How long requests under way may take to end at a shutdown.
     pub(crate) drain: Duration,
     /// How long an answer waits for a result that is due, so that clients poll less.
@@ -69,6 +72,7 @@ pub(super) fn read(section: &Section<'_>) -> Server {
         external_url,
         http_listen: http_listen.as_ref().map(|at| at.value),
         admin_listen: admin_listen.as_ref().map(|at| at.value),
+        linger: Duration::from_secs(section.integer("linger_s", 0..=300).unwrap_or(0)),
         drain: Duration::from_secs(section.integer("drain_s", 0..=3600).unwrap_or(30)),
         hold: Duration::from_secs(section.integer("hold_s", 0..=30).unwrap_or(5)),
     };

@@ -1,6 +1,7 @@
 //! For the people and machines that look after the server: is it alive, and can it issue?
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -20,14 +21,20 @@ use crate::telemetry::metrics::Format;
 struct Ops {
     context: SharedContext,
     gather: Gather,
+    leaving: Arc<AtomicBool>,
 }
 
-pub(crate) fn router(context: SharedContext, certificate: Arc<CertificateSlot>) -> Router {
+/// `leaving` turns true where the server is about to stop: then it is not ready for more.
+pub(crate) fn router(
+    context: SharedContext,
+    certificate: Arc<CertificateSlot>,
+    leaving: Arc<AtomicBool>,
+) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(Arc::new(Ops { context, gather: Gather::new(certificate) }))
+        .with_state(Arc::new(Ops { context, gather: Gather::new(certificate), leaving }))
 }
 
 /// The process lives and answers.
@@ -38,7 +45,7 @@ async fn healthz() -> &'static str {
 /// How long the database may take to answer: whoever asks wants to know soon.
 const DATABASE: Duration = Duration::from_secs(3);
 
-/// The database and every CA's key answer; else 503, and which does not.
+/// The database and every CA's key answer, and the server goes on; else 503, and which does not.
 async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
     let database = tokio::time::timeout(DATABASE, ops.context.store.ping()).await;
     let database = match database {
@@ -75,6 +82,10 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
         if let Some(state) = state {
             answer["crl"][&authority.id] = json!(state);
         }
+    }
+    if ops.leaving.load(Ordering::Relaxed) {
+        ready = false;
+        answer["stopping"] = json!("this server is about to stop");
     }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(answer)).into_response()

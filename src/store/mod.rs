@@ -30,7 +30,7 @@ pub(crate) use order::{
     ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
 };
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
-pub(crate) use work::{Lease, WorkKind};
+pub(crate) use work::{Claim, Lease, WorkKind};
 
 use db::Db;
 
@@ -150,6 +150,15 @@ impl Store {
                      ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         let probe = db::Statement::new(write, db::values![vec![0; SIZE]]);
         self.db.transact(vec![probe]).await.map(drop)
+    }
+
+    /// Returns once the database has answered a reader and a writer, be it that they failed; `false`
+    /// where nobody will ever again.
+    pub(crate) async fn goes_on(&self) -> bool {
+        let read = self.ping().await;
+        // Without a statement: it takes its turn behind all that is to be written, and writes nothing.
+        let written = self.db.transact(Vec::new()).await;
+        !matches!(read, Err(StoreError::Closed)) && !matches!(written, Err(StoreError::Closed))
     }
 
     /// How far the schema has come.

@@ -16,8 +16,11 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::telemetry::metrics::WorkFigures;
 
-/// How often a waiter looks for a settlement by another instance.
-const LOOK: Duration = Duration::from_millis(500);
+/// When a waiter first looks for a settlement by another instance: later than those of this process
+/// take for the most part, which it is told of. The pauses between further looks double.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+/// Between two looks, at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// What is to be done; the subject is the id of what it is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +59,11 @@ pub(crate) struct Lease {
 impl Lease {
     pub(crate) fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// What it takes to hand the work back, for whoever may have to cut it off.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim { kind: self.kind, subject: self.subject.clone(), token: self.token.clone() }
     }
 
     /// 1 for the first.
@@ -110,6 +118,14 @@ impl Lease {
             Statement::new(again, values![kind, subject, token, now]),
         ]
     }
+}
+
+/// A piece of work that is under a lease: it can be handed back with this, and not settled.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    kind: WorkKind,
+    subject: String,
+    token: String,
 }
 
 /// Puts work on the list, due now.
@@ -179,12 +195,14 @@ impl Waiter {
     /// Waits until the work is settled, but no longer than `hold`.
     pub(crate) async fn wait(self, hold: Duration) -> Result<(), StoreError> {
         let end = Instant::now() + hold;
+        let mut pause = FIRST_LOOK;
         loop {
             let notified = self.notify.notified();
             if !self.store.work_exists(self.key.0, &self.key.1).await? || Instant::now() >= end {
                 return Ok(());
             }
-            let _ = tokio::time::timeout_at(end.min(Instant::now() + LOOK), notified).await;
+            let _ = tokio::time::timeout_at(end.min(Instant::now() + pause), notified).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 }
@@ -316,6 +334,21 @@ impl Store {
             self.metrics.lease_lost(lease.kind.as_str());
         }
         kept
+    }
+
+    /// Hands work back as it was before it was claimed: due now, and the attempt does not count. What
+    /// was settled or put off meanwhile, or is somebody else's by now, stays as it is.
+    pub(crate) async fn hand_back(
+        &self,
+        claims: impl IntoIterator<Item = Claim>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE work SET due_at = $4, lease = NULL, attempts = attempts - 1 \
+                      WHERE kind = $1 AND subject = $2 AND lease = $3";
+        let hand_back = |Claim { kind, subject, token }| {
+            Statement::new(update, values![kind.as_str(), subject, token, now])
+        };
+        self.db.transact(claims.into_iter().map(hand_back).collect()).await.map(drop)
     }
 
     /// Drops work that has become pointless.

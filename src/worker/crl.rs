@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::each::{self, Terms};
+use super::{Stop, goes_on};
 use crate::flow::{self, Context, SharedContext};
 use crate::signer::Health;
 use crate::store::WorkKind;
@@ -12,7 +11,7 @@ use crate::store::WorkKind;
 /// How often to look whether a CRL's time has come, and for CAs that a reload brought.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+pub(super) async fn run(context: SharedContext, stop: Stop) {
     let terms = Terms {
         kind: WorkKind::Crl,
         lease: |context| context.limits.load().issuance_lease,
@@ -24,8 +23,8 @@ pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
     tokio::join!(each::run(context.clone(), stop.clone(), terms, publish), schedule(context, stop));
 }
 
-async fn schedule(context: SharedContext, mut stop: watch::Receiver<bool>) {
-    while !*stop.borrow() {
+async fn schedule(context: SharedContext, mut stop: Stop) {
+    while goes_on(&stop) {
         if let Err(error) = flow::schedule_crls(&context).await {
             tracing::error!(%error, "CRLs could not be scheduled");
         }

@@ -1,14 +1,16 @@
 //! Claim, run, settle: the loop that every kind of work goes through.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::{Phase, Stop, goes_on};
 use crate::flow::{Context, Error, SharedContext};
-use crate::store::{Lease, StoreError, WorkKind};
+use crate::store::{Claim, Lease, StoreError, WorkKind};
 
 /// How long to sleep at most: another instance may have put work on the list.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -29,21 +31,28 @@ pub(super) struct Terms {
     pub(super) not_for: fn(&Context) -> Vec<String>,
 }
 
-/// Runs `work` for each piece of work until `stop` turns true.
+/// Runs `work` for each piece of work until the end is told; then what was claimed is finished, or handed
+/// back, so that nobody waits for its lease to lapse.
 pub(super) async fn run<F>(
     context: SharedContext,
-    mut stop: watch::Receiver<bool>,
+    mut stop: Stop,
     terms: Terms,
     work: impl Fn(SharedContext, Lease) -> F,
 ) where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(terms.at_once));
-    let mut running = JoinSet::new();
-    while !*stop.borrow() {
-        while running.try_join_next().is_some() {}
+    let mut running = Running::default();
+    while goes_on(&stop) {
+        while let Some(ended) = running.tasks.try_join_next_with_id() {
+            running.forget(&ended);
+        }
         // A place is free first, so that nothing is claimed that would have to wait under its lease.
-        let Ok(first) = Arc::clone(&places).acquire_owned().await else { break };
+        let first = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = stop.changed() => continue,
+        };
+        let Ok(first) = first else { break };
         let leases = match claim(&context, terms, places.available_permits() + 1).await {
             Ok(Claimed::Leases(leases)) => leases,
             Ok(Claimed::NothingFor(sleep)) => {
@@ -67,9 +76,10 @@ pub(super) async fn run<F>(
                 None => Arc::clone(&places).acquire_owned().await,
             };
             let subject = lease.subject().to_owned();
+            let claim = lease.claim();
             let done = work(Arc::clone(&context), lease);
             let counted = Arc::clone(&context);
-            running.spawn(async move {
+            let task = running.tasks.spawn(async move {
                 let began = Instant::now();
                 let done = done.await;
                 let kind = terms.kind.as_str();
@@ -80,9 +90,41 @@ pub(super) async fn run<F>(
                 }
                 drop(place);
             });
+            running.claims.insert(task.id(), claim);
         }
     }
-    while running.join_next().await.is_some() {}
+    tokio::select! {
+        () = running.finish() => return,
+        _ = stop.wait_for(|phase| *phase == Phase::Ending) => {}
+    }
+    running.tasks.shutdown().await;
+    let (kind, left) = (terms.kind.as_str(), running.claims.len());
+    match context.store.hand_back(running.claims.into_values(), context.clock.now()).await {
+        Ok(()) => tracing::warn!(work = kind, left, "work was cut off and handed back"),
+        Err(error) => {
+            tracing::error!(work = kind, left, %error, "work was cut off; its leases will lapse");
+        }
+    }
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    claims: HashMap<Id, Claim>,
+}
+
+impl Running {
+    fn forget(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        self.claims.remove(&id);
+    }
+
+    async fn finish(&mut self) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.forget(&ended);
+        }
+    }
 }
 
 /// What a look at the list came to.

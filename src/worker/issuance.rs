@@ -1,13 +1,12 @@
 //! Planned certificates to sign.
 
-use tokio::sync::watch;
-
+use super::Stop;
 use super::each::{self, Terms};
 use crate::flow::{self, Context, SharedContext};
 use crate::signer::Health;
 use crate::store::WorkKind;
 
-pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+pub(super) async fn run(context: SharedContext, stop: Stop) {
     let terms = Terms {
         kind: WorkKind::Issuance,
         lease: |context| context.limits.load().issuance_lease,

@@ -7,17 +7,36 @@ mod retention;
 mod validation;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::flow::SharedContext;
 
-/// Starts every worker; each stops claiming when `stop` turns true, and ends when what it had begun
-/// has ended.
-pub(crate) fn start(context: &SharedContext, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Working,
+    /// Nothing new is claimed, and what was claimed is finished.
+    Finishing,
+    /// What is not finished is cut off, and handed back.
+    Ending,
+}
+
+/// Tells workers to end.
+type Stop = watch::Receiver<Phase>;
+
+/// Whether there is no end in sight.
+fn goes_on(stop: &Stop) -> bool {
+    *stop.borrow() == Phase::Working
+}
+
+/// Starts every worker, with handles by which their ends are noticed.
+pub(crate) fn start(context: &SharedContext, stop: &Stop) -> (JoinSet<()>, Vec<AbortHandle>) {
     let mut workers = JoinSet::new();
-    workers.spawn(validation::run(context.clone(), stop.clone()));
-    workers.spawn(issuance::run(context.clone(), stop.clone()));
-    workers.spawn(crl::run(context.clone(), stop.clone()));
-    workers.spawn(retention::run(context.clone(), stop.clone()));
-    workers
+    let handles = vec![
+        workers.spawn(validation::run(context.clone(), stop.clone())),
+        workers.spawn(issuance::run(context.clone(), stop.clone())),
+        workers.spawn(crl::run(context.clone(), stop.clone())),
+        workers.spawn(retention::run(context.clone(), stop.clone())),
+    ];
+    (workers, handles)
 }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
+use super::{Stop, goes_on};
 use crate::flow::SharedContext;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(context: SharedContext, mut stop: watch::Receiver<bool>) {
-    while !*stop.borrow() {
+pub(super) async fn run(context: SharedContext, mut stop: Stop) {
+    while goes_on(&stop) {
         if let Err(error) = context.store.forget_nonces(context.clock.now()).await {
             tracing::warn!(%error, "spent nonces could not be forgotten");
         }

@@ -1,7 +1,6 @@
 //! Challenges to validate.
 
-use tokio::sync::watch;
-
+use super::Stop;
 use super::each::{self, Terms};
 use crate::flow::{self, SharedContext};
 use crate::store::WorkKind;
@@ -13,7 +12,7 @@ const TERMS: Terms = Terms {
     not_for: |_| Vec::new(),
 };
 
-pub(super) async fn run(context: SharedContext, stop: watch::Receiver<bool>) {
+pub(super) async fn run(context: SharedContext, stop: Stop) {
     let validate =
         |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
     each::run(context, stop, TERMS, validate).await;

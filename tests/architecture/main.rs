@@ -7,6 +7,7 @@ mod dependencies;
 mod docs;
 mod imports;
 mod migrations;
+mod releases;
 mod rules;
 mod scan;
 

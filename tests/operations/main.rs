@@ -4,9 +4,11 @@
 
 mod accounts;
 mod algorithms;
+mod backup;
 mod ceremony;
 mod certificates;
 mod command_line;
+mod compose;
 mod dev;
 mod founding_document;
 mod help;
@@ -15,5 +17,6 @@ mod policy;
 mod readme;
 mod reload;
 mod start;
+mod systemd;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

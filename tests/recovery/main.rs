@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod database;
+mod instances;
 mod killed;
 mod kills;
 mod load;
 mod revocation;
 mod site;
+mod stop;
 mod token;
+mod upgrade;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

@@ -102,6 +102,7 @@ suite! {
         concurrent_claimers_never_get_the_same_piece,
         a_lapsed_lease_is_claimed_again_as_the_next_attempt,
         postponed_work_is_claimed_when_it_is_due_again,
+        work_that_is_handed_back_is_due_at_once_and_its_attempt_does_not_count,
         discarded_work_is_gone,
         a_lapsed_lease_neither_postpones_nor_discards,
         leases_of_a_process_before_lapse_at_once_on_sqlite_alone,

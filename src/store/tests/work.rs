@@ -9,7 +9,7 @@ use super::fixture::{
 };
 use crate::store::db::Statement;
 use crate::store::work::enqueue;
-use crate::store::{Store, WorkKind};
+use crate::store::{Lease, Store, WorkKind};
 
 const KIND: WorkKind = WorkKind::Validation;
 
@@ -22,7 +22,7 @@ async fn with_work(database: &Database, pieces: u64) -> Store {
     store
 }
 
-fn subjects(leases: &[crate::store::Lease]) -> BTreeSet<&str> {
+fn subjects(leases: &[Lease]) -> BTreeSet<&str> {
     leases.iter().map(|lease| lease.subject()).collect()
 }
 
@@ -105,6 +105,26 @@ pub(super) async fn discarded_work_is_gone(database: &Database) {
     store.discard(lease).await.unwrap();
     let left = claim(&store, KIND, after(1000), 10).await;
     assert_eq!(subjects(&left), BTreeSet::from(["piece-1"]));
+}
+
+pub(super) async fn work_that_is_handed_back_is_due_at_once_and_its_attempt_does_not_count(
+    database: &Database,
+) {
+    let store = with_work(database, 3).await;
+    let leases = claim(&store, KIND, after(2), 10).await;
+    let claims: Vec<_> = leases.iter().map(Lease::claim).collect();
+    // One is settled, and one is put off: neither is due.
+    let mut leases = leases.into_iter();
+    store.discard(leases.next().unwrap()).await.unwrap();
+    store.postpone(leases.next().unwrap(), after(9)).await.unwrap();
+    let left = leases.next().unwrap();
+    store.hand_back(claims.clone(), after(2)).await.unwrap();
+    let again = claim(&store, KIND, after(2), 10).await;
+    assert_eq!(subjects(&again), BTreeSet::from([left.subject()]));
+    assert_eq!(again[0].attempt(), 1);
+    // Handed back a second time it is somebody else's.
+    store.hand_back(claims, after(3)).await.unwrap();
+    assert!(claim(&store, KIND, after(3), 10).await.is_empty());
 }
 
 pub(super) async fn a_lapsed_lease_neither_postpones_nor_discards(database: &Database) {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -91,6 +92,8 @@ pub struct Client {
     pub key: Key,
     /// The account's URL.
     pub kid: Option<String>,
+    /// Where each connection goes in turn, where they go to several instances.
+    turns: Option<(Arc<[SocketAddr]>, Arc<AtomicUsize>)>,
     pub(crate) nonce: Option<String>,
     responder: Responder,
     zone: Zone,
@@ -121,12 +124,32 @@ impl Client {
             directory: Value::Null,
             key,
             kid: None,
+            turns: None,
             nonce: None,
             responder: responder.clone(),
             zone: zone.clone(),
         };
         client.directory = client.get(&format!("/acme/{ca}/directory")).await.expect(200).json();
         client
+    }
+
+    /// Asks another instance from now on; URLs that the first one gave are to be written anew.
+    pub fn move_to(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
+    /// From now on each request goes to the next of these; URLs stay as they are.
+    pub fn alternate_between(&mut self, addresses: &[SocketAddr]) {
+        self.turns = Some((addresses.into(), Arc::default()));
+    }
+
+    fn next_address(&self) -> SocketAddr {
+        match &self.turns {
+            Some((addresses, turn)) => {
+                addresses[turn.fetch_add(1, Ordering::Relaxed) % addresses.len()]
+            }
+            None => self.address,
+        }
     }
 
     /// Another client of the same CA, with no account; it asks the server nothing.
@@ -141,7 +164,7 @@ impl Client {
 
     /// Any request; `None` where the connection broke.
     pub async fn try_send(&self, request: Request<Full<Bytes>>) -> Option<Answer> {
-        let stream = TcpStream::connect(self.address).await.ok()?;
+        let stream = TcpStream::connect(self.next_address()).await.ok()?;
         let name = ServerName::try_from("localhost").unwrap();
         let stream = self.connector.connect(name, stream).await.ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -229,6 +252,21 @@ impl Client {
         let jws = self.jws(url, payload.to_string()).await;
         let body = self.sign(&jws);
         self.post_json(url, &body).await
+    }
+
+    /// As [`Self::post`], of any text; `None` where a connection broke.
+    pub async fn try_post(&mut self, url: &str, payload: &str) -> Option<Answer> {
+        if self.nonce.is_none() {
+            let head = self.request("HEAD", &self.url("newNonce")).body(Full::default());
+            let answer = self.try_send(head.unwrap()).await?;
+            self.keep_nonce(&answer);
+        }
+        let jws = self.jws(url, payload).await;
+        let body = Full::from(self.sign(&jws).to_string().into_bytes());
+        let request = self.request("POST", url).header("content-type", "application/jose+json");
+        let answer = self.try_send(request.body(body).unwrap()).await?;
+        self.keep_nonce(&answer);
+        Some(answer)
     }
 
     pub async fn post_as_get(&mut self, url: &str) -> Answer {

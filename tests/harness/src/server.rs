@@ -188,9 +188,9 @@ impl Server {
             responder,
             address,
             admin,
-            environment: Vec::new(),
             within: Vec::new(),
             _ports: ports,
+            environment: Vec::new(),
             forgets_log: settings.forgets_log,
             process: None,
         }
@@ -240,9 +240,11 @@ impl Server {
             (None, Some(token)) => token.command(&self.binary),
             (None, None) => Command::new(&self.binary),
         };
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--config").arg(self.config()).env("KIPUKA_HSM_PIN", PIN);
         command.env_remove("KIPUKA_LOG").env_remove("SOFTHSM2_CONF");
+        // Of whoever runs the tests, as a service perhaps.
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+        command.envs(self.environment.iter().cloned());
         command
     }
 
@@ -345,9 +347,23 @@ impl Server {
         }
     }
 
+    /// Waits until the program has written this; what else it wrote is shown where it does not come.
+    pub async fn says(&self, message: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(message) {
+            assert!(begun.elapsed() < START, "{message} never came: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// SIGTERM; returns whether the program ended well, and what it wrote.
     pub fn terminate(&mut self) -> (bool, String) {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until the program has ended; returns whether it ended well, and what it wrote.
+    pub fn ended(&mut self) -> (bool, String) {
         let mut running = self.process.take().unwrap();
         let status = running.child.wait().unwrap();
         thread::sleep(Duration::from_millis(50));
