@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clock;
 mod database;
 mod instances;
 mod killed;
 mod kills;
 mod load;
+mod resolver;
 mod revocation;
 mod site;
 mod stop;

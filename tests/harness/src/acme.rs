@@ -157,6 +157,11 @@ impl Client {
         Self { key, kid: None, nonce: None, ..self.clone() }
     }
 
+    /// The next request asks for another nonce.
+    pub fn forget_nonce(&mut self) {
+        self.nonce = None;
+    }
+
     /// Any request.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         self.try_send(request).await.expect("the server answers")
