@@ -21,6 +21,7 @@ mod reader;
 mod secret;
 mod server;
 mod suggest;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod validation;
@@ -40,6 +41,7 @@ pub(crate) use policy::KEY_TYPES;
 pub(crate) use policy::{MAX_IDENTIFIERS, Policy};
 pub(crate) use profile::Profile;
 pub(crate) use server::{Server, TlsFiles};
+pub(crate) use telemetry::Telemetry;
 pub(crate) use validation::Validation;
 
 use mistake::Place;
@@ -62,6 +64,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("profile", profile::KEYS),
     ("validation", validation::KEYS),
     ("log", log::KEYS),
+    ("telemetry", telemetry::KEYS),
 ];
 
 /// All that kipuka.toml says, with defaults filled in; it holds no secret that `Debug` would show.
@@ -77,6 +80,7 @@ pub(crate) struct Config {
     pub(crate) cas: Vec<Ca>,
     pub(crate) validation: Validation,
     pub(crate) log: Log,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// What the command is about to use, and so must be there beside a file without mistakes.
@@ -145,6 +149,7 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
             validation::KEYS,
         )),
         log: log::read(&reader.section_or_empty(root, "log", log::KEYS)),
+        telemetry: telemetry::read(&reader.section_or_empty(root, "telemetry", telemetry::KEYS)),
     }
 }
 

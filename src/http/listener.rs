@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::http::acme::AnsweredProblem;
+use crate::http::request_log::log_request;
 use crate::telemetry::metrics::{HttpMetrics, ListenerMetrics};
 
 /// What one listener grants its clients.
@@ -80,7 +80,6 @@ impl Listener {
     async fn serve_within(self, limits: Limits, mut stop: watch::Receiver<bool>, drain: Duration) {
         let Self { name, socket, tls, router, metrics } = self;
         let metrics = metrics.listener(name);
-        // The log stands outermost, so that it also tells of panics and of requests that took too long.
         let router = router
             .layer(tower_http::catch_panic::CatchPanicLayer::new())
             .layer(tower_http::timeout::TimeoutLayer::with_status_code(
@@ -297,35 +296,6 @@ impl Drop for UnderWay<'_> {
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
-
-async fn log_request(
-    State(metrics): State<ListenerMetrics>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let _under_way = metrics.request();
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string());
-    let response = next.run(request).await;
-    let elapsed = started.elapsed();
-    let status = response.status().as_u16();
-    let problem = response.extensions().get::<AnsweredProblem>();
-    tracing::info!(
-        %method,
-        path,
-        peer,
-        status,
-        problem = problem.map(|problem| tracing::field::debug(problem.0)),
-        elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        "request"
-    );
-    let problem = problem.map(|problem| problem.0.name());
-    metrics.http.answered(&route.unwrap_or_default(), status, problem, elapsed);
-    response
-}
 
 #[cfg(test)]
 mod tests;

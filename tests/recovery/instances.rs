@@ -1,6 +1,7 @@
 //! Several instances on one Postgres: any request may reach any of them.
 
 mod balanced;
+mod certbot;
 mod customer;
 mod steps;
 
@@ -42,7 +43,7 @@ pub(crate) async fn prepare(programs: [&Path; 2], settings: impl Fn() -> Setting
     };
     let first = Server::prepare(programs[0], complete(&ports[0])).await;
     let mut others = complete(&ports[1]);
-    others.http_port = Some(first.responder.http_port);
+    others.http_port = others.http_port.or(Some(first.responder.http_port));
     let mut second = Server::prepare(programs[1], others).await;
     second.take_cas_of(&first);
     Pair { first, second, balancer, database, ports }

@@ -9,6 +9,7 @@ mod killed;
 mod kills;
 mod load;
 mod resolver;
+mod reload;
 mod revocation;
 mod site;
 mod stop;
