@@ -158,7 +158,7 @@ impl Site {
 fn settings(database_url: String) -> Settings {
     Settings {
         cas: vec![Ca::Token { id: "ca", key_type: "EC:prime256v1", cka_id: 1 }],
-        token: Some(Token::faulty()),
+        token: Some(Token::faulty().certified_long_ago()),
         database_url: Some(database_url),
         // So that leases are short, which a process leaves behind on Postgres.
         validation: "timeout_s = 2".to_owned(),
