@@ -16,8 +16,8 @@ use crate::acme::{Answer, Client, verify_chain, verify_chain_of_any_time};
 use crate::csr::Csr;
 use crate::key::base64url;
 
-/// How long it goes on asking for one thing.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// How long it goes on asking for one thing: it may be cut off again and again.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(40);
 /// Before it asks again: less than servers say in Retry-After, so that more happens.

@@ -49,7 +49,8 @@ async fn killed_at_random(mut site: Site, second: Option<Server>) {
     let loading = tokio::spawn(load(accounts, Arc::clone(&stop)));
     let mut delays = Delays(8555);
     for number in 0..kills() {
-        tokio::time::sleep(delays.next(700)).await;
+        // Long enough for a few requests, be the machine busy.
+        tokio::time::sleep(Duration::from_millis(100) + delays.next(1000)).await;
         match servers.first_mut() {
             // In turn, so that one is there.
             Some(second) if number % 2 == 1 => {
