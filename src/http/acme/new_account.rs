@@ -14,6 +14,7 @@ use super::reply::Reply;
 use super::request::KeyRequest;
 use super::resource::Resource;
 use crate::flow::{self, NewAccount};
+use crate::ledger::Actor;
 
 /// The members a client may set; all others are ignored.
 #[derive(Debug, Deserialize)]
@@ -41,7 +42,10 @@ pub(super) async fn new_account(
         url: request.url,
     };
     let Resource { authority, links } = &request.resource;
-    let (account, created) = flow::new_account(&acme.context, authority, asked).await?;
+    let done = flow::new_account(&acme.context, authority, asked).await;
+    let done =
+        flow::noting_refusal(&acme.context, &authority.id, Actor::Stranger, "newAccount", done);
+    let (account, created) = done.await?;
     let body = account_object(&request.resource, &account);
     let reply = if created { Reply::created(body) } else { Reply::ok(body) };
     Ok(reply.location(links.account(&account.id)))
