@@ -165,9 +165,16 @@ impl Store {
         self.db.close().await;
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and takes what is written: one with a full disk still answers, and
+    /// so does a replica.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        self.db.read("SELECT 1", Vec::new()).await.map(drop)
+        // The size of a few rows: what is left of a disk may be enough for less.
+        const SIZE: usize = 8192;
+        self.db.read("SELECT 1", Vec::new()).await?;
+        let write = "INSERT INTO shared_keys (name, value) VALUES ('probe', $1) \
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let probe = db::Statement::new(write, db::values![vec![0; SIZE]]);
+        self.db.transact(vec![probe]).await.map(drop)
     }
 
     /// Returns once the database has answered a reader and a writer, be it that they failed; `false`

@@ -23,6 +23,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// Between two looks, at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
+/// Further ahead no work is due: leases and pauses are of minutes.
+const FURTHEST: Duration = Duration::from_secs(3600);
+
 /// What is to be done; the subject is the id of what it is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum WorkKind {
@@ -368,6 +371,14 @@ impl Store {
             });
         }
         Ok(all)
+    }
+
+    /// Has what is due in a future that no pause and no lease reaches done now: it was put there by a
+    /// clock that has been set back since.
+    pub(crate) async fn pull_work_back(&self, now: Timestamp) -> Result<(), StoreError> {
+        let update = "UPDATE work SET due_at = $1, lease = NULL WHERE due_at > $2";
+        let values = values![now, now.plus(FURTHEST)];
+        self.db.transact(vec![Statement::new(update, values)]).await.map(drop)
     }
 
     /// Returns when work was put on the list by this process, or after `at_most`.

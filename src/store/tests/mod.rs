@@ -103,6 +103,7 @@ suite! {
         at_most_the_limit_is_claimed,
         concurrent_claimers_never_get_the_same_piece,
         a_lapsed_lease_is_claimed_again_as_the_next_attempt,
+        work_that_a_clock_put_far_ahead_is_fetched_back,
         postponed_work_is_claimed_when_it_is_due_again,
         work_that_is_handed_back_is_due_at_once_and_its_attempt_does_not_count,
         discarded_work_is_gone,

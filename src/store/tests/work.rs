@@ -42,6 +42,21 @@ pub(super) async fn only_what_is_due_is_claimed(database: &Database) {
     assert!(claim(&store, KIND, after(1), 10).await.is_empty());
 }
 
+pub(super) async fn work_that_a_clock_put_far_ahead_is_fetched_back(database: &Database) {
+    let store = with_work(database, 1).await;
+    // Claimed by a clock that was a day ahead.
+    let day = 24 * 3600;
+    let [lost] = claim(&store, KIND, after(day), 10).await.try_into().unwrap();
+    assert!(claim(&store, KIND, after(1), 10).await.is_empty());
+    store.pull_work_back(after(1)).await.unwrap();
+    assert_eq!(claim(&store, KIND, after(1), 10).await.len(), 1);
+    // What another has by now is not fetched back from it, nor settled by the first.
+    store.pull_work_back(after(1)).await.unwrap();
+    assert!(claim(&store, KIND, after(1), 10).await.is_empty());
+    store.discard(lost).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap().map(|due| due > after(1)), Some(true));
+}
+
 pub(super) async fn at_most_the_limit_is_claimed(database: &Database) {
     let store = with_work(database, 50).await;
     for expected in [20, 20, 10, 0] {

@@ -316,11 +316,11 @@ async fn count_certificates(database: &Database, account: &str) -> i64 {
     let count = "SELECT COUNT(*) FROM certificates WHERE certificate IS NOT NULL \
                  AND account_id = $1";
     match database {
-        Database::Sqlite(_) => {
+        Database::Sqlite(_) | Database::Within { .. } => {
             let mut connection = SqliteConnection::connect(&database.url()).await.unwrap();
             sqlx::query(count).bind(account).fetch_one(&mut connection).await.unwrap().get(0)
         }
-        Database::Postgres(_) => {
+        Database::Postgres(_) | Database::Cluster(_) => {
             let mut connection = sqlx::PgConnection::connect(&database.url()).await.unwrap();
             sqlx::query(count).bind(account).fetch_one(&mut connection).await.unwrap().get(0)
         }
