@@ -12,6 +12,7 @@ mod database;
 mod files;
 mod find;
 mod hsm;
+mod limits;
 mod log;
 mod mistake;
 mod pattern;
@@ -32,6 +33,7 @@ pub(crate) use ca::{Ca, CaKey, CaaMode, Digest, RsaPadding, Sharing};
 pub(crate) use database::Database;
 pub(crate) use find::find;
 pub(crate) use hsm::Hsm;
+pub(crate) use limits::{Limits, ProxyHeader};
 pub(crate) use log::{Log, LogFormat};
 pub(crate) use mistake::{Errors, Warning};
 pub(crate) use pattern::NamePattern;
@@ -61,6 +63,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("policy", policy::KEYS),
     ("profile", profile::KEYS),
     ("validation", validation::KEYS),
+    ("limits", limits::KEYS),
     ("log", log::KEYS),
 ];
 
@@ -76,6 +79,7 @@ pub(crate) struct Config {
     /// In the order of the file; with [`Needs::Serve`] at least one.
     pub(crate) cas: Vec<Ca>,
     pub(crate) validation: Validation,
+    pub(crate) limits: Limits,
     pub(crate) log: Log,
 }
 
@@ -144,6 +148,7 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
             "validation",
             validation::KEYS,
         )),
+        limits: limits::read(&reader.section_or_empty(root, "limits", limits::KEYS)),
         log: log::read(&reader.section_or_empty(root, "log", log::KEYS)),
     }
 }

@@ -17,6 +17,7 @@ mod own_certificate;
 mod publish_crl;
 mod recheck;
 mod replaces;
+mod retain;
 mod revoke;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub(crate) use new_order::{NewOrderRequest, new_order};
 pub(crate) use own_certificate::{OwnCertificate, own_certificate};
 pub(crate) use publish_crl::{publish_crl, schedule_crls};
 pub(crate) use recheck::LONGEST_IN_ATTEMPTS;
+pub(crate) use retain::{Progress as RetainProgress, retain};
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use validate::validate;
 
@@ -46,6 +48,7 @@ use arc_swap::ArcSwap;
 use crate::acme::problem::Problem;
 use crate::ca::Authorities;
 use crate::clock::Clock;
+use crate::config;
 use crate::entropy::{Entropy, NoEntropy};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -63,8 +66,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// How long things may take and live.
-#[derive(Clone, Copy, Debug)]
+/// How long things may take and live, and how many there may be.
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// How long an answer is held back while a result is about to come.
     pub(crate) hold: Duration,
@@ -78,6 +81,14 @@ pub(crate) struct Limits {
     pub(crate) issuance_lease: Duration,
     /// The same for a validation.
     pub(crate) validation_lease: Duration,
+    /// Validations of one account at once, and certificates of one account that are being issued; 1 at least.
+    pub(crate) at_once_per_account: usize,
+    /// What an account may have.
+    pub(crate) accounts: config::Limits,
+    /// How long what is over is remembered.
+    pub(crate) keep: Duration,
+    /// The same for what led to no certificate.
+    pub(crate) keep_unfinished: Duration,
 }
 
 impl Default for Limits {
@@ -89,6 +100,10 @@ impl Default for Limits {
             validation_attempts: 3,
             issuance_lease: Duration::from_secs(20),
             validation_lease: Duration::from_secs(20),
+            at_once_per_account: 32,
+            accounts: config::Limits::default(),
+            keep: Duration::from_secs(400 * 24 * 3600),
+            keep_unfinished: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }

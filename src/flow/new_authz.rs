@@ -2,6 +2,7 @@
 
 use super::authorize::{new_authorization, pending};
 use super::identifiers::{AskedIdentifier, accept_identifiers};
+use super::new_order::check_account;
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
@@ -45,7 +46,12 @@ pub(crate) async fn new_authz(
         .ca(&authority.id)
         .with("identifier", new.identifier.to_string())
         .with("subdomains", subdomains);
-    context.store.create_authorization(&authority.id, &account.id, &new, now, &entry).await?;
+    let caps = (&context.limits.load().accounts).into();
+    let (ca, id) = (&authority.id, &account.id);
+    if !context.store.create_authorization(ca, id, &new, caps, &entry).await? {
+        check_account(context, account, 0, std::slice::from_ref(&new)).await?;
+        return Err(Error::Failed("an authorization was refused within the limits".to_owned()));
+    }
     tracing::info!(
         ca.id = authority.id,
         account.id = account.id,

@@ -14,13 +14,15 @@ mod ledger;
 mod migrate;
 mod nonce;
 mod order;
+mod retention;
 mod revocation;
 mod shared_key;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod work;
 
-pub(crate) use account::{KeyChanged, Registered};
+pub(crate) use account::{KeyChanged, NewAccount, Registered};
 pub(crate) use authorization::ToValidate;
 pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
@@ -29,8 +31,12 @@ pub(crate) use issuance::{Plan, PlannedCertificate};
 pub(crate) use order::{
     ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
 };
+pub(crate) use retention::Swept;
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
-pub(crate) use work::{Claim, Lease, WorkKind};
+#[cfg(test)]
+pub(crate) use usage::Caps;
+pub(crate) use usage::MadeFrom;
+pub(crate) use work::{Claim, Lease, Left, WorkKind};
 
 use db::Db;
 
@@ -175,3 +181,15 @@ impl Store {
 fn json(problem: &crate::acme::problem::Problem) -> String {
     serde_json::to_string(problem).expect("strings, numbers and string keys are what JSON can hold")
 }
+
+/// What must stay quick however much an account has: the statements that count, on SQLite.
+#[cfg(test)]
+const LIMITED: [&str; 7] = [
+    account::INSERT_WITHIN_CAP,
+    authorization::INSERT_WITHIN_CAPS,
+    authorization::VALID_ON_SQLITE,
+    order::INSERT_ON_SQLITE,
+    usage::COUNTS,
+    work::CLAIM_ON_SQLITE,
+    work::ENQUEUE,
+];

@@ -18,6 +18,7 @@ mod identifiers;
 mod issuance;
 mod jws;
 mod key_change;
+mod limits;
 mod orders;
 mod policy;
 mod profiles;

@@ -139,7 +139,6 @@ impl ListenerMetrics {
     }
 
     /// A connection was closed at once.
-    #[expect(dead_code, reason = "too many connections wait, and none is refused")]
     pub(crate) fn refused(&self, reason: &'static str) {
         let labels = RefusedLabels { listener: self.listener, reason };
         self.http.refused.get_or_create(&labels).inc();
