@@ -105,6 +105,9 @@ pub(super) async fn run<F>(
         _ = stop.wait_for(|phase| *phase == Phase::Ending) => {}
     }
     running.tasks.shutdown().await;
+    if running.claims.is_empty() {
+        return;
+    }
     let (kind, left) = (terms.kind.as_str(), running.claims.len());
     match context.store.hand_back(running.claims.into_values(), context.clock.now()).await {
         Ok(()) => tracing::warn!(work = kind, left, "work was cut off and handed back"),

@@ -151,7 +151,7 @@ struct Backends(Vec<String>);
 impl Backends {
     fn of(database: &Database) -> Self {
         let url = database.url();
-        let name = url.rsplit('/').next().unwrap();
+        let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
         let select = format!(
             "SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
         );

@@ -35,15 +35,15 @@ fn patient(database: &Database, http_port: Option<u16>, drain_s: u32) -> Setting
     }
 }
 
-/// Says that a challenge is ready; the authorization's URL.
-async fn begin_validation(client: &mut Client) -> String {
+/// Says that a challenge is ready; the authorization's URL and the challenge's token.
+async fn begin_validation(client: &mut Client) -> (String, String) {
     let mut order = client.order(&["a.test"]).await;
     let url = order.authorization_urls().remove(0);
     let (name, challenge) = order.challenge(&url, "http-01").await;
     order.client.fulfil(&name, &challenge);
-    let challenge = challenge["url"].as_str().unwrap();
-    order.client.post(challenge, &serde_json::json!({})).await.expect(200);
-    url
+    let begin = challenge["url"].as_str().unwrap();
+    order.client.post(begin, &serde_json::json!({})).await.expect(200);
+    (url, challenge["token"].as_str().unwrap().to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,17 +52,18 @@ async fn work_that_outlasts_the_drain_is_handed_back_and_done_by_another_instanc
     let (port, mut asked) = silent().await;
     let mut first = Server::start(BINARY, patient(&database, Some(port), 1)).await;
     let mut client = first.account("ca").await;
-    let authorization = begin_validation(&mut client).await;
+    let (authorization, token) = begin_validation(&mut client).await;
     let _hanging = asked.recv().await.unwrap();
     let mut second = Server::prepare(BINARY, patient(&database, None, 1)).await;
     second.take_cas_of(&first);
+    // The other one's web server shows what the first one's should.
+    second.responder.show_http01(&token, &client.key_authorization(&token));
     second.spawn();
     let begun = Instant::now();
     let (well, log) = first.terminate();
     assert!(well && log.contains("cut off and handed back"), "{log}");
-    // The other one's web server shows what the first one's should.
-    let token = token_of(&mut client, &second, &authorization).await;
-    second.responder.show_http01(&token, &client.key_authorization(&token));
+    client.move_to(second.address);
+    client.kid = client.kid.as_deref().map(|kid| at(&second, kid));
     let settled = client.settled(&at(&second, &authorization)).await;
     assert_eq!(settled["status"], "valid", "{settled}");
     // The lease would have lasted for 70 s.
@@ -73,15 +74,6 @@ async fn work_that_outlasts_the_drain_is_handed_back_and_done_by_another_instanc
 fn at(server: &Server, url: &str) -> String {
     let path = url.splitn(4, '/').nth(3).unwrap();
     format!("https://localhost:{}/{path}", server.address.port())
-}
-
-async fn token_of(client: &mut Client, server: &Server, authorization: &str) -> String {
-    client.move_to(server.address);
-    client.kid = client.kid.as_deref().map(|kid| at(server, kid));
-    let object = client.post_as_get(&at(server, authorization)).await.expect(200).json();
-    let challenges = object["challenges"].as_array().unwrap();
-    let http01 = challenges.iter().find(|challenge| challenge["type"] == "http-01").unwrap();
-    http01["token"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
