@@ -33,6 +33,7 @@ test=(
     'faketime                 compgen -G /usr/lib/*/faketime/libfaketime.so.1'
     'curl                     command -v curl'
     'jq                       command -v jq'
+    'prometheus               command -v promtool'
     'util-linux               command -v runuser && command -v flock'
     'libclang-dev             compgen -G /usr/lib/llvm-*/lib/libclang*.so || compgen -G /usr/lib*/libclang*.so'
     'libsqlite3-dev           pkg-config --exists sqlite3'
@@ -84,10 +85,14 @@ install_packages() {
     as_root apt-get update -qq
     without_services as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"
-    # Nor at the next boot: it would take port 80.
-    case " ${missing[*]} " in
-    *' caddy '*) ! command -v systemctl >/dev/null || as_root systemctl disable --quiet caddy ;;
-    esac
+    # Nor at the next boot: they would take ports.
+    for package in caddy prometheus; do
+        case " ${missing[*]} " in
+        *" $package "*)
+            ! command -v systemctl >/dev/null || as_root systemctl disable --quiet "$package"
+            ;;
+        esac
+    done
 }
 
 # Tests start what they use themselves; a service that a package starts would only be in the way.

@@ -1,7 +1,10 @@
 //! A CA as the issuer of CRLs (RFC 5280 §5).
 
+use tracing::Instrument as _;
+
 use super::{Authority, SignFailure};
 use crate::clock::Timestamp;
+use crate::telemetry::traces;
 use crate::x509::description::sha256_hex;
 use crate::x509::lint::{LintedRevocationList, RevocationListError, lint_revocation_list};
 use crate::x509::revocation_list::{Entry, RevocationList};
@@ -68,7 +71,8 @@ impl Authority {
         &self,
         linted: LintedRevocationList,
     ) -> Result<Vec<u8>, SignFailure> {
-        let signature = self.signer.sign(linted.der().to_vec()).await?;
+        let span = tracing::trace_span!(target: traces::ONLY, "sign", ca.id = self.id);
+        let signature = self.signer.sign(linted.der().to_vec()).instrument(span).await?;
         linted.assemble(&signature).map_err(|error| SignFailure::Wrong(error.to_string()))
     }
 }

@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
+use tracing::Instrument as _;
+
 use super::Authority;
 use crate::acme::identifier::Identifier;
 use crate::clock::Timestamp;
 use crate::entropy::{Entropy, NoEntropy};
 use crate::signer::SignError;
+use crate::telemetry::traces;
 use crate::x509::algorithm::PublicKey;
 use crate::x509::dates::RequestedDates;
 use crate::x509::lint::{LintError, LintedTbs, lint};
@@ -173,7 +176,8 @@ impl Authority {
     /// Has the token sign, and returns the certificate's DER. Takes the proof, so that what was
     /// proved once is signed at most once.
     pub(crate) async fn sign(&self, tbs: LintedTbs) -> Result<Vec<u8>, SignFailure> {
-        let signature = self.signer.sign(tbs.der().to_vec()).await?;
+        let span = tracing::trace_span!(target: traces::ONLY, "sign", ca.id = self.id);
+        let signature = self.signer.sign(tbs.der().to_vec()).instrument(span).await?;
         tbs.assemble(&signature).map_err(|error| SignFailure::Wrong(error.to_string()))
     }
 }

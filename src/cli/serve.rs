@@ -10,7 +10,7 @@ use super::{Failure, environment, load, supervisor};
 use crate::app::App;
 use crate::config::{Config, Needs};
 use crate::signer::pkcs11;
-use crate::telemetry::logging;
+use crate::telemetry::logging::{self, Logging};
 
 /// How long the threads in a PKCS#11 library may take to come back at the end.
 const SIGNER_DRAIN: Duration = Duration::from_secs(5);
@@ -27,11 +27,12 @@ pub(super) fn run(
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), Failure> {
     environment::complete(&config)?;
-    logging::init(&config.log, &|name| std::env::var(name).ok()).map_err(Failure::failed)?;
+    let logging = logging::init(&config.log, &config.telemetry, &|name| std::env::var(name).ok())
+        .map_err(Failure::failed)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let done = super::runtime()?.block_on(until_stopped(config, listening));
+    let done = super::runtime()?.block_on(until_stopped(config, logging, listening));
     // Last of all: a library must not be unloaded under the threads that are inside it.
     if !pkcs11::shut_down(SIGNER_DRAIN) {
         tracing::warn!("a PKCS#11 call did not come back; the process ends all the same");
@@ -39,7 +40,11 @@ pub(super) fn run(
     done
 }
 
-async fn until_stopped(config: Config, listening: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
+async fn until_stopped(
+    config: Config,
+    mut logging: Logging,
+    listening: impl FnOnce(SocketAddr),
+) -> Result<(), Failure> {
     let signals = |kind| signal(kind).map_err(Failure::failed);
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
@@ -59,7 +64,7 @@ async fn until_stopped(config: Config, listening: impl FnOnce(SocketAddr)) -> Re
     let watchdog = supervisor::feed_watchdog(app.pulse());
     let reloads = async {
         while hangup.recv().await.is_some() {
-            reload(&mut app).await;
+            reload(&mut app, &mut logging).await;
         }
     };
     tokio::select! {
@@ -83,9 +88,9 @@ fn serving(app: &App) -> String {
 }
 
 /// All or nothing: with a mistake anywhere in it, the old configuration goes on.
-async fn reload(app: &mut App) {
+async fn reload(app: &mut App, logging: &mut Logging) {
     supervisor::reloading();
-    let done = read_and_take_over(app).await;
+    let done = read_and_take_over(app, logging).await;
     let status = match done {
         Ok(()) => serving(app),
         Err(()) => format!("{}; the last reload failed, see the log", serving(app)),
@@ -93,7 +98,7 @@ async fn reload(app: &mut App) {
     supervisor::ready(&status);
 }
 
-async fn read_and_take_over(app: &mut App) -> Result<(), ()> {
+async fn read_and_take_over(app: &mut App, logging: &mut Logging) -> Result<(), ()> {
     let file = app.config().file.clone();
     let (config, warnings) = match load(Some(&file), Needs::Serve) {
         Ok(loaded) => loaded,
@@ -108,7 +113,10 @@ async fn read_and_take_over(app: &mut App) -> Result<(), ()> {
     }
     let done = app.reload(config).await;
     match &done {
-        Ok(()) => tracing::info!("reloaded"),
+        Ok(()) => {
+            logging.reload(&app.config().log);
+            tracing::info!("reloaded");
+        }
         Err(error) => {
             app.reload_failed();
             tracing::error!(%error, "not reloaded; the old configuration goes on");

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::{Failure, environment, load, pin};
 use crate::app;
-use crate::config::{Config, Hsm, Log, Needs, Warning};
+use crate::config::{Config, Hsm, Log, Needs, Telemetry, Warning};
 use crate::signer::pkcs11::{self, Pkcs11Signer, Token};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
@@ -88,7 +88,9 @@ pub(super) fn with_tokens(
 /// The log of a command: what went as it should is told on stdout, so only the rest is logged.
 pub(super) fn start_log(config: &Config) -> Result<(), Failure> {
     let log = Log { level: "warn".to_owned(), ..config.log.clone() };
-    logging::init(&log, &|name| env::var(name).ok()).map_err(Failure::failed)
+    logging::init(&log, &Telemetry::default(), &|name| env::var(name).ok())
+        .map(drop)
+        .map_err(Failure::failed)
 }
 
 impl Tokens {

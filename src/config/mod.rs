@@ -22,6 +22,7 @@ mod reader;
 mod secret;
 mod server;
 mod suggest;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod validation;
@@ -42,6 +43,7 @@ pub(crate) use policy::KEY_TYPES;
 pub(crate) use policy::{MAX_IDENTIFIERS, Policy};
 pub(crate) use profile::Profile;
 pub(crate) use server::{Server, TlsFiles};
+pub(crate) use telemetry::Telemetry;
 pub(crate) use validation::Validation;
 
 use mistake::Place;
@@ -65,6 +67,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("validation", validation::KEYS),
     ("limits", limits::KEYS),
     ("log", log::KEYS),
+    ("telemetry", telemetry::KEYS),
 ];
 
 /// All that kipuka.toml says, with defaults filled in; it holds no secret that `Debug` would show.
@@ -81,6 +84,7 @@ pub(crate) struct Config {
     pub(crate) validation: Validation,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// What the command is about to use, and so must be there beside a file without mistakes.
@@ -150,6 +154,7 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
         )),
         limits: limits::read(&reader.section_or_empty(root, "limits", limits::KEYS)),
         log: log::read(&reader.section_or_empty(root, "log", log::KEYS)),
+        telemetry: telemetry::read(&reader.section_or_empty(root, "telemetry", telemetry::KEYS)),
     }
 }
 

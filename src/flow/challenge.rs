@@ -8,6 +8,12 @@ use crate::store::WorkKind;
 /// Queues the validation by an account that calls itself `account_url`, unless that was done before,
 /// and returns the authorization as it stands when the result is there or has been waited for long
 /// enough.
+#[tracing::instrument(
+    target = "kipuka::spans",
+    level = "trace",
+    name = "flow begin_challenge",
+    skip_all
+)]
 pub(crate) async fn begin_challenge(
     context: &Context,
     authorization: Authorization,

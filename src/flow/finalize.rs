@@ -18,6 +18,7 @@ use crate::x509::csr::CertificateRequest;
 
 /// Returns the order as it stands when the certificate is there or has been waited for long enough.
 /// The same CSR may be sent again at any time after it was accepted; nothing happens twice.
+#[tracing::instrument(target = "kipuka::spans", level = "trace", name = "flow finalize", skip_all)]
 pub(crate) async fn finalize(
     context: &Context,
     authority: &Authority,

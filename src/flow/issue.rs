@@ -30,6 +30,10 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
     let Some(plan) = context.store.planned_certificate(&order_id).await? else {
         return Ok(context.store.discard(lease).await?);
     };
+    let span = tracing::Span::current();
+    span.record("ca.id", &plan.ca);
+    span.record("account.id", &plan.account_id);
+    span.record("serial", &plan.serial);
     if plan.account_deactivated {
         // Its order is invalid by that alone (RFC 8555 §7.3.6).
         return Ok(context.store.discard(lease).await?);

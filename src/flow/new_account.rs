@@ -29,6 +29,12 @@ pub(crate) struct NewAccount {
 }
 
 /// Returns the account, and whether it is new.
+#[tracing::instrument(
+    target = "kipuka::spans",
+    level = "trace",
+    name = "flow new_account",
+    skip_all
+)]
 pub(crate) async fn new_account(
     context: &Context,
     authority: &Authority,

@@ -33,6 +33,7 @@ pub(crate) struct NewOrderRequest {
 
 /// Places an order; the same name twice counts once. It is `ready` at once where authorizations that
 /// the account has already stand for all its identifiers.
+#[tracing::instrument(target = "kipuka::spans", level = "trace", name = "flow new_order", skip_all)]
 pub(crate) async fn new_order(
     context: &Context,
     authority: &Authority,

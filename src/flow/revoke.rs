@@ -32,6 +32,12 @@ pub(crate) enum Revoker<'a> {
 /// Revokes the certificate with this DER, if this CA issued it and whoever asks may: the account that
 /// ordered it, one that holds valid authorizations for all its names (those for a domain above count
 /// where the CA would issue by them, RFC 9444 §4), or its own key.
+#[tracing::instrument(
+    target = "kipuka::spans",
+    level = "trace",
+    name = "flow revoke_cert",
+    skip_all
+)]
 pub(crate) async fn revoke_cert(
     context: &Context,
     authority: &Authority,

@@ -28,6 +28,10 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         return Ok(context.store.discard(lease).await?);
     };
     let authorization = &work.authorization;
+    let span = tracing::Span::current();
+    span.record("ca.id", &authorization.ca);
+    span.record("account.id", &authorization.account_id);
+    span.record("authorization.id", &authorization.id);
     let Some(challenge) = authorization.challenges.first() else {
         return Ok(context.store.discard(lease).await?);
     };

@@ -98,6 +98,12 @@ impl Admission {
         limits.proxy_header == ProxyHeader::ProxyProtocol && contains(&limits.trusted_proxies, peer)
     }
 
+    /// Whether whoever connects from there makes requests for others, and is to be believed.
+    pub(crate) fn makes_requests(&self, peer: IpAddr) -> bool {
+        let limits = &self.rules.load().limits;
+        limits.proxy_header == ProxyHeader::ForwardedFor && contains(&limits.trusted_proxies, peer)
+    }
+
     /// A place for a connection from there; `None` where the address has as many as it may.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
         let limits = &self.rules.load().limits;
@@ -127,9 +133,7 @@ impl Admission {
     ) -> Caller {
         let limits = &self.rules.load().limits;
         let mut address = peer;
-        if limits.proxy_header == ProxyHeader::ForwardedFor
-            && contains(&limits.trusted_proxies, peer.ip())
-        {
+        if self.makes_requests(peer.ip()) {
             let lines = headers.get_all("x-forwarded-for").into_iter();
             let all: Vec<_> = lines.filter_map(|line| line.to_str().ok()).collect();
             for text in all.join(",").rsplit(',') {

@@ -47,6 +47,7 @@ impl Gather {
         let authorities = context.authorities.load_full();
         metrics.expiry.server(self.certificate.not_after().unix_s());
         metrics.expiry.cas(authorities.iter().map(|ca| (&*ca.id, ca.chain.not_after_s())));
+        context.store.show_pool();
         let asked = timeout(PATIENCE, ask_store(context, &mut last.entries)).await;
         let answered = matches!(asked, Ok(Ok(())));
         if !answered {

@@ -9,21 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::middleware;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use self::connection::{Service, Stop};
 use self::places::Places;
-use super::admission::{Admission, Caller};
-use crate::http::acme::AnsweredProblem;
-use crate::telemetry::metrics::{HttpMetrics, ListenerMetrics};
+use super::admission::Admission;
+use crate::http::request_log::log_request;
+use crate::telemetry::metrics::HttpMetrics;
 
 /// What one listener grants its clients.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +85,6 @@ impl Listener {
     async fn serve_within(self, limits: Limits, mut stop: watch::Receiver<bool>, drain: Duration) {
         let Self { name, socket, tls, router, admission, metrics } = self;
         let metrics = metrics.listener(name);
-        // The log stands outermost, so that it also tells of panics and of requests that took too long.
         let router = router
             .layer(tower_http::catch_panic::CatchPanicLayer::new())
             .layer(tower_http::timeout::TimeoutLayer::with_status_code(
@@ -143,35 +139,6 @@ impl Listener {
             );
         }
     }
-}
-
-async fn log_request(
-    State(metrics): State<ListenerMetrics>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let _under_way = metrics.request();
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let peer = request.extensions().get::<Caller>().map(|caller| caller.address.to_string());
-    let response = next.run(request).await;
-    let elapsed = started.elapsed();
-    let status = response.status().as_u16();
-    let problem = response.extensions().get::<AnsweredProblem>();
-    tracing::info!(
-        %method,
-        path,
-        peer,
-        status,
-        problem = problem.map(|problem| tracing::field::debug(problem.0)),
-        elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        "request"
-    );
-    let problem = problem.map(|problem| problem.0.name());
-    metrics.http.answered(&route.unwrap_or_default(), status, problem, elapsed);
-    response
 }
 
 #[cfg(test)]

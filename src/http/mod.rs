@@ -6,4 +6,5 @@ mod gather;
 pub(crate) mod listener;
 pub(crate) mod ops;
 pub(crate) mod public;
+mod request_log;
 pub(crate) mod tls;

@@ -79,6 +79,19 @@ pub(crate) enum StoreError {
     NoEntropy(#[from] crate::entropy::NoEntropy),
 }
 
+impl StoreError {
+    /// For the metrics.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Database(_) | Self::Group(_) => "unavailable",
+            Self::Conflict(_) => "conflict",
+            Self::Slow(_) => "slow",
+            Self::Closed => "closed",
+            Self::Corrupt { .. } | Self::Url(_) | Self::Migrate(_) | Self::NoEntropy(_) => "broken",
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
@@ -134,6 +147,11 @@ impl Store {
         let db = Db::open(url, max_connections, metrics.clone()).await?;
         let (wakeups, origin) = (work::Wakeups::default(), ledger::Origin::draw()?);
         Ok(Self { db, wakeups, metrics, origin })
+    }
+
+    /// Has the metrics show the connections as they are now.
+    pub(crate) fn show_pool(&self) {
+        self.db.show_pool();
     }
 
     /// Brings the schema up to date; several instances may do so at once.

@@ -4,11 +4,12 @@
 //! Whoever lost a lease can no longer settle: its token is not the one in the row.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::db::{Done, Statement, values};
 use super::{Store, StoreError};
@@ -211,9 +212,15 @@ type Waiting = (Arc<Notify>, usize);
 pub(super) struct Wakeups {
     due: Arc<[Notify; 3]>,
     settled: Arc<Mutex<HashMap<Key, Waiting>>>,
+    /// The spans of the requests that wait, and so had the work put on the list.
+    causes: Arc<Mutex<HashMap<Key, Span>>>,
 }
 
 impl Wakeups {
+    fn causes(&self) -> MutexGuard<'_, HashMap<Key, Span>> {
+        self.causes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn due(&self, kind: WorkKind) -> &Notify {
         &self.due[match kind {
             WorkKind::Validation => 0,
@@ -265,6 +272,7 @@ impl Drop for Waiter {
             *count -= 1;
             if *count == 0 {
                 waiting.remove(&self.key);
+                self.store.wakeups.causes().remove(&self.key);
             }
         }
     }
@@ -421,7 +429,13 @@ impl Store {
         let mut waiting = self.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
         let (notify, count) = waiting.entry(key.clone()).or_default();
         *count += 1;
+        self.wakeups.causes().entry(key.clone()).or_insert_with(Span::current);
         Waiter { store: self.clone(), key, notify: Arc::clone(notify) }
+    }
+
+    /// The span of the request that waits for this piece of work here, if one does.
+    pub(crate) fn cause(&self, lease: &Lease) -> Option<Span> {
+        self.wakeups.causes().get(&(lease.kind, lease.subject.clone())).cloned()
     }
 
     pub(super) async fn work_exists(

@@ -4,10 +4,14 @@ use std::io::{self, IsTerminal as _};
 
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
-use crate::config::{Env, Log, LogFormat};
+use super::lines::Lines;
+use super::traces::{Traces, TracesError};
+use crate::config::{Env, Log, LogFormat, Telemetry};
 
 /// The variable that overrides `[log] level`.
 const VARIABLE: &str = "KIPUKA_LOG";
@@ -19,96 +23,92 @@ pub(crate) enum LoggingError {
     Filter(#[from] tracing_subscriber::filter::ParseError),
     #[error("the log is set up already: {0}")]
     Twice(#[from] TryInitError),
+    #[error(transparent)]
+    Traces(#[from] TracesError),
+}
+
+/// The log of this process, while it runs; the last spans are sent when it is dropped.
+pub(crate) struct Logging {
+    filter: Handle<EnvFilter, Registry>,
+    /// What the variable says, it says until the end.
+    overridden: bool,
+    log: Log,
+    _traces: Option<Traces>,
 }
 
 /// Starts the log of this process, at the level of `$KIPUKA_LOG` or else of the configuration.
 ///
 /// # Errors
 /// `$KIPUKA_LOG` is not a filter, or the log of this process is running already.
-pub(crate) fn init(log: &Log, env: &Env<'_>) -> Result<(), LoggingError> {
+pub(crate) fn init(
+    log: &Log,
+    telemetry: &Telemetry,
+    env: &Env<'_>,
+) -> Result<Logging, LoggingError> {
     let colours = io::stderr().is_terminal() && env("NO_COLOR").is_none_or(|set| set.is_empty());
-    subscriber(log.format, filter(log, env)?, colours, io::stderr).try_init()?;
-    Ok(())
+    let overridden = env(VARIABLE).is_some_and(|set| !set.is_empty());
+    let traces = Traces::start(telemetry)?;
+    let filter = filter(log, env)?;
+    let (subscriber, filter) = subscriber(log.format, filter, colours, io::stderr, traces.as_ref());
+    subscriber.try_init()?;
+    Ok(Logging { filter, overridden, log: log.clone(), _traces: traces })
+}
+
+impl Logging {
+    /// Goes on at the level of another configuration.
+    pub(crate) fn reload(&mut self, log: &Log) {
+        if log.format != self.log.format {
+            tracing::warn!("a change of [log] format needs a restart");
+        }
+        if log.level == self.log.level {
+            return;
+        }
+        if self.overridden {
+            tracing::warn!("[log] level has no effect while {VARIABLE} is set");
+            return;
+        }
+        // It was read before, and the subscriber lives as long as the process.
+        let set = configured(log).map(|filter| self.filter.reload(filter));
+        if let Ok(Ok(())) = set {
+            self.log.level.clone_from(&log.level);
+            tracing::info!(level = log.level, "the log's level was changed");
+        }
+    }
 }
 
 fn filter(log: &Log, env: &Env<'_>) -> Result<EnvFilter, LoggingError> {
-    if let Some(set) = env(VARIABLE).filter(|set| !set.is_empty()) {
-        return Ok(EnvFilter::try_new(set)?);
+    match env(VARIABLE).filter(|set| !set.is_empty()) {
+        Some(set) => Ok(EnvFilter::try_new(set)?),
+        None => configured(log),
     }
+}
+
+fn configured(log: &Log) -> Result<EnvFilter, LoggingError> {
     // cryptoki calls every mechanism that it has no name for an error.
     Ok(EnvFilter::try_new(format!("{},cryptoki=off", log.level))?)
 }
+
+type Boxed = Box<dyn Subscriber + Send + Sync>;
 
 fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
     colours: bool,
     writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
+    traces: Option<&Traces>,
+) -> (Boxed, Handle<EnvFilter, Registry>)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let lines = fmt().with_env_filter(filter).with_writer(writer);
-    match format {
-        LogFormat::Text => Box::new(lines.with_ansi(colours).finish()),
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = Lines { format, colours, writer }.with_filter(filter);
+    let registry = Registry::default().with(lines);
+    match traces {
+        // Without, no span is made that is for traces only.
+        None => (Box::new(registry), handle),
+        Some(traces) => (Box::new(registry.with(traces.layer())), handle),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(log: &Log, env: &Env<'_>) -> String {
-        let buffer = Buffer::default();
-        let writer = buffer.clone();
-        let filter = filter(log, env).unwrap();
-        let subscriber = subscriber(log.format, filter, false, move || writer.clone());
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::debug!("a detail");
-            tracing::info!(order.id = "o1", "the order is ready");
-        });
-        let bytes = buffer.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn json_is_one_object_a_line_with_the_fields_at_its_top() {
-        let log = Log { format: LogFormat::Json, ..Log::default() };
-        let text = logged(&log, &|_| None);
-        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
-        assert_eq!(line["message"], "the order is ready");
-        assert_eq!(line["order.id"], "o1");
-        assert_eq!(line["level"], "INFO");
-    }
-
-    #[test]
-    fn the_variable_overrides_the_configured_level() {
-        let text = logged(&Log::default(), &|_| None);
-        assert!(text.contains("the order is ready order.id=\"o1\""), "{text}");
-        assert!(!text.contains("a detail"), "{text}");
-        let env = |name: &str| (name == "KIPUKA_LOG").then(|| "debug".to_owned());
-        assert!(logged(&Log::default(), &env).contains("a detail"));
-    }
-
-    #[test]
-    fn a_wrong_variable_is_an_error_that_names_it() {
-        let env = |_: &str| Some("kipuka=loud".to_owned());
-        let error = filter(&Log::default(), &env).unwrap_err().to_string();
-        assert!(error.contains("KIPUKA_LOG"), "{error}");
-    }
-}
+mod tests;

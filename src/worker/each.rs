@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::{Phase, Stop, goes_on};
 use crate::flow::{Context, Error, SharedContext};
@@ -81,22 +83,26 @@ pub(super) async fn run<F>(
                 Some(place) => Ok(place),
                 None => Arc::clone(&places).acquire_owned().await,
             };
-            let subject = lease.subject().to_owned();
             let share = Share::take(&shares, lease.account_id());
+            let span = span(&context, terms.kind, &lease);
             let claim = lease.claim();
             let done = work(Arc::clone(&context), lease);
             let counted = Arc::clone(&context);
-            let task = running.tasks.spawn(async move {
+            let run = async move {
                 let began = Instant::now();
                 let done = done.await;
                 let kind = terms.kind.as_str();
-                counted.metrics.work.attempted(kind, began.elapsed(), done.is_err());
+                let elapsed = began.elapsed();
+                counted.metrics.work.attempted(kind, elapsed, done.is_err());
+                let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(failed = done.is_err(), elapsed_ms, "work ended");
                 if let Err(error) = done {
                     // The lease lapses, and the work is claimed again.
-                    tracing::error!(work = kind, subject, %error, "work failed");
+                    tracing::error!(%error, "work failed");
                 }
                 drop((place, share));
-            });
+            };
+            let task = running.tasks.spawn(run.instrument(span));
             running.claims.insert(task.id(), claim);
         }
     }
@@ -135,6 +141,32 @@ impl Running {
             self.forget(&ended);
         }
     }
+}
+
+/// Inside that of the request which waits for the work, where one does.
+fn span(context: &Context, kind: WorkKind, lease: &Lease) -> Span {
+    let cause = context.store.cause(lease);
+    let span = tracing::error_span!(
+        parent: cause.as_ref().and_then(Span::id),
+        "work",
+        work = kind.as_str(),
+        attempt = lease.attempt(),
+        ca.id = Empty,
+        account.id = Empty,
+        order.id = Empty,
+        authorization.id = Empty,
+        challenge.id = Empty,
+        issuer = Empty,
+        serial = Empty,
+        otel.name = kind.as_str(),
+    );
+    let subject = match kind {
+        WorkKind::Validation => "challenge.id",
+        WorkKind::Issuance => "order.id",
+        WorkKind::Crl => "issuer",
+    };
+    span.record(subject, lease.subject());
+    span
 }
 
 /// What a look at the list came to.

@@ -6,6 +6,7 @@
 mod dependencies;
 mod docs;
 mod imports;
+mod metrics;
 mod migrations;
 mod releases;
 mod rules;

@@ -12,11 +12,14 @@ mod compose;
 mod dev;
 mod founding_document;
 mod help;
+mod logs;
+mod monitoring;
 mod operate;
 mod policy;
 mod readme;
 mod reload;
 mod start;
 mod systemd;
+mod traces;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kipuka");

@@ -80,6 +80,7 @@ pub(super) async fn challenge(
     let mut authorization = authorization
         .filter(|authorization| authorization.account_id == request.account.id)
         .ok_or_else(|| flow::not_found("challenge"))?;
+    tracing::Span::current().record("authorization.id", &authorization.id);
     // An empty payload reads the challenge (POST-as-GET); an object begins it.
     if request.payload.is_some() {
         authorization = {

@@ -67,6 +67,7 @@ pub(super) async fn new_order(
     let Resource { authority, links } = &request.resource;
     let asked = request.payload.0.read()?;
     let order = flow::new_order(&acme.context, authority, &request.account, asked).await?;
+    tracing::Span::current().record("order.id", &order.id);
     let body = order_object(links, &order, acme.context.clock.now());
     Ok(Reply::created(body).location(links.order(&order.id)))
 }

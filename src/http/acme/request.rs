@@ -292,6 +292,9 @@ async fn authenticate(
     };
     if spent {
         metrics.nonce_spent();
+        if let Some(account) = account {
+            tracing::Span::current().record("account.id", &account.id);
+        }
         return Ok(jws);
     }
     if let Some(account) = account {

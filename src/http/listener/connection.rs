@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use super::activity::{Activity, UnderWay};
 use super::{Limits, proxy};
 use crate::http::admission::Admission;
+use crate::http::request_log::FromTrustedProxy;
 use crate::telemetry::metrics::ListenerMetrics;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -60,7 +61,6 @@ pub(super) async fn serve(
         peer = client;
     }
     let Some(_connected) = service.admission.connect(peer.ip()) else {
-        service.metrics.refused("connections_per_address");
         return Err("the address has as many connections as it may".into());
     };
     // Whoever takes nothing of an answer for so long is cut.
@@ -103,6 +103,9 @@ impl Conversation {
         let _under_way = UnderWay::begin(activity);
         let caller = admission.caller(*peer, *local, request.headers());
         request.extensions_mut().insert(caller);
+        if admission.makes_requests(peer.ip()) {
+            request.extensions_mut().insert(FromTrustedProxy);
+        }
         next.run(request).await
     }
 }

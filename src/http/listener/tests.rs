@@ -18,12 +18,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::config;
+use crate::http::admission::Caller;
 use crate::http::tls::{CertificateSlot, server_config};
 use crate::telemetry::metrics::{Format, Metrics};
 

@@ -28,12 +28,15 @@ mod sqlite;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr};
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use self::postgres::Postgres;
 use self::sqlite::Sqlite;
 use super::StoreError;
 use crate::clock::Timestamp;
 use crate::telemetry::metrics::StoreMetrics;
+use crate::telemetry::traces;
 
 /// The three kinds of values that are ever stored.
 #[derive(Clone, Debug)]
@@ -206,10 +209,23 @@ impl Db {
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.read(sql, values).await,
-            Self::Postgres(postgres) => postgres.read(sql, values).await,
-        }
+        let began = Instant::now();
+        let span = tracing::trace_span!(
+            target: traces::ONLY,
+            "store read",
+            otel.kind = "client",
+            db.system.name = self.pick("sqlite", "postgresql"),
+            db.query.text = sql,
+        );
+        let reading = async {
+            match self {
+                Self::Sqlite(sqlite) => sqlite.read(sql, values).await,
+                Self::Postgres(postgres) => postgres.read(sql, values).await,
+            }
+        };
+        let rows = reading.instrument(span).await;
+        self.metrics().read(began.elapsed());
+        rows.inspect_err(|error| self.metrics().error(error.kind()))
     }
 
     /// Runs all statements or none.
@@ -227,9 +243,37 @@ impl Db {
     }
 
     async fn run(&self, statements: Vec<Statement>) -> Ran {
+        let began = Instant::now();
+        let span = tracing::trace_span!(
+            target: traces::ONLY,
+            "store write",
+            otel.kind = "client",
+            db.system.name = self.pick("sqlite", "postgresql"),
+            db.operation.batch.size = statements.len(),
+        );
+        let running = async {
+            match self {
+                Self::Sqlite(sqlite) => sqlite.run(statements).await,
+                Self::Postgres(postgres) => postgres.run(statements).await,
+            }
+        };
+        let ran = running.instrument(span).await;
+        self.metrics().wrote(began.elapsed());
+        ran.inspect_err(|error| self.metrics().error(error.kind()))
+    }
+
+    /// Has the metrics show the connections as they are now.
+    pub(super) fn show_pool(&self) {
         match self {
-            Self::Sqlite(sqlite) => sqlite.run(statements).await,
-            Self::Postgres(postgres) => postgres.run(statements).await,
+            Self::Sqlite(sqlite) => sqlite.show_pool(),
+            Self::Postgres(postgres) => postgres.show_pool(),
+        }
+    }
+
+    fn metrics(&self) -> &StoreMetrics {
+        match self {
+            Self::Sqlite(sqlite) => &sqlite.metrics,
+            Self::Postgres(postgres) => &postgres.metrics,
         }
     }
 

@@ -23,7 +23,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(in crate::store) struct Postgres {
     pool: PgPool,
-    metrics: StoreMetrics,
+    pub(super) metrics: StoreMetrics,
 }
 
 impl Postgres {
@@ -63,11 +63,18 @@ impl Postgres {
         self.on_loan(statements, true).await
     }
 
+    pub(super) fn show_pool(&self) {
+        let max = self.pool.options().get_max_connections();
+        self.metrics.pool(self.pool.size(), self.pool.num_idle(), max, 0);
+    }
+
     async fn on_loan(&self, statements: Vec<Statement>, writes: bool) -> Ran {
         let count = statements.len();
         // Several have a BEGIN and a COMMIT around them.
         let around = if count > 1 { 2 } else { 0 };
+        let waiting = self.metrics.waiting();
         let mut loan = OnLoan { connection: self.pool.acquire().await?, ended: false };
+        drop(waiting);
         self.metrics.asked(count + around, count);
         let result = timeout(TIMEOUT, transact(&mut loan.connection, statements))
             .await

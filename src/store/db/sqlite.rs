@@ -30,7 +30,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 pub(in crate::store) struct Sqlite {
     readers: SqlitePool,
     writer: mpsc::Sender<Request>,
-    metrics: StoreMetrics,
+    pub(super) metrics: StoreMetrics,
 }
 
 /// What the writer is asked to do.
@@ -82,8 +82,17 @@ impl Sqlite {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
         self.metrics.asked(1, 1);
-        let rows = sqlx::query_with(sql, arguments(values)?).fetch_all(&self.readers);
+        let arguments = arguments(values)?;
+        let waiting = self.metrics.waiting();
+        let mut reader = self.readers.acquire().await?;
+        drop(waiting);
+        let rows = sqlx::query_with(sql, arguments).fetch_all(&mut *reader);
         Ok(rows.await?.into_iter().map(Row::Sqlite).collect())
+    }
+
+    pub(super) fn show_pool(&self) {
+        let queue = self.writer.max_capacity() - self.writer.capacity();
+        self.metrics.pool(self.readers.size(), self.readers.num_idle(), READERS, queue);
     }
 
     /// Has the writer run all statements or none.
@@ -132,6 +141,7 @@ async fn write(
     while requests.recv_many(&mut group, GROUP).await > 0 {
         let (requests, replies): (Vec<_>, Vec<_>) =
             group.drain(..).map(|request| (request.statements, request.reply)).unzip();
+        metrics.batch(requests.len());
         match commit_group(&mut connection, requests).await {
             Ok(results) => {
                 metrics.committed();

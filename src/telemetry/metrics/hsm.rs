@@ -49,6 +49,16 @@ pub(crate) enum HsmStep {
 }
 
 impl HsmStep {
+    const ALL: [Self; 7] = [
+        Self::NewSession,
+        Self::LogIn,
+        Self::Reinitialize,
+        Self::ThreadReplaced,
+        Self::CircuitOpen,
+        Self::Back,
+        Self::PinRefused,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NewSession => "new-session",
@@ -180,6 +190,12 @@ impl TokenFamilies {
             let labels = SignatureLabels { token: name.to_owned(), result };
             drop(self.signatures.get_or_create(&labels));
         }
+        for step in HsmStep::ALL {
+            let labels = StepLabels { token: name.to_owned(), step: step.as_str() };
+            drop(self.steps.get_or_create(&labels));
+        }
+        let labels = ErrorLabels { token: name.to_owned(), ckr: "none".to_owned() };
+        drop(self.errors.get_or_create(&labels));
         Arc::new(metrics)
     }
 }

@@ -33,12 +33,6 @@ struct ListenerLabels {
     listener: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusedLabels {
-    listener: &'static str,
-    reason: &'static str,
-}
-
 /// What is answered, and over which connections.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpMetrics {
@@ -47,7 +41,6 @@ pub(crate) struct HttpMetrics {
     in_flight: Family<ListenerLabels, Gauge>,
     open: Family<ListenerLabels, Gauge>,
     accepted: Family<ListenerLabels, Counter>,
-    refused: Family<RefusedLabels, Counter>,
     handshakes_failed: Family<ListenerLabels, Counter>,
 }
 
@@ -59,7 +52,6 @@ impl HttpMetrics {
             in_flight: Family::default(),
             open: Family::default(),
             accepted: Family::default(),
-            refused: Family::default(),
             handshakes_failed: Family::default(),
         };
         series.add(
@@ -76,11 +68,6 @@ impl HttpMetrics {
         series.add("http_requests_in_flight", "HTTP requests not answered yet", &metrics.in_flight);
         series.add("http_connections_open", "Connections open, by listener", &metrics.open);
         series.add("http_connections_accepted", "Connections accepted", &metrics.accepted);
-        series.add(
-            "http_connections_refused",
-            "Connections closed before they could ask for anything, by reason",
-            &metrics.refused,
-        );
         series.add(
             "tls_handshakes_failed",
             "TLS handshakes that did not come to their end",
@@ -110,7 +97,6 @@ impl HttpMetrics {
     pub(crate) fn listener(&self, listener: &'static str) -> ListenerMetrics {
         let labels = ListenerLabels { listener };
         ListenerMetrics {
-            listener,
             in_flight: self.in_flight.get_or_create_owned(&labels),
             open: self.open.get_or_create_owned(&labels),
             accepted: self.accepted.get_or_create_owned(&labels),
@@ -123,7 +109,6 @@ impl HttpMetrics {
 /// As [`HttpMetrics`], of one listener.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerMetrics {
-    listener: &'static str,
     in_flight: Gauge,
     open: Gauge,
     accepted: Counter,
@@ -136,12 +121,6 @@ impl ListenerMetrics {
     pub(crate) fn accepted(&self) -> Counted {
         self.accepted.inc();
         Counted::in_gauge(&self.open)
-    }
-
-    /// A connection was closed at once.
-    pub(crate) fn refused(&self, reason: &'static str) {
-        let labels = RefusedLabels { listener: self.listener, reason };
-        self.http.refused.get_or_create(&labels).inc();
     }
 
     pub(crate) fn handshake_failed(&self) {

@@ -81,6 +81,9 @@ impl ValidationMetrics {
             "DNS questions by answer: an rcode, or timeout, error, mismatch",
             &metrics.dns,
         );
+        for outcome in ["permitted", "forbidden", "unreachable"] {
+            drop(metrics.caa.get_or_create(&OutcomeLabels { outcome }));
+        }
         series.add("dns_query_seconds", "Time of a DNS question, in seconds", &metrics.dns_seconds);
         metrics
     }
