@@ -2,7 +2,7 @@
 
 use super::authorize::{new_authorization, pending};
 use super::identifiers::{AskedIdentifier, accept_identifiers};
-use super::new_order::check_account;
+use super::new_order::{caps, check_account};
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
@@ -46,7 +46,7 @@ pub(crate) async fn new_authz(
         .ca(&authority.id)
         .with("identifier", new.identifier.to_string())
         .with("subdomains", subdomains);
-    let caps = (&context.limits.load().accounts).into();
+    let caps = caps(&context.limits.load().accounts);
     let (ca, id) = (&authority.id, &account.id);
     if !context.store.create_authorization(ca, id, &new, caps, &entry).await? {
         check_account(context, account, 0, std::slice::from_ref(&new)).await?;

@@ -10,9 +10,10 @@ use crate::acme::order::Order;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authority, NamedProfile};
 use crate::clock::Timestamp;
+use crate::config;
 use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::check_usage;
-use crate::store::{NewAuthorization, NewOrder, OrderedIdentifier};
+use crate::store::{Caps, NewAuthorization, NewOrder, OrderedIdentifier};
 use crate::x509::dates::RequestedDates;
 use crate::x509::profile::Profile;
 
@@ -68,7 +69,7 @@ pub(crate) async fn new_order(
             replaces: request.replaces.clone(),
             identifiers,
             authorizations: new,
-            caps: (&limits.accounts).into(),
+            caps: caps(&limits.accounts),
         };
         if context.store.create_order(&order, &entry_of(&order)).await? {
             context.metrics.issuance.order(&order.ca, "placed");
@@ -86,6 +87,16 @@ pub(crate) async fn new_order(
         // An authorization was given up just now: then without those that are there.
     }
     Err(Error::Failed("an order with new authorizations alone was refused".to_owned()))
+}
+
+/// What an account may have, by `[limits]`.
+pub(super) fn caps(limits: &config::Limits) -> Caps {
+    Caps {
+        orders: limits.orders_per_account_per_hour.into(),
+        pending_orders: limits.pending_orders_per_account.into(),
+        pending_authorizations: limits.pending_authorizations_per_account.into(),
+        failed_validations: limits.failed_validations_per_hour.into(),
+    }
 }
 
 /// Whether the account may have this many more orders, and these authorizations.

@@ -12,9 +12,7 @@ mod tests;
 
 pub(crate) use binding::check_binding;
 pub(crate) use pattern::NamePattern;
-pub(crate) use rate::{
-    FailedName, Usage, WINDOW as RATE_WINDOW, check_usage, network_of, too_many_accounts,
-};
+pub(crate) use rate::{check_usage, network_of, too_many_accounts};
 pub(crate) use rule::{Origin, Refusal, Rule};
 
 use crate::acme::identifier::Identifier;

@@ -6,37 +6,14 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::acme::problem::Problem;
+use crate::acme::usage::{FailedName, Usage, WINDOW};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 
-/// What `_per_hour` is counted over: the hour before now.
-pub(crate) const WINDOW: Duration = Duration::from_secs(3600);
 /// Of IPv6, what one customer has: many have more, none has less.
 const IPV6_PREFIX: u8 = 64;
 /// When to ask again where it is the client that must bring something to its end.
 const UNFINISHED: Duration = Duration::from_secs(600);
-
-/// What an account has, so far as it counts.
-#[derive(Debug, Default)]
-pub(crate) struct Usage {
-    /// Placed within [`WINDOW`].
-    pub(crate) orders: i64,
-    /// When the first of them was placed.
-    pub(crate) first_order_at: Option<Timestamp>,
-    /// Orders that may still become valid and are not.
-    pub(crate) pending_orders: i64,
-    pub(crate) pending_authorizations: i64,
-    /// Of the names that are to be authorized, those of which validations failed within [`WINDOW`].
-    pub(crate) failed: Vec<FailedName>,
-}
-
-#[derive(Debug)]
-pub(crate) struct FailedName {
-    pub(crate) identifier: String,
-    pub(crate) times: i64,
-    /// The first within [`WINDOW`].
-    pub(crate) first_at: Timestamp,
-}
 
 /// The network that stands for the client at this address: all of its addresses count as one.
 pub(crate) fn network_of(address: IpAddr) -> IpNet {

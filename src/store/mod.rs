@@ -33,9 +33,7 @@ pub(crate) use order::{
 };
 pub(crate) use retention::Swept;
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
-#[cfg(test)]
-pub(crate) use usage::Caps;
-pub(crate) use usage::MadeFrom;
+pub(crate) use usage::{Caps, MadeFrom};
 pub(crate) use work::{Claim, Lease, Left, WorkKind};
 
 use db::Db;

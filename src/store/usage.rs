@@ -5,28 +5,16 @@
 
 use super::db::{Value, values};
 use super::{Store, StoreError};
+use crate::acme::usage::{FailedName, Usage, WINDOW};
 use crate::clock::Timestamp;
-use crate::config::Limits;
-use crate::policy::{FailedName, RATE_WINDOW, Usage};
 
 /// What an account may have; 0 is any number.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Caps {
-    pub(super) orders: i64,
-    pub(super) pending_orders: i64,
-    pub(super) pending_authorizations: i64,
-    pub(super) failed_validations: i64,
-}
-
-impl From<&Limits> for Caps {
-    fn from(limits: &Limits) -> Self {
-        Self {
-            orders: limits.orders_per_account_per_hour.into(),
-            pending_orders: limits.pending_orders_per_account.into(),
-            pending_authorizations: limits.pending_authorizations_per_account.into(),
-            failed_validations: limits.failed_validations_per_hour.into(),
-        }
-    }
+    pub(crate) orders: i64,
+    pub(crate) pending_orders: i64,
+    pub(crate) pending_authorizations: i64,
+    pub(crate) failed_validations: i64,
 }
 
 /// From where accounts are made, and how many may be within the window.
@@ -38,7 +26,7 @@ pub(crate) struct MadeFrom {
 
 /// Since when the past counts.
 pub(super) fn window(now: Timestamp) -> Timestamp {
-    now.minus(RATE_WINDOW)
+    now.minus(WINDOW)
 }
 
 /// The orders of an account since a moment, by the first and last number of them.

@@ -21,8 +21,8 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ("acme", &["jose", "clock"], "the rules of RFC 8555 are values in, values out"),
     (
         "policy",
-        &["config", "acme", "x509"],
-        "what may be issued follows from the configuration and what is asked, and nothing else",
+        &["config", "acme", "x509", "clock"],
+        "what may be issued follows from the configuration, what is asked and what there is already",
     ),
     ("ledger", &["clock"], "entries are text and hashes, whatever they are about"),
     (
