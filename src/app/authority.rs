@@ -90,7 +90,7 @@ pub(crate) async fn open_authority(
     })
 }
 
-async fn read_chain(file: &Path) -> Result<Chain, String> {
+pub(crate) async fn read_chain(file: &Path) -> Result<Chain, String> {
     let path = file.display();
     let text = tokio::fs::read_to_string(file).await.map_err(|error| format!("{path}: {error}"))?;
     Chain::from_pem(&text).map_err(|error| format!("{path}: {error}"))

@@ -6,8 +6,9 @@ mod open;
 mod pulse;
 mod server_certificate;
 mod stop;
+mod trail;
 
-pub(crate) use authority::{Demand, open_authority, open_signer};
+pub(crate) use authority::{Demand, open_authority, open_signer, read_chain};
 pub(crate) use open::{StartError, Tokens, needs_token, open_store, open_token, open_validator};
 pub(crate) use pulse::Pulse;
 pub(crate) use server_certificate::open_certificate;
@@ -31,12 +32,13 @@ use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
 use crate::config::{CaaMode, Config, Hsm};
 use crate::entropy::Entropy;
-use crate::flow::{Context, LONGEST_IN_ATTEMPTS, Limits, SharedContext};
+use crate::flow::{Context, LONGEST_IN_ATTEMPTS, Limits, Refusals, SharedContext};
 use crate::http::acme::{self, Acme, Bodies, Verifiers};
 use crate::http::admission::Admission;
 use crate::http::listener::Listener;
 use crate::http::tls::{self, CertificateSlot};
 use crate::http::{ops, public};
+use crate::ledger::Kind;
 use crate::signer::pkcs11::DEFAULT_SIGN_DEADLINE;
 use crate::telemetry::metrics::Metrics;
 use crate::worker::{self, Phase};
@@ -122,7 +124,11 @@ impl App {
             )?),
             limits: ArcSwap::from_pointee(limits(&config)),
             metrics: Arc::clone(&metrics),
+            refusals: Refusals::default(),
         });
+        let started = trail::of_instance(Kind::InstanceStarted, &config, &context);
+        let failed = |error| StartError::new("database", error);
+        context.store.note_alone(&started).await.map_err(failed)?;
         let certificate = server_certificate(&config, &context).await?;
         let admission = Admission::new(&within_means(&config.limits), metrics.limits.clone());
         let (stop, stopped) = watch::channel(false);
@@ -259,6 +265,9 @@ impl App {
         for (section, _) in restart.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(section, "changes to this section need a restart");
         }
+        let reloaded = trail::of_instance(Kind::InstanceReloaded, &config, &self.context);
+        let failed = |error| StartError::new("database", error);
+        self.context.store.note_alone(&reloaded).await.map_err(failed)?;
         // From here on nothing can fail.
         self.context.authorities.store(Arc::new(authorities));
         self.context.validator.store(Arc::new(validator));

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::App;
+use super::{App, trail};
 use crate::worker::Phase;
 
 /// Work that began with the last request has this long beyond `drain_s`.
@@ -28,6 +28,7 @@ impl App {
         if !in_time {
             self.cut_off().await;
         }
+        trail::close(&self.config, &self.context).await;
         self.context.store.close().await;
     }
 

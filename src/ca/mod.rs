@@ -1,6 +1,7 @@
 //! A `[[ca]]`: its certificate, its key, and what it puts into the certificates it issues.
 
 mod ceremony;
+mod checkpoint;
 mod crl;
 mod issue;
 mod profile;

@@ -273,7 +273,7 @@ fn reason(text: &str) -> Result<Reason, String> {
 }
 
 /// With or without colons, in either case.
-fn serial(text: &str) -> Result<String, String> {
+pub(super) fn serial(text: &str) -> Result<String, String> {
     let serial: String = text.chars().filter(|c| *c != ':').collect();
     if serial.is_empty() || !serial.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err("write hexadecimal digits".to_owned());
@@ -281,7 +281,7 @@ fn serial(text: &str) -> Result<String, String> {
     Ok(serial.to_ascii_lowercase())
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     let midnight = format!("{text}T00:00:00Z");
     let time = text.parse::<jiff::Timestamp>().or_else(|_| midnight.parse());
     time.map(|time| Timestamp::from_unix_s(time.as_second()))

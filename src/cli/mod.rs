@@ -7,6 +7,7 @@ macro_rules! say {
 }
 
 mod account;
+mod audit;
 mod ca;
 mod cert;
 mod check;
@@ -34,6 +35,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 use crate::app::{self, StartError};
+use crate::clock::Clock;
 use crate::config::{self, Config, Needs, Warning};
 use crate::store::Store;
 use crate::telemetry::metrics::StoreMetrics;
@@ -74,6 +76,9 @@ enum Command {
     /// Orders, and what became of them
     #[command(subcommand)]
     Order(order::Command),
+    /// The audit trail: every decision, checked and listed
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// The rules of what is issued
     #[command(subcommand)]
     Policy(policy::Command),
@@ -129,6 +134,7 @@ pub fn run() -> ExitCode {
         Command::Eab(command) => eab::eab(config, &command),
         Command::Cert(command) => cert::cert(config, &command),
         Command::Order(command) => order::order(config, &command),
+        Command::Audit(command) => audit::audit(config, &command),
         Command::Policy(command) => policy::policy(config, &command),
         Command::Db(command) => db::db(config, &command),
     };
@@ -181,8 +187,9 @@ fn with_store(
     runtime()?.block_on(async {
         let store = app::open_store(&config, &StoreMetrics::default()).await?;
         let done = work(&config, &store).await;
+        let sealed = store.seal_own(Clock::System.now()).await.map_err(Failure::failed);
         store.close().await;
-        done
+        done.and(sealed)
     })
 }
 

@@ -1,6 +1,7 @@
 //! One file for each thing that happens; the only place where store, signer and validation meet.
 
 mod account;
+mod audit;
 mod authorization;
 mod authorize;
 mod caa;
@@ -16,6 +17,7 @@ mod new_order;
 mod own_certificate;
 mod publish_crl;
 mod recheck;
+mod refusals;
 mod replaces;
 mod retain;
 mod revoke;
@@ -24,6 +26,7 @@ mod tests;
 mod validate;
 
 pub(crate) use account::{check_terms, deactivate_account, update_account};
+pub(crate) use audit::{Checkpoints, KeysSeen, checkpoint, checkpoint_when_due, note_keys, seal};
 pub(crate) use authorization::deactivate_authorization;
 pub(crate) use challenge::begin_challenge;
 pub(crate) use finalize::finalize;
@@ -36,6 +39,7 @@ pub(crate) use new_order::{NewOrderRequest, new_order};
 pub(crate) use own_certificate::{OwnCertificate, own_certificate};
 pub(crate) use publish_crl::{publish_crl, schedule_crls};
 pub(crate) use recheck::LONGEST_IN_ATTEMPTS;
+pub(crate) use refusals::{Refusals, note_refusals_left_out, noting_refusal};
 pub(crate) use retain::{Progress as RetainProgress, retain};
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use validate::validate;
@@ -64,6 +68,7 @@ pub(crate) struct Context {
     pub(crate) validator: ArcSwap<Validator>,
     pub(crate) limits: ArcSwap<Limits>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) refusals: Refusals,
 }
 
 /// How long things may take and live, and how many there may be.

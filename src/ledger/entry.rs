@@ -68,6 +68,23 @@ kinds! {
     CrlPlanned = "crl.planned",
     /// A key of a CA signed a CRL.
     CrlIssued = "crl.issued",
+    /// A client was refused; the subject is what it asked for. Of all refusals, so many are noted.
+    RequestRefused = "request.refused",
+    /// So many more were refused and not noted one by one.
+    RequestsRefused = "requests.refused",
+    /// The server serves, with this configuration; the subject of all of `instance.` is the version.
+    InstanceStarted = "instance.started",
+    InstanceStopped = "instance.stopped",
+    /// Another configuration was taken over, or refused.
+    InstanceReloaded = "instance.reloaded",
+    /// A CA's key does not sign any more, and why: a refused PIN, a token that is away. The subject of all
+    /// of `key.` is the key, as it is configured.
+    KeyLost = "key.lost",
+    KeyFound = "key.found",
+    /// `kipuka hsm keygen`.
+    KeyGenerated = "key.generated",
+    /// A ceremony: the key signed a CA's certificate or a request for one.
+    KeyUsed = "key.used",
 }
 
 /// Who decided, or asked for the decision.
@@ -77,6 +94,8 @@ pub(crate) enum Actor {
     Account(String),
     /// Whoever holds the key of the certificate that is to be revoked.
     CertificateKey,
+    /// Whoever signed with a key that has no account.
+    Stranger,
     /// On the command line, as the system knows the user.
     Operator(String),
     /// Nobody asked: a validation, an issuance, a CRL whose time had come.
@@ -88,6 +107,7 @@ impl fmt::Display for Actor {
         match self {
             Self::Account(id) => write!(f, "account {id}"),
             Self::CertificateKey => f.write_str("the certificate's key"),
+            Self::Stranger => f.write_str("a stranger"),
             Self::Operator(name) => write!(f, "operator {name}"),
             Self::Kipuka => f.write_str("kipuka"),
         }
@@ -201,6 +221,14 @@ mod tests {
         let left_out = entry().with("identifiers", many).text("i");
         assert!(left_out.contains("\"left_out\":{\"bytes\":"), "{left_out}");
         assert!(left_out.len() < 1000);
+    }
+
+    #[test]
+    fn every_kind_is_explained_to_operators() {
+        let page = include_str!("../../docs/operate/audit.md");
+        for kind in Kind::ALL {
+            assert!(page.contains(&format!("`{}`", kind.as_str())), "{kind:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A method that decides something takes the entry that the audit trail gets of it.
 
 mod account;
+mod audited;
 mod authorization;
 mod caa;
 mod certificate;
@@ -23,11 +24,13 @@ mod usage;
 mod work;
 
 pub(crate) use account::{KeyChanged, NewAccount, Registered};
+pub(crate) use audited::{AuditedCertificate, AuditedCrl, AuditedRevocation};
 pub(crate) use authorization::ToValidate;
 pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use crl::{CrlPlan, PublishedCrl};
 pub(crate) use issuance::{Plan, PlannedCertificate};
+pub(crate) use ledger::{Sealed, SignedCheckpoint};
 pub(crate) use order::{
     ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
 };

@@ -382,7 +382,10 @@ impl Store {
             return Ok(());
         }
         let update = "UPDATE work SET due_at = $1, lease = NULL WHERE lease IS NOT NULL";
-        self.db.transact(vec![Statement::new(update, values![now])]).await.map(drop)
+        let seal = "UPDATE audit_head SET sealer = '', sealer_until = 0";
+        let statements = [(update, values![now]), (seal, values![])];
+        let statements = statements.map(|(sql, values)| Statement::new(sql, values));
+        self.db.transact(statements.into()).await.map(drop)
     }
 
     /// Gives the work back, to be claimed again from `due_at` on.

@@ -1,5 +1,6 @@
 //! What runs without being asked: claimed work, and the clock's.
 
+mod audit;
 mod crl;
 mod each;
 mod issuance;
@@ -37,6 +38,7 @@ pub(crate) fn start(context: &SharedContext, stop: &Stop) -> (JoinSet<()>, Vec<A
         workers.spawn(issuance::run(context.clone(), stop.clone())),
         workers.spawn(crl::run(context.clone(), stop.clone())),
         workers.spawn(retention::run(context.clone(), stop.clone())),
+        workers.spawn(audit::run(context.clone(), stop.clone())),
     ];
     (workers, handles)
 }

@@ -148,6 +148,16 @@ impl SignatureAlgorithm {
         }
     }
 
+    /// The one that writes itself so, if a key of this type can sign with it.
+    pub(crate) fn from_name(name: &str, key_type: KeyType) -> Option<Self> {
+        let hashes = [Hash::Sha256, Hash::Sha384, Hash::Sha512];
+        let hashed = hashes
+            .into_iter()
+            .flat_map(|hash| [Self::RsaPkcs1(hash), Self::RsaPss(hash), Self::Ecdsa(hash)]);
+        let mut all = hashed.chain([Self::default_for(key_type)]);
+        all.find(|algorithm| algorithm.to_string() == name && algorithm.fits(key_type))
+    }
+
     /// Whether a key of this type can sign so.
     pub(crate) fn fits(self, key_type: KeyType) -> bool {
         match self {

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod algorithms;
+mod audit;
 mod backup;
 mod ceremony;
 mod certificates;

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::super::audit::note_ceremony;
 use super::super::token::{Id, OpenToken, Tokens};
 use super::super::transcript::Transcript;
 use super::super::{Failure, files};
+use crate::ledger::Kind;
 use crate::signer::pkcs11::Pkcs11Signer;
 use crate::x509::algorithm::SignatureAlgorithm;
 use crate::x509::chain::Chain;
@@ -73,7 +75,9 @@ impl Issuer {
 
     /// The key, once it has made a test signature.
     pub(super) fn signer(&self, tokens: &Tokens) -> Result<Pkcs11Signer, Failure> {
-        tokens.signer(&self.open, &self.id, self.chain.issuer().public_key())
+        let key = self.chain.issuer().public_key();
+        note_ceremony(tokens, Kind::KeyUsed, (&self.open.token, &self.id), key);
+        tokens.signer(&self.open, &self.id, key)
     }
 
     pub(super) fn tell(&self, transcript: &mut Transcript) -> Result<(), Failure> {

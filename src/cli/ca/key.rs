@@ -3,8 +3,10 @@
 use std::rc::Rc;
 
 use super::super::Failure;
+use super::super::audit::note_ceremony;
 use super::super::token::{Id, OpenToken, Tokens};
 use super::super::transcript::{Transcript, warn_of_doubts};
+use crate::ledger::Kind;
 use crate::signer::pkcs11::Pkcs11Signer;
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 use crate::x509::algorithm::PublicKey;
@@ -82,6 +84,11 @@ impl<'a> Place<'a> {
 
     /// The key, once it has made a test signature.
     pub(super) fn signer(&self, key: &PublicKey, tokens: &Tokens) -> Result<Pkcs11Signer, Failure> {
+        let place = (&*self.open.token, &self.arguments.id as &dyn std::fmt::Display);
+        if self.arguments.generate.is_some() {
+            note_ceremony(tokens, Kind::KeyGenerated, place, key);
+        }
+        note_ceremony(tokens, Kind::KeyUsed, place, key);
         tokens.signer(&self.open, &self.arguments.id, key)
     }
 

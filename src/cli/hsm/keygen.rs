@@ -1,8 +1,10 @@
 //! `kipuka hsm keygen`.
 
 use super::super::Failure;
+use super::super::audit::note_key;
 use super::super::token::{Id, Tokens};
 use super::super::transcript::{self, Transcript, warn_of_doubts};
+use crate::ledger::Kind;
 use crate::signer::pkcs11::keygen::{self, KeySpec};
 
 #[derive(Debug, clap::Args)]
@@ -46,6 +48,8 @@ pub(super) fn keygen(
         key.key_type(),
         token.label()
     );
+    let what = format!("made, with the label {label:?}");
+    note_key(tokens, Kind::KeyGenerated, (token, id), &key, &what);
     warn_of_doubts(token, &id.0)?;
     transcript.key("Key (made now)", &open, &id.0, &key)?;
     transcript.end(&[])

@@ -148,6 +148,7 @@ impl Site {
                 ..Limits::default()
             }),
             metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
+            refusals: Default::default(),
         };
         let key = Key::new(Algorithm::Es256);
         let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();

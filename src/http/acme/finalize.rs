@@ -15,6 +15,7 @@ use super::reply::Reply;
 use super::request::AcmeRequest;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::flow;
+use crate::ledger::Actor;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Fields {
@@ -31,6 +32,9 @@ pub(super) async fn finalize(
         Problem::new(ProblemType::BadCsr, detail)
     })?;
     let authority = &request.resource.authority;
-    let order = flow::finalize(&acme.context, authority, &request.account, &id, &csr).await?;
+    let order = flow::finalize(&acme.context, authority, &request.account, &id, &csr).await;
+    let actor = Actor::Account(request.account.id.clone());
+    let order =
+        flow::noting_refusal(&acme.context, &authority.id, actor, "finalize", order).await?;
     Ok(order_reply(&request.resource.links, &order, acme.context.clock.now()))
 }

@@ -15,6 +15,7 @@ use super::request::KeyRequest;
 use super::resource::Resource;
 use crate::flow::{self, NewAccount};
 use crate::http::admission::Caller;
+use crate::ledger::Actor;
 
 /// The members a client may set; all others are ignored.
 #[derive(Debug, Deserialize)]
@@ -44,7 +45,10 @@ pub(super) async fn new_account(
         network: caller.counted(),
     };
     let Resource { authority, links } = &request.resource;
-    let (account, created) = flow::new_account(&acme.context, authority, asked).await?;
+    let done = flow::new_account(&acme.context, authority, asked).await;
+    let done =
+        flow::noting_refusal(&acme.context, &authority.id, Actor::Stranger, "newAccount", done);
+    let (account, created) = done.await?;
     let body = account_object(&request.resource, &account);
     let reply = if created { Reply::created(body) } else { Reply::ok(body) };
     Ok(reply.location(links.account(&account.id)))

@@ -13,6 +13,7 @@ use super::reply::Reply;
 use super::request::AcmeRequest;
 use super::resource::Resource;
 use crate::flow::{self, AskedIdentifier};
+use crate::ledger::Actor;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Fields {
@@ -39,7 +40,11 @@ pub(super) async fn new_authz(
     let asked = AskedIdentifier { kind, value, ancestor_domain: None };
     let account = &request.account;
     let authorization =
-        flow::new_authz(&acme.context, authority, account, asked, subdomain_auth_allowed).await?;
+        flow::new_authz(&acme.context, authority, account, asked, subdomain_auth_allowed).await;
+    let actor = Actor::Account(account.id.clone());
+    let authorization =
+        flow::noting_refusal(&acme.context, &authority.id, actor, "newAuthz", authorization)
+            .await?;
     let body = authorization_object(&request.resource, &authorization, acme.context.clock.now());
     Ok(Reply::created(body).location(links.authorization(&authorization.id)))
 }

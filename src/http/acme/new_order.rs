@@ -15,6 +15,7 @@ use super::resource::Resource;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
 use crate::flow::{self, AskedIdentifier, NewOrderRequest};
+use crate::ledger::Actor;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,7 +67,10 @@ pub(super) async fn new_order(
 ) -> Result<Reply, AcmeError> {
     let Resource { authority, links } = &request.resource;
     let asked = request.payload.0.read()?;
-    let order = flow::new_order(&acme.context, authority, &request.account, asked).await?;
+    let order = flow::new_order(&acme.context, authority, &request.account, asked).await;
+    let actor = Actor::Account(request.account.id.clone());
+    let order =
+        flow::noting_refusal(&acme.context, &authority.id, actor, "newOrder", order).await?;
     tracing::Span::current().record("order.id", &order.id);
     let body = order_object(links, &order, acme.context.clock.now());
     Ok(Reply::created(body).location(links.order(&order.id)))

@@ -14,6 +14,7 @@ use super::problem::AcmeError;
 use super::request::{SignedBy, SignedRequest};
 use crate::acme::problem::Problem;
 use crate::flow::{self, Revoker};
+use crate::ledger::Actor;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Fields {
@@ -36,6 +37,11 @@ pub(super) async fn revoke_cert(
         SignedBy::Key(key) => Revoker::Key(key),
     };
     let authority = &request.resource.authority;
-    flow::revoke_cert(&acme.context, authority, revoker, &der, fields.reason).await?;
+    let actor = match &request.signed_by {
+        SignedBy::Account(account) => Actor::Account(account.id.clone()),
+        SignedBy::Key(_) => Actor::Stranger,
+    };
+    let done = flow::revoke_cert(&acme.context, authority, revoker, &der, fields.reason).await;
+    flow::noting_refusal(&acme.context, &authority.id, actor, "revokeCert", done).await?;
     Ok(StatusCode::OK)
 }

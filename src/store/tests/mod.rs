@@ -157,7 +157,10 @@ suite! {
         old_crls_keep_their_numbers_and_lose_their_bytes;
     ledger:
         a_decision_and_its_entry_are_there_together_or_not_at_all,
-        what_is_pending_is_neither_changed_nor_deleted;
+        what_is_pending_is_neither_changed_nor_deleted,
+        of_several_sealers_each_entry_gets_one_place,
+        one_instance_seals_until_it_leaves_or_its_time_is_up,
+        nothing_is_sealed_where_an_entry_was_taken_away;
     database:
         a_database_that_is_there_answers,
         a_required_statement_without_effect_undoes_the_others,

@@ -75,5 +75,6 @@ async fn open(
         validator: ArcSwap::from_pointee(validator.unwrap()),
         limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
         metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
+        refusals: Default::default(),
     }
 }
