@@ -291,7 +291,10 @@ impl Store {
         let mut statements = vec![
             lease.settle(),
             Statement::required(conclude, values![challenge_id, validated_at, failed_at]),
-            Statement::required(write, values![challenge_id, validated_at, error, evidence, attested_key]),
+            Statement::required(
+                write,
+                values![challenge_id, validated_at, error, evidence, attested_key],
+            ),
         ];
         if let Some(failed_at) = failed_at {
             let lose = lose_orders!("(SELECT authorization_id FROM challenges WHERE id = $1)");
