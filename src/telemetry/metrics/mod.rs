@@ -4,6 +4,7 @@
 //! the standards. Never an id, a name that a client chose, or an address.
 
 mod acme;
+mod audit;
 mod crl;
 mod expiry;
 mod hsm;
@@ -19,6 +20,7 @@ mod validation;
 mod work;
 
 pub(crate) use acme::AcmeMetrics;
+pub(crate) use audit::AuditFigures;
 pub(crate) use crl::CrlFigures;
 pub(crate) use hsm::{HsmStep, TokenMetrics};
 pub(crate) use http::{HttpMetrics, ListenerMetrics};
@@ -37,6 +39,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     tokens: hsm::TokenFamilies,
     pub(crate) acme: AcmeMetrics,
+    pub(crate) audit: audit::AuditMetrics,
     pub(crate) crl: crl::CrlMetrics,
     pub(crate) expiry: expiry::ExpiryMetrics,
     pub(crate) http: HttpMetrics,
@@ -57,6 +60,7 @@ impl Metrics {
         process::register_build(&mut series);
         let tokens = hsm::TokenFamilies::registered(&mut series);
         let acme = AcmeMetrics::registered(&mut series);
+        let audit = audit::AuditMetrics::registered(&mut series);
         let crl = crl::CrlMetrics::registered(&mut series);
         let expiry = expiry::ExpiryMetrics::registered(&mut series);
         let http = HttpMetrics::registered(&mut series);
@@ -71,6 +75,7 @@ impl Metrics {
             registry,
             tokens,
             acme,
+            audit,
             crl,
             expiry,
             http,
