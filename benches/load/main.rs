@@ -271,8 +271,8 @@ impl Bench {
             self.database.ask(sql).and_then(|answer| answer.trim().parse().ok()).unwrap_or(0.0)
         };
         match self.database {
-            Database::Sqlite(_) => Vec::new(),
-            Database::Postgres(_) => vec![
+            Database::Sqlite(_) | Database::Within { .. } => Vec::new(),
+            Database::Postgres(_) | Database::Cluster(_) => vec![
                 ("statements", number("SELECT SUM(calls) FROM pg_stat_statements")),
                 ("log flushes to disk", number("SELECT wal_sync FROM pg_stat_wal")),
             ],

@@ -16,7 +16,7 @@ use openssl::sign::Signer;
 use crate::clock::Timestamp;
 
 /// Long enough for a person at certbot's manual prompt; short enough to keep the spent few.
-const LIFETIME: Duration = Duration::from_secs(3600);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 const RANDOM: usize = 16;
 const MAC: usize = 16;
 const BODY: usize = 8 + RANDOM;

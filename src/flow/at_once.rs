@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::shares::{Share, Shares};
 use crate::store::{Lease, PlannedCertificate, ToValidate};
 
 /// What flows hand to this instance's workers.
@@ -21,11 +22,17 @@ pub(crate) struct Handed<K> {
     pub(crate) lease: Lease,
     pub(crate) known: K,
     /// Free again when this is dropped.
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: (OwnedSemaphorePermit, Share),
 }
 
 /// The way to the workers of one kind; there is none before they have started.
-pub(crate) struct Handover<K>(OnceLock<(Arc<Semaphore>, mpsc::UnboundedSender<Handed<K>>)>);
+pub(crate) struct Handover<K>(OnceLock<Way<K>>);
+
+struct Way<K> {
+    places: Arc<Semaphore>,
+    shares: Arc<Shares>,
+    sender: mpsc::UnboundedSender<Handed<K>>,
+}
 
 impl<K> Default for Handover<K> {
     fn default() -> Self {
@@ -35,31 +42,40 @@ impl<K> Default for Handover<K> {
 
 impl<K> Handover<K> {
     /// What is handed over from now on comes out here, as long as there are places for it.
-    pub(crate) fn open(&self, places: Arc<Semaphore>) -> mpsc::UnboundedReceiver<Handed<K>> {
+    pub(crate) fn open(
+        &self,
+        places: Arc<Semaphore>,
+        shares: Arc<Shares>,
+    ) -> mpsc::UnboundedReceiver<Handed<K>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         // A second set of workers would claim its work from the list.
-        let _ = self.0.set((places, sender));
+        let _ = self.0.set(Way { places, shares, sender });
         receiver
     }
 
-    /// A place where a piece of work can be done now, if one is free.
-    pub(crate) fn place(&self) -> Option<Place<'_, K>> {
-        let (places, sender) = self.0.get().filter(|(_, sender)| !sender.is_closed())?;
+    /// A place where a piece of work of an account can be done now, if one is free and the account has
+    /// fewer than `most`.
+    pub(crate) fn place(&self, account_id: &str, most: usize) -> Option<Place<'_, K>> {
+        let Way { places, shares, sender } = self.0.get()?;
+        if sender.is_closed() {
+            return None;
+        }
         let permit = Arc::clone(places).try_acquire_owned().ok()?;
-        Some(Place { sender, permit })
+        let share = Share::take_below(shares, account_id, most)?;
+        Some(Place { sender, place: (permit, share) })
     }
 }
 
 /// A place that is kept for one piece of work.
 pub(crate) struct Place<'a, K> {
     sender: &'a mpsc::UnboundedSender<Handed<K>>,
-    permit: OwnedSemaphorePermit,
+    place: (OwnedSemaphorePermit, Share),
 }
 
 impl<K> Place<'_, K> {
     /// Has the work done; the lease comes back where the workers have just stopped.
     pub(crate) fn hand_over(self, lease: Lease, known: K) -> Option<Lease> {
-        let handed = Handed { lease, known, place: self.permit };
+        let handed = Handed { lease, known, place: self.place };
         self.sender.send(handed).err().map(|refused| refused.0.lease)
     }
 }

@@ -3,8 +3,8 @@
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
-use crate::acme::challenge::Challenge;
-use crate::acme::problem::Problem;
+use crate::acme::challenge::{Challenge, ChallengeType};
+use crate::acme::problem::{Problem, ProblemType};
 use crate::store::{ToValidate, WorkKind};
 
 /// Queues the validation by an account that calls itself `account_url`, unless that was done before,
@@ -22,6 +22,29 @@ pub(crate) async fn begin_challenge(
     challenge_id: &str,
     account: &Account,
     account_url: &str,
+) -> Result<Authorization, Error> {
+    begin(context, authorization, challenge_id, account, account_url, None).await
+}
+
+/// The same with a device's attestation object, for device-attest-01.
+pub(crate) async fn begin_attestation(
+    context: &Context,
+    authorization: Authorization,
+    challenge_id: &str,
+    account: &Account,
+    account_url: &str,
+    object: Vec<u8>,
+) -> Result<Authorization, Error> {
+    begin(context, authorization, challenge_id, account, account_url, Some(object)).await
+}
+
+async fn begin(
+    context: &Context,
+    authorization: Authorization,
+    challenge_id: &str,
+    account: &Account,
+    account_url: &str,
+    object: Option<Vec<u8>>,
 ) -> Result<Authorization, Error> {
     let now = context.clock.now();
     let challenge = authorization.challenges.iter().find(|challenge| challenge.id == challenge_id);
@@ -50,11 +73,25 @@ pub(crate) async fn begin_challenge(
         );
         return Err(Problem::malformed(detail).into());
     }
+    let is_attested = challenge.kind == ChallengeType::DeviceAttest01;
+    if is_attested && object.is_none() {
+        let detail =
+            "device-attest-01 is answered with an attestation object: \"attObj\", in base64url";
+        return Err(Problem::new(ProblemType::BadAttestationStatement, detail).into());
+    }
+    let response = object.filter(|_| is_attested);
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
     let hold = context.limits.load().hold;
-    if take_on(context, &authorization, challenge, account, account_url).await?
-        || context.store.begin_challenge(challenge_id, account_url, now).await?
-    {
+    let store = &context.store;
+    let begun = match response {
+        // What a device attests is read by whoever claims it.
+        Some(object) => store.begin_attestation(challenge_id, account_url, object, now).await?,
+        None => {
+            take_on(context, &authorization, challenge, account, account_url).await?
+                || store.begin_challenge(challenge_id, account_url, now).await?
+        }
+    };
+    if begun {
         waiter.wait_for_ours(hold).await?;
     } else {
         waiter.wait(hold).await?;
@@ -74,12 +111,15 @@ async fn take_on(
     account: &Account,
     account_url: &str,
 ) -> Result<bool, Error> {
-    let Some(place) = context.at_once.validations.place() else { return Ok(false) };
+    let most = context.limits.load().at_once_per_account;
+    let Some(place) = context.at_once.validations.place(&account.id, most) else {
+        return Ok(false);
+    };
     let (now, lease) = (context.clock.now(), context.limits.load().validation_lease);
     let begun = context.store.begin_and_lease_challenge(
         &challenge.id,
         account_url,
-        &account.thumbprint,
+        account,
         now,
         lease,
         context.entropy,
@@ -93,6 +133,7 @@ async fn take_on(
     let known = ToValidate {
         authorization: Authorization { challenges: vec![challenge], ..authorization.clone() },
         account_thumbprint: account.thumbprint.clone(),
+        response: None,
     };
     if let Some(lease) = place.hand_over(lease, known) {
         context.store.postpone(lease, now).await?;

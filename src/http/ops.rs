@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -41,13 +42,19 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
+/// How long the database may take to answer: whoever asks wants to know soon.
+const DATABASE: Duration = Duration::from_secs(3);
+
 /// The database and every CA's key answer, and the server goes on; else 503, and which does not.
 async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
-    let database = ops.context.store.ping().await;
-    let mut ready = database.is_ok();
-    let mut answer = json!({
-        "database": database.map_or_else(|error| error.to_string(), |()| "ok".to_owned()),
-    });
+    let database = tokio::time::timeout(DATABASE, ops.context.store.ping()).await;
+    let database = match database {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("it did not answer within {} s", DATABASE.as_secs())),
+    };
+    let mut ready = database.is_none();
+    let mut answer = json!({ "database": database.as_deref().unwrap_or("ok") });
     for authority in ops.context.authorities.load().iter() {
         let state = match authority.signer.health() {
             Health::Up => "ok".to_owned(),
@@ -68,7 +75,11 @@ async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
         }
     }
     for authority in ops.context.authorities.load_full().iter() {
-        if let Some(state) = crl_state(&ops.context, authority).await {
+        let state = match database {
+            None => crl_state(&ops.context, authority).await,
+            Some(_) => None,
+        };
+        if let Some(state) = state {
             answer["crl"][&authority.id] = json!(state);
         }
     }

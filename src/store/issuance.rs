@@ -67,7 +67,7 @@ impl Store {
         plan: Plan,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
-        let work = work::enqueue(WorkKind::Issuance, &plan.order_id, plan.now);
+        let work = work::enqueue(WorkKind::Issuance, &plan.order_id, &plan.account_id, plan.now);
         let planned = self.keep_plan(&plan, entry, work).await?;
         if planned {
             self.wakeups.work_is_due(WorkKind::Issuance);
@@ -84,7 +84,8 @@ impl Store {
         entropy: Entropy,
     ) -> Result<Option<Lease>, StoreError> {
         let (kind, order_id) = (WorkKind::Issuance, &plan.order_id);
-        let (work, lease) = work::enqueue_leased(kind, order_id, plan.now, lease, entropy)?;
+        let (work, lease) =
+            work::enqueue_leased(kind, order_id, &plan.account_id, plan.now, lease, entropy)?;
         Ok(self.keep_plan(plan, entry, work).await?.then_some(lease))
     }
 

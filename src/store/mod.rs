@@ -15,13 +15,15 @@ mod ledger;
 mod migrate;
 mod nonce;
 mod order;
+mod retention;
 mod revocation;
 mod shared_key;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod work;
 
-pub(crate) use account::{KeyChanged, Registered};
+pub(crate) use account::{KeyChanged, NewAccount, Registered};
 pub(crate) use audited::{AuditedCertificate, AuditedCrl, AuditedRevocation};
 pub(crate) use authorization::ToValidate;
 pub(crate) use caa::{CaaCheck, NameToSign};
@@ -32,8 +34,10 @@ pub(crate) use ledger::{Sealed, SignedCheckpoint};
 pub(crate) use order::{
     ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
 };
+pub(crate) use retention::Swept;
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
-pub(crate) use work::{Claim, Lease, WorkKind};
+pub(crate) use usage::{Caps, MadeFrom};
+pub(crate) use work::{Claim, Lease, Left, WorkKind};
 
 use db::Db;
 
@@ -161,9 +165,16 @@ impl Store {
         self.db.close().await;
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and takes what is written: one with a full disk still answers, and
+    /// so does a replica.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        self.db.read("SELECT 1", Vec::new()).await.map(drop)
+        // The size of a few rows: what is left of a disk may be enough for less.
+        const SIZE: usize = 8192;
+        self.db.read("SELECT 1", Vec::new()).await?;
+        let write = "INSERT INTO shared_keys (name, value) VALUES ('probe', $1) \
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let probe = db::Statement::new(write, db::values![vec![0; SIZE]]);
+        self.db.transact(vec![probe]).await.map(drop)
     }
 
     /// Returns once the database has answered a reader and a writer, be it that they failed; `false`
@@ -196,3 +207,15 @@ impl Store {
 fn json(problem: &crate::acme::problem::Problem) -> String {
     serde_json::to_string(problem).expect("strings, numbers and string keys are what JSON can hold")
 }
+
+/// What must stay quick however much an account has: the statements that count, on SQLite.
+#[cfg(test)]
+const LIMITED: [&str; 7] = [
+    account::INSERT_WITHIN_CAP,
+    authorization::INSERT_WITHIN_CAPS,
+    authorization::VALID_ON_SQLITE,
+    order::INSERT_ON_SQLITE,
+    usage::COUNTS,
+    work::CLAIM_ON_SQLITE,
+    work::ENQUEUE,
+];

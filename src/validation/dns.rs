@@ -10,7 +10,7 @@ use hickory_resolver::net::tcp::TcpClientStream;
 use hickory_resolver::net::udp::UdpClientStream;
 use hickory_resolver::net::xfer::{DnsHandle, DnsRequestSender, FirstAnswer};
 use hickory_resolver::proto::op::{
-    DnsRequest, DnsRequestOptions, DnsResponse, Message, Query, ResponseCode,
+    DnsRequest, DnsRequestOptions, DnsResponse, Message, MessageType, Query, ResponseCode,
 };
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::error::Elapsed;
@@ -80,6 +80,10 @@ pub(super) enum Cause {
     Net(NetError),
     #[error("answered another question")]
     OtherQuestion,
+    #[error("answered only in part")]
+    CutShort,
+    #[error("answered that others may know: it does not resolve names for kipuka")]
+    Referral,
 }
 
 impl LookupError {
@@ -223,6 +227,8 @@ impl Resolver {
                 Ok(Ok(response)) => match response.metadata.response_code {
                     // over UDP this was seen to; over TCP it was not
                     _ if !answers(&response, name, kind) => Cause::OtherQuestion,
+                    _ if response.metadata.truncation => Cause::CutShort,
+                    ResponseCode::NoError if is_referral(&response) => Cause::Referral,
                     ResponseCode::NoError | ResponseCode::NXDomain => {
                         return Ok((server, response));
                     }
@@ -277,7 +283,14 @@ fn proves(kind: RecordType) -> bool {
 }
 
 fn answers(response: &Message, name: &Name, kind: RecordType) -> bool {
-    matches!(&response.queries[..], [query] if query.name == *name && query.query_type == kind)
+    response.metadata.message_type == MessageType::Response
+        && matches!(&response.queries[..], [query] if query.name == *name && query.query_type == kind)
+}
+
+/// Whether a server that does not recurse says whom to ask, which looks as if there were no such record.
+fn is_referral(response: &Message) -> bool {
+    let metadata = &response.metadata;
+    !metadata.recursion_available && !metadata.authoritative && response.answers.is_empty()
 }
 
 /// Where the CNAMEs in this answer lead from `owner`; `None` if they never end.

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::each::{self, Terms};
 use super::{Stop, goes_on};
-use crate::flow::{self, Context, SharedContext};
+use crate::flow::{self, Context, SharedContext, Shares};
 use crate::signer::Health;
 use crate::store::WorkKind;
 
@@ -19,13 +19,14 @@ pub(super) async fn run(context: SharedContext, stop: Stop) {
     let terms = Terms {
         kind: WorkKind::Crl,
         lease: |context| context.limits.load().issuance_lease,
+        at_once_for_one: |_| None,
         not_for: issuers_that_cannot_sign,
     };
     let publish =
         |context: SharedContext, lease| async move { flow::publish_crl(&context, lease).await };
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let (places, shares) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Shares::default()));
     tokio::join!(
-        each::run(context.clone(), stop.clone(), terms, places, publish),
+        each::run(context.clone(), stop.clone(), terms, places, shares, publish),
         schedule(context, stop)
     );
 }

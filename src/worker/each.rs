@@ -9,8 +9,8 @@ use tracing::field::Empty;
 
 use super::running::Running;
 use super::{Stop, goes_on};
-use crate::flow::{Context, Error, SharedContext};
-use crate::store::{Lease, StoreError, WorkKind};
+use crate::flow::{Context, Error, Share, SharedContext, Shares};
+use crate::store::{Lease, Left, StoreError, WorkKind};
 
 /// How long to sleep at most: another instance may have put work on the list.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -26,6 +26,9 @@ pub(super) struct Terms {
     pub(super) kind: WorkKind,
     /// Longer than one attempt can take: after this, another worker may take the work.
     pub(super) lease: fn(&Context) -> Duration,
+    /// Of which one account has so many at most: the others need not wait until its work is done, however
+    /// long that takes. `None` for work that is no account's.
+    pub(super) at_once_for_one: fn(&Context) -> Option<usize>,
     /// The CAs whose work had better be left to another instance, or to later.
     pub(super) not_for: fn(&Context) -> Vec<String>,
 }
@@ -37,6 +40,7 @@ pub(super) async fn run<F>(
     mut stop: Stop,
     terms: Terms,
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     work: impl Fn(SharedContext, Lease) -> F,
 ) where
     F: Future<Output = Result<(), Error>> + Send + 'static,
@@ -50,12 +54,14 @@ pub(super) async fn run<F>(
             _ = stop.changed() => continue,
         };
         let Ok(first) = first else { break };
-        let leases = match claim(&context, terms, places.available_permits() + 1).await {
+        let free = places.available_permits() + 1;
+        let leases = match claim(&context, terms, free, &shares).await {
             Ok(Claimed::Leases(leases)) => leases,
             Ok(Claimed::NothingFor(sleep)) => {
                 drop(first);
                 tokio::select! {
                     () = context.store.work_or_timeout(terms.kind, sleep) => {}
+                    () = shares.freed() => {}
                     _ = stop.changed() => {}
                 }
                 continue;
@@ -72,9 +78,10 @@ pub(super) async fn run<F>(
                 Some(place) => Ok(place),
                 None => Arc::clone(&places).acquire_owned().await,
             };
+            let share = Share::take(&shares, lease.account_id());
             let (span, claim) = (span(&context, terms.kind, &lease), lease.claim());
             let done = work(Arc::clone(&context), lease);
-            running.begin(&context, terms.kind, span, claim, place.ok(), done);
+            running.begin(&context, terms.kind, span, claim, (place.ok(), share), done);
         }
     }
     running.end(&context, terms.kind, stop).await;
@@ -117,16 +124,22 @@ async fn claim(
     context: &SharedContext,
     terms: Terms,
     places: usize,
+    shares: &Shares,
 ) -> Result<Claimed, StoreError> {
     let store = &context.store;
     let now = context.clock.now();
     let not_for = (terms.not_for)(context);
     let not_for: Vec<&str> = not_for.iter().map(String::as_str).collect();
+    let (places, not_now) = match (terms.at_once_for_one)(context) {
+        None => (places, Vec::new()),
+        Some(most) => shares.left(most, places),
+    };
+    let not_now: Vec<&str> = not_now.iter().map(String::as_str).collect();
+    let left = Left { not_for: &not_for, not_now: &not_now };
     let limit = i64::try_from(places).unwrap_or(i64::MAX);
     // While there is work, nothing is asked but for work.
-    let leases = store
-        .claim(terms.kind, now, (terms.lease)(context), limit, &not_for, context.entropy)
-        .await?;
+    let leases =
+        store.claim(terms.kind, now, (terms.lease)(context), limit, left, context.entropy).await?;
     if !leases.is_empty() {
         return Ok(Claimed::Leases(leases));
     }

@@ -33,7 +33,7 @@ pub(super) async fn run<K, F>(
         let Some(Handed { lease, known, place }) = next else { break };
         let (span, claim) = (span(&context, kind, &lease), lease.claim());
         let done = work(context.clone(), lease, known);
-        running.begin(&context, kind, span, claim, Some(place), done);
+        running.begin(&context, kind, span, claim, place, done);
     }
     running.end(&context, kind, stop).await;
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
@@ -25,7 +24,7 @@ impl Running {
         kind: WorkKind,
         span: Span,
         claim: Claim,
-        place: Option<OwnedSemaphorePermit>,
+        place: impl Send + 'static,
         work: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) {
         let counted = context.clone();

@@ -56,6 +56,9 @@ pub(super) async fn by_account(
             (known, jws)
         }
     };
+    // Once it is known who asks, and before the database is written to: nobody else can use up what an
+    // account may ask, and its nonce is good for another try.
+    acme.admission.admit_account(&known.account.id)?;
     let account = spend_for(acme, known, nonce).await?;
     Ok((account, jws))
 }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
+use super::Acme;
 use super::authenticate::{by_account, by_key};
 use super::object::Object;
 use super::problem::AcmeError;
 use super::resource::Resource;
-use super::{Acme, MAX_BODY};
 use crate::acme::account::Account;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::flow::{Error, check_terms};
@@ -19,9 +18,6 @@ use crate::jose::check_object;
 use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, Jws, JwsError, KeyReference};
 use crate::jose::verify::Algorithm;
-
-/// Of a body that is too long, so much is read at most.
-const MAX_DISCARDED: usize = 2 * 1024 * 1024;
 
 /// What the body of a request holds.
 pub(super) trait Payload: Sized {
@@ -119,7 +115,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for SignedRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request).await?;
+        let Received { resource, jws } = receive(acme, request).await?;
         let (signed_by, jws) = match jws.key() {
             KeyReference::Kid(_) => {
                 let (account, jws) = by_account(acme, &resource, jws).await?;
@@ -151,7 +147,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for AccountRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request).await?;
+        let Received { resource, jws } = receive(acme, request).await?;
         let KeyReference::Kid(_) = jws.key() else {
             return Err(
                 Problem::malformed("sign this request with \"kid\", the account's URL").into()
@@ -167,7 +163,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request).await?;
+        let Received { resource, jws } = receive(acme, request).await?;
         let KeyReference::Jwk(key) = jws.key() else {
             return Err(
                 Problem::malformed("sign this request with \"jwk\", the account's key").into()
@@ -186,7 +182,7 @@ struct Received {
     jws: Jws,
 }
 
-async fn receive(request: Request) -> Result<Received, AcmeError> {
+async fn receive(acme: &Acme, request: Request) -> Result<Received, AcmeError> {
     let Some(resource) = request.extensions().get::<Resource>().cloned() else {
         return Err(Error::Failed("a route without its CA".to_owned()).into());
     };
@@ -197,7 +193,7 @@ async fn receive(request: Request) -> Result<Received, AcmeError> {
     let target =
         original.and_then(|uri| uri.0.path_and_query()).map_or(target, |target| target.as_str());
     let url = resource.links.absolute(target);
-    let body = read_body(request).await?;
+    let body = acme.bodies.read(request).await?;
     let jws = jws::parse(&body).map_err(|error| problem_of(&error))?;
     if jws.url() != url {
         let detail = format!("the JWS is for the URL {:?}, but was sent to {url:?}", jws.url());
@@ -214,34 +210,6 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "the Content-Type must be application/jose+json (RFC 8555 §6.2)";
     Err(Problem::malformed(detail).with_status(415))
-}
-
-/// Reads a body of at most [`MAX_BODY`] bytes. Of a longer one the rest is read too, so that its sender
-/// gets to see the answer, but not without end; and one that says so beforehand is not waited for.
-async fn read_body(request: Request) -> Result<Vec<u8>, Problem> {
-    let too_long = || {
-        let detail = format!("the request is longer than {MAX_BODY} bytes");
-        Problem::malformed(detail).with_status(413)
-    };
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > MAX_DISCARDED) {
-        return Err(too_long());
-    }
-    let mut body = request.into_body();
-    let (mut bytes, mut length) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await
-        && length <= MAX_DISCARDED
-    {
-        let frame =
-            frame.map_err(|_| Problem::malformed("the request's body could not be read"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        length += data.len();
-        if length <= MAX_BODY {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    if length > MAX_BODY { Err(too_long()) } else { Ok(bytes) }
 }
 
 /// The problem type that RFC 8555 gives to a JWS that cannot be accepted.

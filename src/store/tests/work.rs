@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT_URL, LEASE, NOW, ORDER, after, claim, claim_one, entry, lease_validation, migrated,
-    number, open, plan, proved, with_order, with_ready_order,
+    ACCOUNT, ACCOUNT_URL, LEASE, NOW, ORDER, account, after, claim, claim_one, entry,
+    lease_validation, migrated, number, open, plan, proved, with_order, with_ready_order,
 };
+use crate::acme::account::Account;
 use crate::entropy::Entropy;
 use crate::store::db::Statement;
 use crate::store::work::enqueue;
@@ -23,9 +24,11 @@ pub(super) async fn what_is_taken_on_at_once_is_claimed_once_its_lease_has_lapse
     let store = with_order(database, &["a.test"]).await;
     let take_on = |thumbprint: &'static str| {
         let store = store.clone();
+        let thumbprint = thumbprint.to_owned();
         async move {
+            let asking = Account { thumbprint, ..account(ACCOUNT, "web") };
             let begun =
-                store.begin_and_lease_challenge(HTTP, ACCOUNT_URL, thumbprint, NOW, LEASE, Entropy);
+                store.begin_and_lease_challenge(HTTP, ACCOUNT_URL, &asking, NOW, LEASE, Entropy);
             begun.await.unwrap()
         }
     };
@@ -68,8 +71,9 @@ pub(super) async fn a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_c
 /// Puts pieces of work on the list, each due a second after the one before.
 async fn with_work(database: &Database, pieces: u64) -> Store {
     let store = migrated(database).await;
-    let statements: Vec<Statement> =
-        (0..pieces).map(|piece| enqueue(KIND, &format!("piece-{piece}"), after(piece))).collect();
+    let statements: Vec<Statement> = (0..pieces)
+        .map(|piece| enqueue(KIND, &format!("piece-{piece}"), ACCOUNT, after(piece)))
+        .collect();
     store.db.transact(statements).await.unwrap();
     store
 }
@@ -91,6 +95,21 @@ pub(super) async fn only_what_is_due_is_claimed(database: &Database) {
     assert!(leases.iter().all(|lease| lease.attempt() == 1));
     assert_eq!(store.next_due(KIND).await.unwrap(), Some(after(2)));
     assert!(claim(&store, KIND, after(1), 10).await.is_empty());
+}
+
+pub(super) async fn work_that_a_clock_put_far_ahead_is_fetched_back(database: &Database) {
+    let store = with_work(database, 1).await;
+    // Claimed by a clock that was a day ahead.
+    let day = 24 * 3600;
+    let [lost] = claim(&store, KIND, after(day), 10).await.try_into().unwrap();
+    assert!(claim(&store, KIND, after(1), 10).await.is_empty());
+    store.pull_work_back(after(1)).await.unwrap();
+    assert_eq!(claim(&store, KIND, after(1), 10).await.len(), 1);
+    // What another has by now is not fetched back from it, nor settled by the first.
+    store.pull_work_back(after(1)).await.unwrap();
+    assert!(claim(&store, KIND, after(1), 10).await.is_empty());
+    store.discard(lost).await.unwrap();
+    assert_eq!(store.next_due(KIND).await.unwrap().map(|due| due > after(1)), Some(true));
 }
 
 pub(super) async fn at_most_the_limit_is_claimed(database: &Database) {
@@ -211,7 +230,7 @@ pub(super) async fn leases_of_a_process_before_lapse_at_once_on_sqlite_alone(dat
 pub(super) async fn work_of_one_kind_is_not_claimed_as_the_other(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     // Of the same name as the challenge.
-    let twin = enqueue(WorkKind::Issuance, "order-0-http-01", after(5));
+    let twin = enqueue(WorkKind::Issuance, "order-0-http-01", ACCOUNT, after(5));
     store.db.transact(vec![twin]).await.unwrap();
     assert!(claim(&store, KIND, after(10), 10).await.is_empty());
     let validation = lease_validation(&store, "order-0-http-01").await;
@@ -230,7 +249,7 @@ async fn on_postgres_a_claim_keeps_to_its_limit_where_the_planner_expects_one_ro
     let analyze = Statement::new("ANALYZE work", Vec::new());
     store.db.transact_long(vec![analyze]).await.unwrap();
     let statements: Vec<Statement> =
-        (1..50).map(|piece| enqueue(KIND, &format!("piece-{piece}"), NOW)).collect();
+        (1..50).map(|piece| enqueue(KIND, &format!("piece-{piece}"), ACCOUNT, NOW)).collect();
     store.db.transact(statements).await.unwrap();
     for expected in [20, 20, 10] {
         assert_eq!(claim(&store, KIND, NOW, 20).await.len(), expected);

@@ -24,6 +24,7 @@ pub(crate) use audit::AuditFigures;
 pub(crate) use crl::CrlFigures;
 pub(crate) use hsm::{HsmStep, TokenMetrics};
 pub(crate) use http::{HttpMetrics, ListenerMetrics};
+pub(crate) use limits::LimitMetrics;
 pub(crate) use store::StoreMetrics;
 pub(crate) use text::Format;
 pub(crate) use validation::ValidationMetrics;
@@ -43,8 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) expiry: expiry::ExpiryMetrics,
     pub(crate) http: HttpMetrics,
     pub(crate) issuance: issuance::IssuanceMetrics,
-    #[expect(dead_code, reason = "nothing is limited yet")]
-    pub(crate) limits: limits::LimitMetrics,
+    pub(crate) limits: LimitMetrics,
     pub(crate) reload: reload::ReloadMetrics,
     pub(crate) state: state::StateMetrics,
     pub(crate) store: StoreMetrics,
@@ -65,7 +65,7 @@ impl Metrics {
         let expiry = expiry::ExpiryMetrics::registered(&mut series);
         let http = HttpMetrics::registered(&mut series);
         let issuance = issuance::IssuanceMetrics::registered(&mut series);
-        let limits = limits::LimitMetrics::registered(&mut series);
+        let limits = LimitMetrics::registered(&mut series);
         let reload = reload::ReloadMetrics::registered(&mut series);
         let state = state::StateMetrics::registered(&mut series);
         let store = StoreMetrics::registered(&mut series);

@@ -2,6 +2,7 @@
 
 use hickory_resolver::proto::op::ResponseCode;
 
+use super::zone::NoAnswer;
 use super::*;
 
 /// Critical, tag and value.
@@ -205,4 +206,15 @@ async fn a_refusal_lists_some_records_cut_and_escaped() {
     let detail = refused(ask(zone, "a.test").await, ProblemType::Caa);
     says(&detail, &["10 records", "\\x1b[31mred", "malformed", "does not name ca.test", "7 more"]);
     assert!(!detail.contains("other-8"), "{detail}");
+}
+
+/// Nobody may issue because a resolver evades the question.
+#[tokio::test]
+async fn an_answer_that_answers_nothing_permits_nobody() {
+    for how in [NoAnswer::CutShort, NoAnswer::Referral, NoAnswer::Echo] {
+        let zone = Zone::new().caa("a.test", "issue", "other.test").evasive(how);
+        unreachable(ask(zone, "a.test").await, ProblemType::Dns);
+    }
+    let noise = Zone::new().silent("a.test");
+    unreachable(ask(noise, "a.test").await, ProblemType::Dns);
 }

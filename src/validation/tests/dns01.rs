@@ -6,7 +6,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use openssl::sha::sha256;
 use tokio::net::UdpSocket;
 
-use super::zone::{Lie, txt};
+use super::zone::{Lie, NoAnswer, txt};
 use super::*;
 
 fn digest() -> String {
@@ -174,6 +174,16 @@ async fn a_forged_answer_is_passed_over() {
         let detail = refused(prove(zone, "a.test").await, ProblemType::IncorrectResponse);
         says(&detail, &["the truth"]);
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_answers_nothing_proves_nothing() {
+    for how in [NoAnswer::CutShort, NoAnswer::Referral, NoAnswer::Echo] {
+        let zone = Zone::new().txt("_acme-challenge.a.test", &[&digest()]).evasive(how);
+        unreachable(prove(zone, "a.test").await, ProblemType::Dns);
+    }
+    let zone = Zone::new().txt("_acme-challenge.a.test", &[&digest()]).evasive(NoAnswer::OtherName);
+    refused(prove(zone, "a.test").await, ProblemType::Dns);
 }
 
 #[tokio::test]

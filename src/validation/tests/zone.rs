@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CAA, CNAME, TXT};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CAA, CNAME, NS, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -28,6 +28,20 @@ pub(super) struct Zone {
     authentic: bool,
     shouting: bool,
     one_link_at_a_time: bool,
+    no_answer: Option<NoAnswer>,
+}
+
+/// What looks like "there is no such record", and is none.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum NoAnswer {
+    /// Cut short, over TCP as well.
+    CutShort,
+    /// Other servers are named that might know, as a server does that does not recurse.
+    Referral,
+    /// The question instead of an answer.
+    Echo,
+    /// Records of another name.
+    OtherName,
 }
 
 impl Zone {
@@ -89,6 +103,11 @@ impl Zone {
         Self { one_link_at_a_time: true, ..self }
     }
 
+    /// Never says anything of use.
+    pub(super) fn evasive(self, how: NoAnswer) -> Self {
+        Self { no_answer: Some(how), ..self }
+    }
+
     fn record(mut self, owner: &str, data: RData) -> Self {
         self.records.entry(name(owner)).or_default().push(data);
         self
@@ -132,6 +151,9 @@ impl Zone {
         let query = asked.queries[0].clone();
         if self.silent.contains(&query.name) {
             return Vec::new();
+        }
+        if let Some(how) = self.no_answer {
+            return vec![evaded(&asked, &query, how)];
         }
         let mut sent = Vec::new();
         if let Some((lie, data)) = &self.lie {
@@ -192,6 +214,23 @@ fn forged(asked: &Message, query: &Query, lie: Lie, data: &RData) -> Vec<u8> {
     }
     let mut reply = response(id, &query);
     reply.add_answer(Record::from_rdata(asked.queries[0].name.clone(), 0, data.clone()));
+    reply.to_vec().unwrap()
+}
+
+fn evaded(asked: &Message, query: &Query, how: NoAnswer) -> Vec<u8> {
+    let mut reply = response(asked.id, query);
+    match how {
+        NoAnswer::CutShort => reply.metadata.truncation = true,
+        NoAnswer::Referral => {
+            reply.metadata.recursion_available = false;
+            let server = RData::NS(NS(name("ns.elsewhere.test")));
+            reply.authorities.push(Record::from_rdata(name("test"), 0, server));
+        }
+        NoAnswer::Echo => reply.metadata.message_type = MessageType::Query,
+        NoAnswer::OtherName => {
+            reply.add_answer(Record::from_rdata(name("elsewhere.test"), 0, txt(&["other"])));
+        }
+    }
     reply.to_vec().unwrap()
 }
 

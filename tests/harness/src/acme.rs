@@ -12,6 +12,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use openssl::hash::{MessageDigest, hash};
 use openssl::x509::X509;
+use openssl::x509::verify::X509VerifyFlags;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
@@ -155,6 +156,11 @@ impl Client {
     /// Another client of the same CA, with no account; it asks the server nothing.
     pub fn another(&self, key: Key) -> Self {
         Self { key, kid: None, nonce: None, ..self.clone() }
+    }
+
+    /// The next request asks for another nonce.
+    pub fn forget_nonce(&mut self) {
+        self.nonce = None;
     }
 
     /// Any request.
@@ -441,15 +447,24 @@ impl Order<'_> {
 
 /// Panics unless a chain, leaf first, leads to one of the roots for this name.
 pub fn verify_chain(chain: &[X509], roots: &[X509], name: &str) {
+    verify(chain, roots, name, X509VerifyFlags::X509_STRICT);
+}
+
+/// The same, whenever the certificates are valid.
+pub fn verify_chain_of_any_time(chain: &[X509], roots: &[X509], name: &str) {
+    verify(chain, roots, name, X509VerifyFlags::X509_STRICT | X509VerifyFlags::NO_CHECK_TIME);
+}
+
+fn verify(chain: &[X509], roots: &[X509], name: &str, flags: X509VerifyFlags) {
     use openssl::stack::Stack;
     use openssl::x509::store::X509StoreBuilder;
-    use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
+    use openssl::x509::verify::X509VerifyParam;
     let mut store = X509StoreBuilder::new().unwrap();
     for root in roots {
         store.add_cert(root.clone()).unwrap();
     }
     let mut parameters = X509VerifyParam::new().unwrap();
-    parameters.set_flags(X509VerifyFlags::X509_STRICT).unwrap();
+    parameters.set_flags(flags).unwrap();
     match name.parse::<IpAddr>() {
         Ok(address) => parameters.set_ip(address).unwrap(),
         Err(_) => parameters.set_host(name).unwrap(),

@@ -20,6 +20,13 @@ use crate::port::Port;
 pub enum Database {
     Sqlite(TempDir),
     Postgres(PostgresDatabase),
+    /// SQLite's file where a process sees it that has a mount namespace of its own.
+    Within {
+        pid: u32,
+        path: PathBuf,
+    },
+    /// The one of a test's own Postgres that listens there.
+    Cluster(SocketAddr),
 }
 
 impl Database {
@@ -42,52 +49,59 @@ impl Database {
 
     /// What the database's own program prints about an SQL script; `None` where that fails.
     pub fn ask(&self, sql: &str) -> Option<String> {
-        let mut program = match self {
-            Self::Sqlite(folder) => {
-                let mut program = Command::new("sqlite3");
-                program.args(["-bail", "-cmd", ".timeout 60000"]);
-                program.arg(folder.path().join("kipuka.db"));
-                program
+        let output = self.program().arg(sql).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Rows of a query, as text; NULL is empty. What changes rows answers with none. On SQLite, kipuka
+    /// should be running: else SQLite mends after a crash what kipuka should find.
+    pub fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        let text = command::run(self.program().arg(sql));
+        text.lines().map(|line| line.split(SEPARATOR).map(str::to_owned).collect()).collect()
+    }
+
+    /// The database's own program, which takes SQL.
+    fn program(&self) -> Command {
+        let (mut program, path) = match self {
+            Self::Sqlite(folder) => (Command::new("sqlite3"), folder.path().join("kipuka.db")),
+            Self::Within { pid, path } => {
+                let mut nsenter = Command::new("nsenter");
+                nsenter.args(["--user", "--mount", "--preserve-credentials", "--target"]);
+                nsenter.args([&pid.to_string(), "sqlite3"]);
+                (nsenter, path.clone())
             }
-            Self::Postgres(database) => {
+            Self::Postgres(_) | Self::Cluster(_) => {
                 let mut program = Command::new("psql");
-                program.args(["-qAtX", "-v", "ON_ERROR_STOP=1", &database.url(), "-c"]);
-                program
+                program.args([
+                    "-qAtX",
+                    "-F",
+                    SEPARATOR,
+                    "-v",
+                    "ON_ERROR_STOP=1",
+                    &self.url(),
+                    "-c",
+                ]);
+                return program;
             }
         };
-        let output = program.arg(sql).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        program.args(["-bail", "-separator", SEPARATOR, "-cmd", ".timeout 60000"]).arg(path);
+        program
     }
 
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => format!("sqlite://{}/kipuka.db", folder.path().display()),
             Self::Postgres(database) => database.url(),
+            Self::Within { path, .. } => format!("sqlite://{}", path.display()),
+            Self::Cluster(address) => url_of(*address, "postgres"),
         }
-    }
-
-    /// Rows of a query, as text; NULL is empty. What changes rows answers with none. On SQLite, kipuka should be running: else SQLite mends
-    /// after a crash what kipuka should find.
-    pub fn query(&self, sql: &str) -> Vec<Vec<String>> {
-        let text = match self {
-            Self::Sqlite(folder) => {
-                let mut sqlite = Command::new("sqlite3");
-                sqlite.args(["-batch", "-cmd", ".timeout 10000", "-separator", SEPARATOR]);
-                command::run(sqlite.arg(folder.path().join("kipuka.db")).arg(sql))
-            }
-            Self::Postgres(database) => {
-                let mut psql = psql(database.port, sql);
-                command::run(psql.args(["-d", &database.name, "-A", "-t", "-F", SEPARATOR]))
-            }
-        };
-        text.lines().map(|line| line.split(SEPARATOR).map(str::to_owned).collect()).collect()
     }
 
     /// SQL for a BLOB in lower-case hex.
     pub fn hex(&self, column: &str) -> String {
         match self {
-            Self::Sqlite(_) => format!("lower(hex({column}))"),
-            Self::Postgres(_) => format!("encode({column}, 'hex')"),
+            Self::Sqlite(_) | Self::Within { .. } => format!("lower(hex({column}))"),
+            Self::Postgres(_) | Self::Cluster(_) => format!("encode({column}, 'hex')"),
         }
     }
 }
@@ -135,8 +149,12 @@ impl PostgresDatabase {
 
     /// The same database, reached by another way, on which nothing is encrypted.
     pub fn url_by(&self, address: SocketAddr) -> String {
-        format!("postgres://postgres@{address}/{}?sslmode=disable", self.name)
+        url_of(address, &self.name)
     }
+}
+
+fn url_of(address: SocketAddr, name: &str) -> String {
+    format!("postgres://postgres@{address}/{name}?sslmode=disable")
 }
 
 impl Drop for PostgresDatabase {
@@ -151,7 +169,7 @@ fn sql(port: u16, statement: &str) {
     command::run(&mut psql(port, statement));
 }
 
-fn psql(port: u16, statement: &str) -> Command {
+pub(crate) fn psql(port: u16, statement: &str) -> Command {
     let mut psql = Command::new("psql");
     psql.args([
         "-q",
@@ -254,7 +272,7 @@ done
 "#;
 
 /// The newest Postgres on this machine.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions.map(|version| version.path().join("bin")).max();
     newest.expect("Postgres is not installed: apt-get install postgresql")

@@ -4,6 +4,8 @@
 //! A tool that is missing fails a test with the name of the package that has it.
 
 pub mod acme;
+pub mod attestation;
+pub mod cluster;
 pub mod command;
 pub mod csr;
 pub mod database;
@@ -28,6 +30,7 @@ pub mod wire;
 pub mod zone;
 
 pub use acme::{Answer, Client, Order};
+pub use cluster::Cluster;
 pub use database::Database;
 pub use disk::Disk;
 pub use issuer::Issuer;

@@ -56,6 +56,12 @@ impl Token {
         Self::softhsm()
     }
 
+    /// Its CAs get certificates from the harness's root, which are older than the test.
+    pub fn certified_long_ago(mut self) -> Self {
+        self.engine = false;
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -1,6 +1,6 @@
 //! A DNS server on loopback, over UDP and TCP, whose answers a test sets while it runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ struct Content {
     /// What was asked, in order.
     asked: Vec<(String, RecordType)>,
     authentic: bool,
+    /// Names about which nothing is said.
+    silent: HashSet<String>,
     /// Where other programs leave TXT records.
     folder: Option<PathBuf>,
 }
@@ -100,6 +102,15 @@ impl Zone {
         self.content().names.entry(normal(name)).or_default().response_code = Some(code);
     }
 
+    /// Whether questions for a name go unanswered.
+    pub fn set_silent(&self, name: &str, is_silent: bool) {
+        let mut content = self.content();
+        match is_silent {
+            true => content.silent.insert(normal(name)),
+            false => content.silent.remove(&normal(name)),
+        };
+    }
+
     /// From here on answers carry the AD bit, as those of a validating resolver about signed zones do.
     pub fn vouch(&self) {
         self.content().authentic = true;
@@ -127,7 +138,7 @@ impl Zone {
         let mut buffer = [0; 4096];
         while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
             if let Ok(query) = Message::from_vec(&buffer[..length]) {
-                let answer = self.answer(&query);
+                let Some(answer) = self.answer(&query) else { continue };
                 let mut bytes = answer.to_vec().unwrap();
                 if bytes.len() > usize::from(query.max_payload()) {
                     bytes = answer.truncate().to_vec().unwrap();
@@ -148,20 +159,21 @@ impl Zone {
         loop {
             let mut query = vec![0; usize::from(stream.read_u16().await.ok()?)];
             stream.read_exact(&mut query).await.ok()?;
-            let answer = self.answer(&Message::from_vec(&query).ok()?).to_vec().unwrap();
+            let answer = self.answer(&Message::from_vec(&query).ok()?)?.to_vec().unwrap();
             stream.write_u16(u16::try_from(answer.len()).ok()?).await.ok()?;
             stream.write_all(&answer).await.ok()?;
         }
     }
 
-    fn answer(&self, query: &Message) -> Message {
+    /// `None` where it keeps silent.
+    fn answer(&self, query: &Message) -> Option<Message> {
         let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
         answer.metadata.message_type = MessageType::Response;
         answer.metadata.recursion_available = true;
         answer.metadata.recursion_desired = true;
         let Some(question) = query.queries.first() else {
             answer.metadata.response_code = ResponseCode::FormErr;
-            return answer;
+            return Some(answer);
         };
         answer.add_query(question.clone());
         let kind = question.query_type();
@@ -169,6 +181,9 @@ impl Zone {
         answer.metadata.authentic_data = content.authentic;
         content.asked.push((normal(&question.name().to_ascii()), kind));
         let mut name = question.name().clone();
+        if content.silent.contains(&normal(&name.to_ascii())) {
+            return None;
+        }
         for _ in 0..ALIASES {
             let entry = content.entry(&normal(&name.to_ascii()));
             if let Some(code) = entry.response_code {
@@ -184,7 +199,7 @@ impl Zone {
                 None => break,
             }
         }
-        answer
+        Some(answer)
     }
 }
 

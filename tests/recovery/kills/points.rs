@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::Moment;
 
-use super::Site;
+use crate::site::Site;
 
 /// A transaction of the story comes within this time of its beginning.
 const SOON: Duration = Duration::from_secs(10);

@@ -1,15 +1,14 @@
 //! Killed at random, again and again, under the load of many clients.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::{Database, Patient, Relay, Server, Settings};
 
-use super::{BINARY, Site};
-
-/// Orders under way at once, at most.
-const AT_ONCE: usize = 24;
+use crate::BINARY;
+use crate::load::{load, watch};
+use crate::site::Site;
 
 fn kills() -> u32 {
     std::env::var("KIPUKA_TEST_KILLS").map_or(25, |kills| kills.parse().unwrap())
@@ -23,43 +22,6 @@ impl Delays {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         Duration::from_millis((self.0 >> 33) % below_ms)
-    }
-}
-
-/// Begins stories until it is stopped; each account has several orders under way.
-async fn load(accounts: Vec<Patient>, stop: Arc<AtomicBool>) -> Vec<Patient> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let mut under_way = tokio::task::JoinSet::new();
-    while !stop.load(Ordering::SeqCst) {
-        for account in &accounts {
-            if under_way.len() < AT_ONCE {
-                let mut patient = account.fork();
-                under_way.spawn(async move {
-                    let number = COUNT.fetch_add(1, Ordering::SeqCst);
-                    let certificate = patient.issue(&format!("r{number}.test")).await;
-                    if number.is_multiple_of(3) {
-                        patient.revoke(&certificate).await;
-                    }
-                });
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(60)).await;
-        while let Some(ended) = under_way.try_join_next() {
-            ended.unwrap();
-        }
-    }
-    while let Some(ended) = under_way.join_next().await {
-        ended.unwrap();
-    }
-    accounts
-}
-
-/// Sends again what was sent, and looks at the CRL, all the time.
-async fn watch(mut patient: Patient, issuer: openssl::x509::X509, stop: Arc<AtomicBool>) {
-    while !stop.load(Ordering::SeqCst) {
-        patient.look_at_crl(&issuer).await;
-        patient.replay().await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -87,7 +49,8 @@ async fn killed_at_random(mut site: Site, second: Option<Server>) {
     let loading = tokio::spawn(load(accounts, Arc::clone(&stop)));
     let mut delays = Delays(8555);
     for number in 0..kills() {
-        tokio::time::sleep(delays.next(700)).await;
+        // Long enough for a few requests, be the machine busy.
+        tokio::time::sleep(Duration::from_millis(100) + delays.next(1000)).await;
         match servers.first_mut() {
             // In turn, so that one is there.
             Some(second) if number % 2 == 1 => {

@@ -2,7 +2,7 @@
 
 use harness::Database;
 
-use super::{SURELY, Site};
+use crate::site::{SURELY, Site};
 
 async fn killed_at_each_signature(database: Database) {
     let url = database.url();

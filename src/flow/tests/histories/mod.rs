@@ -120,7 +120,11 @@ impl<'w> Play<'w> {
             }
             Act::Claim(kind, fate) => {
                 let now = context.clock.now();
-                let leases = context.store.claim(*kind, now, LEASE, 3, &[], Entropy).await.unwrap();
+                let leases = context
+                    .store
+                    .claim(*kind, now, LEASE, 3, Left::default(), Entropy)
+                    .await
+                    .unwrap();
                 match fate {
                     Fate::Works => {
                         let works = leases.into_iter().map(|lease| work(context, *kind, lease));
@@ -314,11 +318,11 @@ async fn count_certificates(database: &Database, account: &str) -> i64 {
     let count = "SELECT COUNT(*) FROM certificates WHERE certificate IS NOT NULL \
                  AND account_id = $1";
     match database {
-        Database::Sqlite(_) => {
+        Database::Sqlite(_) | Database::Within { .. } => {
             let mut connection = SqliteConnection::connect(&database.url()).await.unwrap();
             sqlx::query(count).bind(account).fetch_one(&mut connection).await.unwrap().get(0)
         }
-        Database::Postgres(_) => {
+        Database::Postgres(_) | Database::Cluster(_) => {
             let mut connection = sqlx::PgConnection::connect(&database.url()).await.unwrap();
             sqlx::query(count).bind(account).fetch_one(&mut connection).await.unwrap().get(0)
         }
