@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::attestation::{self, Expected, Roots};
 use crate::config::{self, Needs};
 use crate::jose::external_account::ExternalAccountJws;
 use crate::jose::jwk::Jwk;
@@ -16,12 +17,13 @@ use crate::x509::csr::{self, CertificateRequest};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// One for each place where bytes from outside are first looked at.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("jws", jws),
     ("jwk", jwk),
     ("eab", eab),
     ("key_change", key_change),
     ("csr", csr),
+    ("attestation", attestation),
     ("dns", validation::fuzz_dns),
     ("http01", validation::fuzz_http01),
     ("tls_alpn01", validation::fuzz_tls_alpn01),
@@ -71,6 +73,20 @@ fn csr(der: &[u8]) {
     let Ok(request) = CertificateRequest::from_der(der) else { return };
     let key = csr::key_of_accepted(der).expect("it was accepted");
     assert_eq!(&key, request.public_key());
+}
+
+/// A device's attestation object. The roots vouch for what the seeds have, so that more than the object is read.
+fn attestation(object: &[u8]) {
+    let mut roots = Roots::default();
+    roots.add_pem(include_str!("../tests/fuzz/attestation-root.pem")).expect("it is a certificate");
+    let expected = Expected {
+        token: "token",
+        key_authorization: "token.thumbprint",
+        device: "12345678",
+        assigner: None,
+        now_s: 1_800_000_000,
+    };
+    let _ = attestation::verify(object, &roots, &expected);
 }
 
 /// kipuka.toml, before any other file is looked at.

@@ -15,6 +15,7 @@ mod ledger; // the audit trail's entries and their hash chain
 mod x509; // CSRs, chains, TBSCertificates and their lint
 
 // rules: the same, over the others
+mod attestation; // what a device says of a key, and who vouches for the device
 mod policy; // what may be issued to whom, and which line of kipuka.toml says so
 
 // ports: one kind of IO each

@@ -44,6 +44,7 @@ test=(
     'knot                     test -x /usr/sbin/knotd'
     'libtpm2-pkcs11-1         compgen -G /usr/lib/*/libtpm2_pkcs11.so.1'
     'swtpm                    command -v swtpm'
+    'tpm2-tools               command -v tpm2_send'
     'tpm2-abrmd               command -v tpm2-abrmd'
     'libtss2-tcti-tabrmd0     compgen -G /usr/lib/*/libtss2-tcti-tabrmd.so.0'
     'libtss2-tcti-swtpm0      compgen -G /usr/lib/*/libtss2-tcti-swtpm.so.0'

@@ -135,6 +135,7 @@ mod tests {
                 begun_at: Some(PAST),
                 account_url: None,
                 retry: None,
+                attested_key: None,
                 result,
             }],
         }
@@ -151,6 +152,7 @@ mod tests {
             begun_at: begun.then_some(PAST),
             account_url: None,
             retry: None,
+            attested_key: None,
             result,
         };
         let proved = challenge("first", true, Some(ChallengeResult::Proved { at: PAST }));

@@ -17,11 +17,19 @@ pub(crate) enum ChallengeType {
     DnsAccount01,
     /// draft-sheurich-acme-dns-persist.
     DnsPersist01,
+    /// draft-ietf-acme-device-attest.
+    DeviceAttest01,
 }
 
 impl ChallengeType {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Http01, Self::Dns01, Self::TlsAlpn01, Self::DnsAccount01, Self::DnsPersist01];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Http01,
+        Self::Dns01,
+        Self::TlsAlpn01,
+        Self::DnsAccount01,
+        Self::DnsPersist01,
+        Self::DeviceAttest01,
+    ];
 
     /// Those of published RFCs, which every client can be trusted to read.
     pub(crate) const STANDARD: [Self; 3] = [Self::Http01, Self::Dns01, Self::TlsAlpn01];
@@ -33,6 +41,7 @@ impl ChallengeType {
             Self::TlsAlpn01 => "tls-alpn-01",
             Self::DnsAccount01 => "dns-account-01",
             Self::DnsPersist01 => "dns-persist-01",
+            Self::DeviceAttest01 => "device-attest-01",
         }
     }
 
@@ -42,9 +51,13 @@ impl ChallengeType {
 
     /// Whether this way can prove control of the identifier: of every name below a domain, as a
     /// wildcard asks, only DNS does (RFC 8555 §8.3, §8.4), and of an address DNS does not (RFC 8738 §7).
+    /// A device speaks for itself.
     pub(crate) fn proves(self, identifier: &Identifier) -> bool {
         match self {
-            Self::Http01 | Self::TlsAlpn01 => !identifier.is_wildcard(),
+            Self::DeviceAttest01 => identifier.as_device().is_some(),
+            Self::Http01 | Self::TlsAlpn01 => {
+                !identifier.is_wildcard() && identifier.as_device().is_none()
+            }
             Self::Dns01 | Self::DnsAccount01 | Self::DnsPersist01 => {
                 identifier.dns_name().is_some()
             }
@@ -65,6 +78,9 @@ pub(crate) struct Challenge {
     /// While the validation is tried again: what went wrong, with an entry for each query that
     /// failed (RFC 8555 §8.2), and when the next one is due.
     pub(crate) retry: Option<Retry>,
+    /// The SHA-256 of the SubjectPublicKeyInfo that a device attested, in hex: the authorization is good
+    /// for a certificate of that key alone.
+    pub(crate) attested_key: Option<String>,
     pub(crate) result: Option<ChallengeResult>,
 }
 

@@ -1,5 +1,6 @@
-//! Identifiers in normal form (RFC 8555 §7.1.3, §9.7.7; RFC 8738).
+//! Identifiers in normal form (RFC 8555 §7.1.3, §9.7.7; RFC 8738; draft-ietf-acme-device-attest).
 
+mod device;
 mod dns;
 mod ip;
 
@@ -9,10 +10,11 @@ use std::net::IpAddr;
 use super::problem::{Problem, ProblemType};
 
 /// What may be ordered, in normal form: a DNS name in lower case, as A-labels, without a final dot;
-/// or an IP address as RFC 5952 §4 writes it. Two are equal exactly where they mean the same. The
+/// an IP address as RFC 5952 §4 writes it; or the identity of a device, octet for octet. Two are equal exactly where they mean the same. The
 /// only ways to make one check the whole form.
 ///
-/// Text alone tells the two types apart: no DNS name ends in a number or holds a colon.
+/// Text alone tells names and addresses apart: no DNS name ends in a number or holds a colon. A device
+/// has its type in front of it ([`fmt::Display`]), with a colon that makes it neither.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Identifier {
     /// Without the `*.` of a wildcard.
@@ -25,7 +27,12 @@ enum Form {
     Name,
     Wildcard,
     Address(IpAddr),
+    /// `permanent-identifier`.
+    Device,
 }
+
+/// In front of a device where text alone must tell what it is.
+const DEVICE: &str = "permanent-identifier:";
 
 impl Identifier {
     /// Reads an identifier object's `type` and `value`.
@@ -33,10 +40,12 @@ impl Identifier {
         match kind {
             "dns" => Self::dns(value),
             "ip" => Self::ip(value),
+            "permanent-identifier" => Self::device(value),
             other => Err(Problem::new(
                 ProblemType::UnsupportedIdentifier,
                 format!(
-                    "identifiers of type {:?} are not supported here; use \"dns\" or \"ip\"",
+                    "identifiers of type {:?} are not supported here; use \"dns\", \"ip\" or \
+                     \"permanent-identifier\"",
                     shorten(other)
                 ),
             )),
@@ -55,6 +64,27 @@ impl Identifier {
         Ok(Self { base: address.to_string(), form: Form::Address(address) })
     }
 
+    /// Reads the identity of a device (RFC 4043).
+    pub(crate) fn device(value: &str) -> Result<Self, Problem> {
+        match device::check(value) {
+            Ok(()) => Ok(Self { base: value.to_owned(), form: Form::Device }),
+            Err(device::Fault::Rejected(why)) => Err(refused(value, why)),
+            Err(device::Fault::Malformed(why)) => Err(Problem::malformed(format!(
+                "{:?} {why} (draft-ietf-acme-device-attest, permanent-identifier-value)",
+                shorten(value)
+            ))),
+        }
+    }
+
+    /// Reads what an operator or a certificate of ours calls by its text alone: what [`Self::from_text`]
+    /// reads, or a device with its type in front.
+    pub(crate) fn named(text: &str) -> Result<Self, Problem> {
+        match text.strip_prefix(DEVICE) {
+            Some(value) => Self::device(value),
+            None => Self::from_text(text),
+        }
+    }
+
     /// Reads what a person or a certificate request calls by its text alone: an IP address where it
     /// is one, else a DNS name.
     pub(crate) fn from_text(text: &str) -> Result<Self, Problem> {
@@ -63,7 +93,7 @@ impl Identifier {
 
     /// Reads what [`fmt::Display`] wrote, and nothing else.
     pub(crate) fn stored(text: &str) -> Option<Self> {
-        Self::from_text(text).ok().filter(|identifier| identifier.to_string() == text)
+        Self::named(text).ok().filter(|identifier| identifier.to_string() == text)
     }
 
     /// The identifier's `type`.
@@ -71,7 +101,18 @@ impl Identifier {
         match self.form {
             Form::Name | Form::Wildcard => "dns",
             Form::Address(_) => "ip",
+            Form::Device => "permanent-identifier",
         }
+    }
+
+    /// The identifier's `value`; a DNS name has the `*.` of a wildcard.
+    pub(crate) fn value(&self) -> String {
+        if self.is_wildcard() { format!("*.{}", self.base) } else { self.base.clone() }
+    }
+
+    /// The identity of the device, where it is one, and who assigned it.
+    pub(crate) fn as_device(&self) -> Option<(&str, Option<&str>)> {
+        (self.form == Form::Device).then(|| device::parts(&self.base))
     }
 
     /// Whether a label has an underscore: no host name does (RFC 952, RFC 1123 §2.1).
@@ -87,7 +128,7 @@ impl Identifier {
     pub(crate) fn as_ip(&self) -> Option<IpAddr> {
         match self.form {
             Form::Address(address) => Some(address),
-            Form::Name | Form::Wildcard => None,
+            Form::Name | Form::Wildcard | Form::Device => None,
         }
     }
 
@@ -95,7 +136,7 @@ impl Identifier {
     pub(crate) fn dns_name(&self) -> Option<&str> {
         match self.form {
             Form::Name | Form::Wildcard => Some(&self.base),
-            Form::Address(_) => None,
+            Form::Address(_) | Form::Device => None,
         }
     }
 
@@ -120,11 +161,14 @@ impl Identifier {
     }
 }
 
-/// As the `value` of an identifier object: a DNS name with the `*.` of a wildcard.
+/// As [`Identifier::stored`] reads it: a DNS name with the `*.` of a wildcard, an address, or a device
+/// with its type in front.
 impl fmt::Display for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_wildcard() {
-            f.write_str("*.")?;
+        match self.form {
+            Form::Wildcard => f.write_str("*.")?,
+            Form::Device => f.write_str(DEVICE)?,
+            Form::Name | Form::Address(_) => {}
         }
         f.write_str(&self.base)
     }
@@ -329,5 +373,30 @@ mod tests {
     fn an_unknown_type_is_unsupported() {
         let problem = Identifier::parse("email", "a@b.test").expect_err("email is no type here");
         assert_eq!(problem.kind, ProblemType::UnsupportedIdentifier);
+    }
+
+    #[test]
+    fn a_device_is_what_the_grammar_of_the_draft_makes_octet_for_octet() {
+        for good in ["ABCDEF123456", "a b", "Ä", "A/1.2.3.4", "A/0.39", "A/2.999.1", "10.0.0.1"] {
+            let device = Identifier::parse("permanent-identifier", good).unwrap();
+            assert_eq!((device.kind(), device.value().as_str()), ("permanent-identifier", good));
+            assert_eq!(Identifier::stored(&device.to_string()), Some(device), "{good}");
+        }
+        let with = Identifier::device("A/1.2.3").unwrap();
+        assert_eq!(with.as_device(), Some(("A", Some("1.2.3"))));
+        assert_ne!(Identifier::device("a").unwrap(), Identifier::device("A").unwrap());
+        assert_ne!(Identifier::device("a.test").ok(), Identifier::dns("a.test").ok());
+        for bad in
+            ["", "/1.2", "A/", "A/1", "A/1.2/3", "A/1.40", "A/3.1", "A/01.2", "A/1.02", "A/x"]
+        {
+            let problem = Identifier::device(bad).unwrap_err();
+            assert_eq!(problem.kind, ProblemType::Malformed, "{bad}");
+        }
+        for rejected in ["a\0b", "a\nb", &"a".repeat(129)] {
+            let problem = Identifier::device(rejected).unwrap_err();
+            assert_eq!(problem.kind, ProblemType::RejectedIdentifier, "{rejected}");
+        }
+        // By its text alone nothing is a device unless it says so.
+        assert!(Identifier::from_text("permanent-identifier:A").is_err());
     }
 }

@@ -13,3 +13,4 @@ pub(crate) mod nonce;
 pub(crate) mod order;
 pub(crate) mod problem;
 pub(crate) mod renewal;
+pub(crate) mod usage;

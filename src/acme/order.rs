@@ -139,6 +139,7 @@ mod tests {
                 begun_at: None,
                 account_url: None,
                 retry: None,
+                attested_key: None,
                 result: None,
             }],
         }

@@ -1,5 +1,7 @@
 //! Problem documents (RFC 7807) with the types of RFC 8555 §6.7.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::identifier::Identifier;
@@ -61,6 +63,9 @@ pub(crate) enum ProblemType {
     /// RFC 9773 §7.4.
     #[serde(rename = "urn:ietf:params:acme:error:alreadyReplaced")]
     AlreadyReplaced,
+    /// draft-ietf-acme-device-attest §8.
+    #[serde(rename = "urn:ietf:params:acme:error:badAttestationStatement")]
+    BadAttestationStatement,
 }
 
 impl ProblemType {
@@ -93,6 +98,7 @@ impl ProblemType {
             Self::UserActionRequired => "userActionRequired",
             Self::InvalidProfile => "invalidProfile",
             Self::AlreadyReplaced => "alreadyReplaced",
+            Self::BadAttestationStatement => "badAttestationStatement",
         }
     }
 
@@ -129,6 +135,9 @@ pub(crate) struct Problem {
     /// The URL that a person must visit, with `userActionRequired` (RFC 8555 §7.3.3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) instance: Option<String>,
+    /// After how many seconds to ask again, where that is known; a header of the answer.
+    #[serde(skip)]
+    pub(crate) retry_after_s: Option<u32>,
 }
 
 /// A problem with one identifier (RFC 8555 §6.7.1).
@@ -157,11 +166,24 @@ impl Problem {
             algorithms: Vec::new(),
             subproblems: Vec::new(),
             instance: None,
+            retry_after_s: None,
         }
     }
 
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(ProblemType::Malformed, detail)
+    }
+
+    /// `rateLimited` (RFC 8555 §6.6), of which `what` says who has had how much of what; `key` is the
+    /// limit's in `[limits]`.
+    pub(crate) fn rate_limited(what: &str, key: &str, retry_after: Duration) -> Self {
+        let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let detail = format!(
+            "{what}, and that is the limit here ({key} in [limits] of kipuka.toml); try again in \
+             {seconds} s"
+        );
+        Self { retry_after_s: Some(seconds), ..Self::new(ProblemType::RateLimited, detail) }
     }
 
     pub(crate) fn with_status(self, status: u16) -> Self {
@@ -192,7 +214,7 @@ impl Problem {
             detail: self.detail.clone(),
             identifier: SubproblemIdentifier {
                 kind: identifier.kind().to_owned(),
-                value: identifier.to_string(),
+                value: identifier.value(),
             },
         }
     }
@@ -203,7 +225,7 @@ mod tests {
     use super::*;
 
     /// The registry "ACME Error Types": RFC 8555 §9.7.4, and the documents that added to it.
-    const REGISTERED: [&str; 28] = [
+    const REGISTERED: [&str; 29] = [
         "accountDoesNotExist",
         "alreadyRevoked",
         "badCSR",
@@ -233,6 +255,7 @@ mod tests {
         "alreadyReplaced",
         // Of the drafts that kipuka speaks.
         "invalidProfile",
+        "badAttestationStatement",
     ];
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::open::{StartError, Tokens, ask};
 use crate::acme::challenge::ChallengeType;
+use crate::attestation::Roots;
 use crate::ca::{Authorities, Authority, Meta, NamedProfile, Proof};
 use crate::clock::Timestamp;
 use crate::config::{self, Ca, CaKey, Config, Digest, RsaPadding, Sharing};
@@ -86,7 +87,7 @@ pub(crate) async fn open_authority(
             caa_identities: ca.caa_identities.clone(),
             external_account_required: ca.external_account_required,
         },
-        proof: proof(ca).map_err(|why| failed(&why))?,
+        proof: proof(ca).await.map_err(|why| failed(&why))?,
     })
 }
 
@@ -251,12 +252,18 @@ fn algorithm(ca: &Ca, key_type: KeyType) -> Result<Option<SignatureAlgorithm>, S
     }
 }
 
-fn proof(ca: &Ca) -> Result<Proof, String> {
+async fn proof(ca: &Ca) -> Result<Proof, String> {
     let known = |name: &&str| {
         ChallengeType::from_name(name).ok_or_else(|| format!("{name} is no type of challenge"))
     };
     let challenges = ca.challenges.iter().map(known).collect::<Result<_, _>>()?;
-    Ok(Proof { challenges, caa: ca.caa })
+    let mut attestation_roots = Roots::default();
+    for file in &ca.attestation_roots {
+        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let text = tokio::fs::read_to_string(file).await.map_err(|error| wrong(&error))?;
+        attestation_roots.add_pem(&text).map_err(|error| wrong(&error))?;
+    }
+    Ok(Proof { challenges, attestation_roots, caa: ca.caa })
 }
 
 /// A token that is away keeps only its own CAs down, and is probed until it is back. But where no

@@ -1,6 +1,7 @@
 //! Config → store, authorities, validator, routers, workers; and the swap of these on reload.
 
 mod authority;
+mod means;
 mod open;
 mod pulse;
 mod server_certificate;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::authority::{demand_a_signer, open_authorities};
+use self::means::within_means;
 use self::open::tokens;
 use self::server_certificate::{own_names, renew_own, server_certificate, tls_files};
 use crate::acme::nonce::NonceKey;
@@ -31,7 +33,8 @@ use crate::clock::Clock;
 use crate::config::{CaaMode, Config, Hsm};
 use crate::entropy::Entropy;
 use crate::flow::{Context, LONGEST_IN_ATTEMPTS, Limits, Refusals, SharedContext};
-use crate::http::acme::{self, Acme, Verifiers};
+use crate::http::acme::{self, Acme, Bodies, Verifiers};
+use crate::http::admission::Admission;
 use crate::http::listener::Listener;
 use crate::http::tls::{self, CertificateSlot};
 use crate::http::{ops, public};
@@ -48,6 +51,10 @@ fn limits(config: &Config) -> Limits {
         issuance_lease: issuance_lease(config),
         // As with issuance: an attempt must end before another may begin, or none ever counts.
         validation_lease: config.validation.timeout + Duration::from_secs(10),
+        at_once_per_account: usize::try_from(config.limits.at_once_per_account).unwrap_or(1),
+        accounts: config.limits.clone(),
+        keep: config.database.keep,
+        keep_unfinished: config.database.keep_unfinished,
         ..Limits::default()
     }
 }
@@ -71,6 +78,7 @@ pub(crate) struct App {
     tokens: Tokens,
     context: SharedContext,
     metrics: Arc<Metrics>,
+    admission: Arc<Admission>,
     certificate: Arc<CertificateSlot>,
     /// No more clients should be sent here.
     leaving: Arc<AtomicBool>,
@@ -122,6 +130,7 @@ impl App {
         let failed = |error| StartError::new("database", error);
         context.store.note_alone(&started).await.map_err(failed)?;
         let certificate = server_certificate(&config, &context).await?;
+        let admission = Admission::new(&within_means(&config.limits), metrics.limits.clone());
         let (stop, stopped) = watch::channel(false);
         let (phase, phases) = watch::channel(Phase::Working);
         let (workers, handles) = worker::start(&context, &phases);
@@ -130,6 +139,7 @@ impl App {
             tokens,
             context,
             metrics,
+            admission,
             certificate,
             leaving: Arc::default(),
             stop,
@@ -154,8 +164,11 @@ impl App {
             nonces,
             verifiers: Verifiers::default(),
             external_url: self.config.server.external_url.clone(),
+            certificate: Arc::clone(&self.certificate),
+            admission: Arc::clone(&self.admission),
+            bodies: Bodies::default(),
         });
-        let public = public::router(Arc::clone(&self.context));
+        let public = public::router(Arc::clone(&self.context), Arc::clone(&self.admission));
         let tls = tls::server_config(Arc::clone(&self.certificate))
             .map_err(|error| StartError::new("TLS", error))?;
         let server = &self.config.server;
@@ -184,8 +197,8 @@ impl App {
                 acme_address = address;
             }
             tracing::info!(listener = name, %address, "listening");
-            let metrics = self.metrics.http.clone();
-            let listener = Listener { name, socket, tls, router, metrics };
+            let (admission, metrics) = (Arc::clone(&self.admission), self.metrics.http.clone());
+            let listener = Listener { name, socket, tls, router, admission, metrics };
             self.handles.push(self.tasks.spawn(listener.serve(stopped.clone(), drain)));
         }
         Ok(acme_address)
@@ -207,7 +220,7 @@ impl App {
         self.handles.push(task);
     }
 
-    /// Takes a new configuration over, all of it or nothing: CAs, validation, the TLS certificate.
+    /// Takes a new configuration over, all of it or nothing: CAs, validation, limits, the TLS certificate.
     /// Listeners, the database and the token's library keep what they started with.
     pub(crate) async fn reload(&mut self, config: Config) -> Result<(), StartError> {
         let done = self.take_over(config).await;
@@ -263,6 +276,7 @@ impl App {
             hold: self.config.server.hold,
             ..limits(&config)
         }));
+        self.admission.reload(&within_means(&config.limits));
         self.tokens = tokens;
         self.config = Config { server: self.config.server.clone(), ..config };
         Ok(())

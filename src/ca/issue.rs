@@ -13,6 +13,7 @@ use crate::telemetry::traces;
 use crate::x509::algorithm::PublicKey;
 use crate::x509::dates::RequestedDates;
 use crate::x509::lint::{LintError, LintedTbs, lint};
+use crate::x509::permanent_identifier::PermanentIdentifier;
 use crate::x509::profile::Profile;
 use crate::x509::serial::Serial;
 use crate::x509::tbs::{Leaf, TbsError};
@@ -77,18 +78,30 @@ pub(super) fn list(errors: &[LintError]) -> String {
     errors.iter().map(LintError::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The dNSNames and the iPAddresses of a certificate for these identifiers (RFC 8738 §3).
-fn names_of<'a>(
-    identifiers: impl IntoIterator<Item = &'a Identifier>,
-) -> (Vec<String>, Vec<IpAddr>) {
-    let (mut dns_names, mut ip_addresses) = (Vec::new(), Vec::new());
-    for identifier in identifiers {
-        match identifier.as_ip() {
-            Some(address) => ip_addresses.push(address),
-            None => dns_names.push(identifier.to_string()),
+/// What stands in a certificate's subjectAltName.
+#[derive(Default)]
+struct Names {
+    dns: Vec<String>,
+    ip: Vec<IpAddr>,
+    devices: Vec<PermanentIdentifier>,
+}
+
+impl Names {
+    /// Those of a certificate for these identifiers (RFC 8738 §3; draft-ietf-acme-device-attest §3.2).
+    fn of<'a>(identifiers: impl IntoIterator<Item = &'a Identifier>) -> Self {
+        let mut names = Self::default();
+        for identifier in identifiers {
+            if let Some(address) = identifier.as_ip() {
+                names.ip.push(address);
+            } else if let Some((device, assigner)) = identifier.as_device() {
+                let (value, assigner) = (device.to_owned(), assigner.map(str::to_owned));
+                names.devices.push(PermanentIdentifier { value, assigner });
+            } else {
+                names.dns.push(identifier.to_string());
+            }
         }
+        names
     }
-    (dns_names, ip_addresses)
 }
 
 impl Authority {
@@ -99,9 +112,9 @@ impl Authority {
         now: Timestamp,
         entropy: Entropy,
     ) -> Result<Prepared, IssueError> {
-        let (dns_names, ip_addresses) = names_of(wanted.identifiers);
+        let names = Names::of(wanted.identifiers);
         let serial = Serial::from_entropy(entropy.bytes()?);
-        self.prepare_leaf(&self.leaf(serial, wanted, &dns_names, &ip_addresses), now)
+        self.prepare_leaf(&self.leaf(serial, wanted, &names), now)
     }
 
     /// A certificate for names that need no proof: kipuka's own.
@@ -120,7 +133,9 @@ impl Authority {
             profile: &self.profile,
             dates: RequestedDates::default(),
         };
-        self.prepare_leaf(&self.leaf(serial, &wanted, dns_names, ip_addresses), now)
+        let names =
+            Names { dns: dns_names.to_vec(), ip: ip_addresses.to_vec(), devices: Vec::new() };
+        self.prepare_leaf(&self.leaf(serial, &wanted, &names), now)
     }
 
     fn prepare_leaf(&self, leaf: &Leaf<'_>, now: Timestamp) -> Result<Prepared, IssueError> {
@@ -142,8 +157,8 @@ impl Authority {
         now: Timestamp,
     ) -> Result<LintedTbs, IssueError> {
         let serial = Serial::from_hex(serial).ok_or(IssueError::Serial)?;
-        let (dns_names, ip_addresses) = names_of(wanted.identifiers);
-        let leaf = self.leaf(serial, wanted, &dns_names, &ip_addresses);
+        let names = Names::of(wanted.identifiers);
+        let leaf = self.leaf(serial, wanted, &names);
         let planned = leaf.tbs(planned_at.unix_s())?;
         if planned.der != tbs {
             return Err(IssueError::NotAsPlanned);
@@ -154,13 +169,7 @@ impl Authority {
         lint(planned.der, &leaf).map_err(IssueError::Lint)
     }
 
-    fn leaf<'a>(
-        &'a self,
-        serial: Serial,
-        wanted: &Wanted<'a>,
-        dns_names: &'a [String],
-        ip_addresses: &'a [IpAddr],
-    ) -> Leaf<'a> {
+    fn leaf<'a>(&'a self, serial: Serial, wanted: &Wanted<'a>, names: &'a Names) -> Leaf<'a> {
         Leaf {
             issuer: self.chain.issuer(),
             algorithm: self.signer.algorithm(),
@@ -168,8 +177,9 @@ impl Authority {
             serial,
             public_key: wanted.public_key,
             dates: wanted.dates,
-            dns_names,
-            ip_addresses,
+            dns_names: &names.dns,
+            ip_addresses: &names.ip,
+            devices: &names.devices,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Authority;
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
+use crate::attestation::Roots;
 
 pub(crate) use crate::config::CaaMode;
 
@@ -11,13 +12,19 @@ pub(crate) use crate::config::CaaMode;
 pub(crate) struct Proof {
     /// The types of challenges that it offers.
     pub(crate) challenges: Vec<ChallengeType>,
+    /// Who vouches for devices; without any, no device is believed.
+    pub(crate) attestation_roots: Roots,
     /// What becomes of a certificate that CAA records do not permit (RFC 8659).
     pub(crate) caa: CaaMode,
 }
 
 impl Default for Proof {
     fn default() -> Self {
-        Self { challenges: ChallengeType::STANDARD.to_vec(), caa: CaaMode::Off }
+        Self {
+            challenges: ChallengeType::STANDARD.to_vec(),
+            attestation_roots: Roots::default(),
+            caa: CaaMode::Off,
+        }
     }
 }
 

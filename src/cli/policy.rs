@@ -146,7 +146,7 @@ impl<'n> Answer<'n> {
         given: &'n str,
     ) -> Self {
         let refused = |why, rule| (why, Some(rule));
-        let (identifier, verdict) = match Identifier::from_text(given) {
+        let (identifier, verdict) = match Identifier::named(given) {
             Err(problem) => (None, Err((problem.detail, None))),
             Ok(identifier) => {
                 let verdict =
@@ -190,9 +190,10 @@ impl<'n> Answer<'n> {
     }
 
     fn json(&self) -> Value {
-        let identifier = self.identifier.as_ref().map(
-            |identifier| json!({ "type": identifier.kind(), "value": identifier.to_string() }),
-        );
+        let identifier = self
+            .identifier
+            .as_ref()
+            .map(|identifier| json!({ "type": identifier.kind(), "value": identifier.value() }));
         let (reason, rule) = match &self.verdict {
             Ok(rule) => (None, Some(rule)),
             Err((why, rule)) => (Some(why), rule.as_ref()),

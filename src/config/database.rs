@@ -1,5 +1,7 @@
 //! `[database]`: what kipuka remembers, and where.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -8,10 +10,11 @@ use super::files::others_can_read;
 use super::mistake::At;
 use super::reader::Section;
 
-pub(super) const KEYS: &[&str] = &["url", "max_connections"];
+pub(super) const KEYS: &[&str] = &["url", "max_connections", "keep_days", "keep_unfinished_days"];
 
 const DEFAULT_URL: &str = "sqlite://kipuka.db";
 const DEFAULT_CONNECTIONS: u32 = 10;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const FORMS: &str = "write sqlite://PATH or postgres://USER@HOST/DATABASE";
 
 /// `[database]`.
@@ -22,6 +25,11 @@ pub(crate) struct Database {
     pub(crate) url: SecretString,
     /// Of Postgres, and of SQLite's readers: 1 to 1,000.
     pub(crate) max_connections: u32,
+    /// How long orders that led to a certificate are remembered after their end, with what was proved for
+    /// them; 30 to 36,500 days.
+    pub(crate) keep: Duration,
+    /// The same for those that led to none; 1 to 36,500 days.
+    pub(crate) keep_unfinished: Duration,
 }
 
 impl Database {
@@ -59,7 +67,13 @@ pub(super) fn read(section: &Section<'_>) -> Database {
             .integer("max_connections", 1..=1000)
             .and_then(|connections| u32::try_from(connections).ok())
             .unwrap_or(DEFAULT_CONNECTIONS),
+        keep: DAY * days(section, "keep_days", 30).unwrap_or(400),
+        keep_unfinished: DAY * days(section, "keep_unfinished_days", 1).unwrap_or(30),
     }
+}
+
+fn days(section: &Section<'_>, key: &str, least: u64) -> Option<u32> {
+    section.integer(key, least..=36_500).and_then(|days| u32::try_from(days).ok())
 }
 
 fn sqlite(section: &Section<'_>, url: &At<&str>) -> Option<String> {

@@ -12,6 +12,7 @@ mod database;
 mod files;
 mod find;
 mod hsm;
+mod limits;
 mod log;
 mod mistake;
 mod pattern;
@@ -33,6 +34,7 @@ pub(crate) use ca::{Ca, CaKey, CaaMode, Digest, RsaPadding, Sharing};
 pub(crate) use database::Database;
 pub(crate) use find::find;
 pub(crate) use hsm::Hsm;
+pub(crate) use limits::{Limits, ProxyHeader};
 pub(crate) use log::{Log, LogFormat};
 pub(crate) use mistake::{Errors, Warning};
 pub(crate) use pattern::NamePattern;
@@ -63,6 +65,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("policy", policy::KEYS),
     ("profile", profile::KEYS),
     ("validation", validation::KEYS),
+    ("limits", limits::KEYS),
     ("log", log::KEYS),
     ("telemetry", telemetry::KEYS),
 ];
@@ -79,6 +82,7 @@ pub(crate) struct Config {
     /// In the order of the file; with [`Needs::Serve`] at least one.
     pub(crate) cas: Vec<Ca>,
     pub(crate) validation: Validation,
+    pub(crate) limits: Limits,
     pub(crate) log: Log,
     pub(crate) telemetry: Telemetry,
 }
@@ -148,6 +152,7 @@ fn read_sections(reader: &Reader<'_>, root: &DeTable<'_>) -> Config {
             "validation",
             validation::KEYS,
         )),
+        limits: limits::read(&reader.section_or_empty(root, "limits", limits::KEYS)),
         log: log::read(&reader.section_or_empty(root, "log", log::KEYS)),
         telemetry: telemetry::read(&reader.section_or_empty(root, "telemetry", telemetry::KEYS)),
     }

@@ -9,6 +9,7 @@ pub(super) const KEYS: &[&str] = &[
     "deny",
     "allow_networks",
     "deny_networks",
+    "allow_devices",
     "wildcards",
     "ip_addresses",
     "single_labels",
@@ -44,6 +45,8 @@ pub(crate) struct Policy {
     /// Never empty.
     pub(crate) allow_networks: Option<Vec<NamePattern>>,
     pub(crate) deny_networks: Option<Vec<NamePattern>>,
+    /// Never empty.
+    pub(crate) allow_devices: Option<Vec<String>>,
     pub(crate) wildcards: Option<bool>,
     pub(crate) ip_addresses: Option<bool>,
     pub(crate) single_labels: Option<bool>,
@@ -60,6 +63,7 @@ pub(super) fn read(section: &Section<'_>) -> Policy {
         deny: names(section, "deny"),
         allow_networks: allowed(section, "allow_networks", networks(section, "allow_networks")),
         deny_networks: networks(section, "deny_networks"),
+        allow_devices: devices(section),
         wildcards: section.boolean("wildcards"),
         ip_addresses: section.boolean("ip_addresses"),
         single_labels: section.boolean("single_labels"),
@@ -103,6 +107,21 @@ fn networks(section: &Section<'_>, key: &str) -> Option<Vec<NamePattern>> {
         }
     }
     Some(patterns)
+}
+
+fn devices(section: &Section<'_>) -> Option<Vec<String>> {
+    let remedy = "write \"C02XG1234\" for that device, \"C02*\" for those that begin so, \"*\" for every one";
+    if section.is_empty_list("allow_devices") {
+        section.wrong("allow_devices", "is empty", "remove the line: then no device is issued for");
+    }
+    let texts = section.strings("allow_devices")?;
+    for text in &texts {
+        let star = text.value.find('*');
+        if text.value.is_empty() || star.is_some_and(|place| place + 1 != text.value.len()) {
+            wrong(section, text, "is no pattern of devices", remedy);
+        }
+    }
+    Some(texts.into_iter().map(|text| text.value.to_owned()).collect())
 }
 
 /// An empty list could mean everything or nothing.

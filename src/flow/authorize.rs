@@ -103,7 +103,11 @@ async fn known(
         .await?;
     // What the CA takes for a proof may have changed since.
     known.retain(|known| {
-        known.concluding_challenge().is_some_and(|challenge| authority.offers(challenge.kind))
+        // A device attests one key, and a further order is for another.
+        known.identifier.as_device().is_none()
+            && known
+                .concluding_challenge()
+                .is_some_and(|challenge| authority.offers(challenge.kind))
     });
     Ok(known)
 }

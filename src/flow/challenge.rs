@@ -2,7 +2,8 @@
 
 use super::{Context, Error, not_found};
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
-use crate::acme::problem::Problem;
+use crate::acme::challenge::ChallengeType;
+use crate::acme::problem::{Problem, ProblemType};
 use crate::store::WorkKind;
 
 /// Queues the validation by an account that calls itself `account_url`, unless that was done before,
@@ -19,6 +20,27 @@ pub(crate) async fn begin_challenge(
     authorization: Authorization,
     challenge_id: &str,
     account_url: &str,
+) -> Result<Authorization, Error> {
+    begin(context, authorization, challenge_id, account_url, None).await
+}
+
+/// The same with a device's attestation object, for device-attest-01.
+pub(crate) async fn begin_attestation(
+    context: &Context,
+    authorization: Authorization,
+    challenge_id: &str,
+    account_url: &str,
+    object: Vec<u8>,
+) -> Result<Authorization, Error> {
+    begin(context, authorization, challenge_id, account_url, Some(object)).await
+}
+
+async fn begin(
+    context: &Context,
+    authorization: Authorization,
+    challenge_id: &str,
+    account_url: &str,
+    object: Option<Vec<u8>>,
 ) -> Result<Authorization, Error> {
     let now = context.clock.now();
     let challenge = authorization.challenges.iter().find(|challenge| challenge.id == challenge_id);
@@ -47,8 +69,20 @@ pub(crate) async fn begin_challenge(
         );
         return Err(Problem::malformed(detail).into());
     }
+    let is_attested = challenge.kind == ChallengeType::DeviceAttest01;
+    if is_attested && object.is_none() {
+        let detail =
+            "device-attest-01 is answered with an attestation object: \"attObj\", in base64url";
+        return Err(Problem::new(ProblemType::BadAttestationStatement, detail).into());
+    }
+    let response = object.filter(|_| is_attested);
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
-    context.store.begin_challenge(challenge_id, account_url, now).await?;
+    match response {
+        None => context.store.begin_challenge(challenge_id, account_url, now).await?,
+        Some(object) => {
+            context.store.begin_attestation(challenge_id, account_url, object, now).await?
+        }
+    };
     waiter.wait(context.limits.load().hold).await?;
     context
         .store

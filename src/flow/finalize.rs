@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::attest::key_of;
 use super::identifiers::judge_again;
 use super::new_order::requested_dates;
 use super::{Context, Error, not_found};
@@ -68,6 +69,7 @@ async fn plan(
     let request = CertificateRequest::from_der(csr).map_err(|error| bad_csr(error.to_string()))?;
     let ordered: BTreeSet<Identifier> = order.identifiers.iter().cloned().collect();
     check_names(&request, &ordered)?;
+    check_attested_key(&request, order)?;
     let key_type = request.public_key().key_type();
     judge_again(&authority.policy, &ordered, key_type)?;
     let named = profile_of(authority, order)?;
@@ -155,7 +157,25 @@ fn check_names(
     let bad_csr = |detail: String| Problem::new(ProblemType::BadCsr, detail);
     let mut asked = BTreeSet::new();
     let addresses: Vec<_> = request.ip_addresses().iter().map(IpAddr::to_string).collect();
-    let names = request.dns_names().iter().chain(request.common_names());
+    // A device need not be in the CSR (draft-ietf-acme-device-attest §3.2), and has no normal form.
+    for found in request.permanent_identifiers() {
+        let value = match &found.assigner {
+            Some(assigner) => format!("{}/{assigner}", found.value),
+            None => found.value.clone(),
+        };
+        let identifier = Identifier::device(&value).map_err(|problem| {
+            bad_csr(format!("the CSR names a device no order can have: {}", problem.detail))
+        })?;
+        asked.insert(identifier);
+    }
+    let is_ordered_device = |name: &&String| {
+        let device = |identifier: &Identifier| {
+            identifier.as_device().is_some_and(|(device, _)| device == name.as_str())
+        };
+        ordered.iter().any(device)
+    };
+    let common_names = request.common_names().iter().filter(|name| !is_ordered_device(name));
+    let names = request.dns_names().iter().chain(common_names);
     for name in names.chain(&addresses) {
         let identifier = Identifier::from_text(name).map_err(|problem| {
             bad_csr(format!("the CSR asks for a name no order can have: {}", problem.detail))
@@ -172,9 +192,29 @@ fn check_names(
             list(extra)
         )));
     }
-    let missing: Vec<_> = ordered.difference(&asked).collect();
+    let is_needed = |identifier: &&Identifier| identifier.as_device().is_none();
+    let missing: Vec<_> = ordered.difference(&asked).filter(is_needed).collect();
     if !missing.is_empty() {
         return Err(bad_csr(format!("the CSR lacks these names of the order: {}", list(missing))));
+    }
+    Ok(())
+}
+
+/// A device vouches for one key: the certificate must be for that one, and so must every device of the
+/// order.
+fn check_attested_key(request: &CertificateRequest, order: &Order) -> Result<(), Problem> {
+    let key = key_of(request.public_key().spki());
+    for authorization in &order.authorizations {
+        if authorization.identifier.as_device().is_none() {
+            continue;
+        }
+        let attested =
+            authorization.concluding_challenge().and_then(|one| one.attested_key.as_ref());
+        if attested != Some(&key) {
+            let detail =
+                format!("the CSR's key is not the one that {} attested", authorization.identifier);
+            return Err(Problem::new(ProblemType::BadCsr, detail));
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One file for each thing that happens; the only place where store, signer and validation meet.
 
 mod account;
+mod attest;
 mod audit;
 mod authorization;
 mod authorize;
@@ -19,6 +20,7 @@ mod publish_crl;
 mod recheck;
 mod refusals;
 mod replaces;
+mod retain;
 mod revoke;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,7 @@ mod validate;
 pub(crate) use account::{check_terms, deactivate_account, update_account};
 pub(crate) use audit::{Checkpoints, KeysSeen, checkpoint, checkpoint_when_due, note_keys, seal};
 pub(crate) use authorization::deactivate_authorization;
-pub(crate) use challenge::begin_challenge;
+pub(crate) use challenge::{begin_attestation, begin_challenge};
 pub(crate) use finalize::finalize;
 pub(crate) use identifiers::AskedIdentifier;
 pub(crate) use issue::issue;
@@ -39,6 +41,7 @@ pub(crate) use own_certificate::{OwnCertificate, own_certificate};
 pub(crate) use publish_crl::{publish_crl, schedule_crls};
 pub(crate) use recheck::LONGEST_IN_ATTEMPTS;
 pub(crate) use refusals::{Refusals, note_refusals_left_out, noting_refusal};
+pub(crate) use retain::{Progress as RetainProgress, retain};
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use validate::validate;
 
@@ -50,6 +53,7 @@ use arc_swap::ArcSwap;
 use crate::acme::problem::Problem;
 use crate::ca::Authorities;
 use crate::clock::Clock;
+use crate::config;
 use crate::entropy::{Entropy, NoEntropy};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -68,8 +72,8 @@ pub(crate) struct Context {
     pub(crate) refusals: Refusals,
 }
 
-/// How long things may take and live.
-#[derive(Clone, Copy, Debug)]
+/// How long things may take and live, and how many there may be.
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// How long an answer is held back while a result is about to come.
     pub(crate) hold: Duration,
@@ -83,6 +87,14 @@ pub(crate) struct Limits {
     pub(crate) issuance_lease: Duration,
     /// The same for a validation.
     pub(crate) validation_lease: Duration,
+    /// Validations of one account at once, and certificates of one account that are being issued; 1 at least.
+    pub(crate) at_once_per_account: usize,
+    /// What an account may have.
+    pub(crate) accounts: config::Limits,
+    /// How long what is over is remembered.
+    pub(crate) keep: Duration,
+    /// The same for what led to no certificate.
+    pub(crate) keep_unfinished: Duration,
 }
 
 impl Default for Limits {
@@ -94,6 +106,10 @@ impl Default for Limits {
             validation_attempts: 3,
             issuance_lease: Duration::from_secs(20),
             validation_lease: Duration::from_secs(20),
+            at_once_per_account: 32,
+            accounts: config::Limits::default(),
+            keep: Duration::from_secs(400 * 24 * 3600),
+            keep_unfinished: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! An account is made or found (RFC 8555 §7.3).
 
+use ipnet::IpNet;
+
 use super::external_account::bind;
 use super::{Context, Error};
 use crate::acme::account::{Account, AccountStatus, Agreement, check_contacts, terms_not_agreed};
@@ -7,7 +9,8 @@ use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::jose::jwk::Jwk;
 use crate::ledger::{Actor, Entry, Kind};
-use crate::store::Registered;
+use crate::policy::too_many_accounts;
+use crate::store::{self, MadeFrom, Registered};
 
 /// What a client asks for.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct NewAccount {
     pub(crate) external_account_binding: Option<String>,
     /// The URL of the request, which a binding must name, too.
     pub(crate) url: String,
+    /// Where the client is; `None` where that is not counted.
+    pub(crate) network: Option<IpNet>,
 }
 
 /// Returns the account, and whether it is new.
@@ -67,8 +72,12 @@ pub(crate) async fn new_account(
         created_at: now,
         deactivated_at: None,
     };
+    let cap = context.limits.load().accounts.accounts_per_address_per_hour;
+    let network = asked.network.filter(|_| cap > 0).map(|network| network.to_string());
+    let from = network.clone().map(|network| MadeFrom { network, cap: cap.into() });
     let entry = entry_of(&account);
-    match context.store.register_account(account.clone(), &entry).await? {
+    let new = store::NewAccount { account: account.clone(), from };
+    match context.store.register_account(new, &entry).await? {
         Registered::Created => {
             tracing::info!(
                 ca.id = account.ca,
@@ -79,6 +88,12 @@ pub(crate) async fn new_account(
             Ok((account, true))
         }
         Registered::Exists(account) => existing(*account),
+        Registered::TooMany => {
+            let network = network.unwrap_or_default();
+            let (made, first_at) = context.store.accounts_made_from(&network, now).await?;
+            tracing::warn!(ca.id = account.ca, network, made, "no more accounts for an address");
+            Err(too_many_accounts(made, first_at, now).into())
+        }
         // Another account was bound by the same key in this very moment, or it was revoked.
         Registered::NotBound => Err(super::external_account::refused().into()),
     }

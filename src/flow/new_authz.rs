@@ -2,6 +2,7 @@
 
 use super::authorize::{new_authorization, pending};
 use super::identifiers::{AskedIdentifier, accept_identifiers};
+use super::new_order::{caps, check_account};
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
@@ -36,6 +37,10 @@ pub(crate) async fn new_authz(
         let detail = "a wildcard is authorized by an order alone (RFC 8555 §7.4.1): order it";
         return Err(Problem::new(ProblemType::RejectedIdentifier, detail).with_status(403).into());
     }
+    if identifier.as_device().is_some() {
+        let detail = "a device attests the key of one order, so no other could use it: order it";
+        return Err(Problem::new(ProblemType::RejectedIdentifier, detail).with_status(403).into());
+    }
     let subdomains =
         subdomains && authority.subdomain_authorizations && identifier.dns_name().is_some();
     let new = new_authorization(context, authority, identifier, subdomains)?;
@@ -45,7 +50,12 @@ pub(crate) async fn new_authz(
         .ca(&authority.id)
         .with("identifier", new.identifier.to_string())
         .with("subdomains", subdomains);
-    context.store.create_authorization(&authority.id, &account.id, &new, now, &entry).await?;
+    let caps = caps(&context.limits.load().accounts);
+    let (ca, id) = (&authority.id, &account.id);
+    if !context.store.create_authorization(ca, id, &new, caps, &entry).await? {
+        check_account(context, account, 0, std::slice::from_ref(&new)).await?;
+        return Err(Error::Failed("an authorization was refused within the limits".to_owned()));
+    }
     tracing::info!(
         ca.id = authority.id,
         account.id = account.id,

@@ -10,8 +10,10 @@ use crate::acme::order::Order;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authority, NamedProfile};
 use crate::clock::Timestamp;
+use crate::config;
 use crate::ledger::{Actor, Entry, Kind};
-use crate::store::{NewOrder, OrderedIdentifier};
+use crate::policy::check_usage;
+use crate::store::{Caps, NewAuthorization, NewOrder, OrderedIdentifier};
 use crate::x509::dates::RequestedDates;
 use crate::x509::profile::Profile;
 
@@ -51,7 +53,8 @@ pub(crate) async fn new_order(
         let chosen = Authorizations::choose(context, authority, account, wanted, reuse).await?;
         let Authorizations { identifiers, earlier, new } = chosen;
         let now = context.clock.now();
-        let limit = now.plus(context.limits.load().order_lifetime);
+        let limits = context.limits.load();
+        let limit = now.plus(limits.order_lifetime);
         // With the first of these the order cannot be fulfilled any more.
         let ends = earlier.iter().map(|earlier| earlier.expires_at).chain(request.not_after);
         let order = NewOrder {
@@ -66,8 +69,8 @@ pub(crate) async fn new_order(
             replaces: request.replaces.clone(),
             identifiers,
             authorizations: new,
+            caps: caps(&limits.accounts),
         };
-        // Refused where an authorization was given up just now: then without those.
         if context.store.create_order(&order, &entry_of(&order)).await? {
             context.metrics.issuance.order(&order.ca, "placed");
             tracing::info!(
@@ -80,8 +83,46 @@ pub(crate) async fn new_order(
             );
             return placed(order, earlier);
         }
+        check_account(context, account, 1, &order.authorizations).await?;
+        // An authorization was given up just now: then without those that are there.
     }
     Err(Error::Failed("an order with new authorizations alone was refused".to_owned()))
+}
+
+/// What an account may have, by `[limits]`.
+pub(super) fn caps(limits: &config::Limits) -> Caps {
+    Caps {
+        orders: limits.orders_per_account_per_hour.into(),
+        pending_orders: limits.pending_orders_per_account.into(),
+        pending_authorizations: limits.pending_authorizations_per_account.into(),
+        failed_validations: limits.failed_validations_per_hour.into(),
+    }
+}
+
+/// Whether the account may have this many more orders, and these authorizations.
+///
+/// # Errors
+/// The limit that is in the way.
+pub(super) async fn check_account(
+    context: &Context,
+    account: &Account,
+    orders: i64,
+    authorizations: &[NewAuthorization],
+) -> Result<(), Error> {
+    let now = context.clock.now();
+    let names: Vec<_> = authorizations.iter().map(|new| new.identifier.to_string()).collect();
+    let usage = context.store.usage(&account.id, &names, now).await?;
+    let new = (orders, i64::try_from(authorizations.len()).unwrap_or(i64::MAX));
+    let limits = context.limits.load();
+    check_usage(&limits.accounts, &usage, new, now).map_err(|problem| {
+        tracing::warn!(
+            ca.id = account.ca,
+            account.id = account.id,
+            problem = problem.detail,
+            "an account has reached a limit"
+        );
+        problem.into()
+    })
 }
 
 fn entry_of(order: &NewOrder) -> Entry {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::caa::{self, Proved};
@@ -20,6 +21,10 @@ use crate::validation::{Attempt, Outcome};
 const CAA_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 /// Names that are looked at in the same moment.
 const AT_ONCE: usize = 16;
+
+/// Orders whose names are looked at in the same moment: three quarters of the places for issuance, so that
+/// slow name servers never hold up those who need none.
+static LOOKING: Semaphore = Semaphore::const_new(96);
 
 /// How long it may take, in times that one attempt may take: none is begun after the first of them, and
 /// a name takes two at most, one for its record and one for CAA.
@@ -44,6 +49,14 @@ pub(super) async fn recheck(
 ) -> Result<Option<Objection>, Error> {
     let began = Instant::now();
     let names = context.store.names_to_sign(order_id).await?;
+    let mut place = None;
+    if names.iter().any(|name| asks_the_network(authority, name, context.clock.now())) {
+        let Ok(taken) = LOOKING.try_acquire() else {
+            let detail = "too many orders wait for name servers just now";
+            return Ok(Some(Objection::Unreachable(Problem::new(ProblemType::Dns, detail))));
+        };
+        place = Some(taken);
+    }
     let mut refused: Vec<Subproblem> = Vec::new();
     for some in names.chunks(AT_ONCE) {
         if began.elapsed() > context.validator.load().attempt_timeout() {
@@ -63,7 +76,15 @@ pub(super) async fn recheck(
             }
         }
     }
+    drop(place);
     Ok(Problem::from_subproblems(refused).map(Objection::Refused))
+}
+
+/// Whether a look at the name asks anybody.
+fn asks_the_network(authority: &Authority, name: &NameToSign, now: Timestamp) -> bool {
+    let fresh = |at: Timestamp| now.since(at) < CAA_LIFETIME;
+    name.method == ChallengeType::DnsPersist01
+        || (authority.proof.caa != CaaMode::Off && !name.permitted_at.is_some_and(fresh))
 }
 
 /// What stands in the way of one name.

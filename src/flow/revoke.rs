@@ -168,7 +168,7 @@ async fn authorize(
         return Ok(Entitled { actor: Actor::Account(account.id.clone()), how: None });
     }
     for name in facts.names() {
-        let held = match Identifier::from_text(&name) {
+        let held = match Identifier::named(&name) {
             Ok(identifier) => {
                 let below = authority.subdomain_authorizations;
                 context.store.is_authorized(&found.ca, &account.id, &identifier, below, now).await?

@@ -5,16 +5,17 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::attest::{self, Attestation};
 use super::caa::{self, Proved};
 use super::{Context, Error};
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
-use crate::acme::challenge::{Challenge, ChallengeResult};
+use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
 use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::ledger::{Actor, Entry, Kind};
 use crate::store::{Lease, ToValidate};
-use crate::validation::{Attempt, Outcome};
+use crate::validation::{Attempt, Evidence, Outcome};
 
 /// Before the second attempt; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -46,9 +47,20 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         let due_at = context.clock.now().plus(PAUSE_WITHOUT_CA);
         return Ok(context.store.postpone(lease, due_at).await?);
     };
+    let mut attested_key = None;
     let outcome = if authority.offers(challenge.kind) {
         let began = Instant::now();
-        let outcome = attempt(context, authority, &work, challenge).await?;
+        let outcome = if challenge.kind == ChallengeType::DeviceAttest01 {
+            match attest::look(authority, &work, challenge, context.clock.now()) {
+                Ok(Attestation { evidence, key }) => {
+                    attested_key = Some(key);
+                    Outcome::Proved(Evidence { text: evidence })
+                }
+                Err(problem) => Outcome::Refused(problem),
+            }
+        } else {
+            attempt(context, authority, &work, challenge).await?
+        };
         let took = began.elapsed();
         context.metrics.validation.attempted(challenge.kind.as_str(), outcome.name(), took);
         outcome
@@ -85,7 +97,12 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
         "challenge validated"
     );
     let entry = entry_of(authorization, challenge, &result, evidence.as_deref(), context);
-    if !context.store.conclude_challenge(&lease, &result, evidence, &entry).await? {
+    let store = &context.store;
+    let concluded = match attested_key {
+        None => store.conclude_challenge(&lease, &result, evidence, &entry).await?,
+        Some(key) => store.conclude_attestation(&lease, &result, evidence, key, &entry).await?,
+    };
+    if !concluded {
         // Another challenge decided first, or this lease lapsed and another worker has it.
         context.store.discard(lease).await?;
     }

@@ -95,6 +95,7 @@ async fn ask_store(
         };
         crls.push((authority.id.as_str(), figures));
     }
+    metrics.audit.show(store.audit_figures(context.clock.now()).await?);
     metrics.work.show(&work);
     metrics.crl.show(crls);
     Ok(())

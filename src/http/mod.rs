@@ -1,6 +1,7 @@
 //! HTTP: the outside translated to flows and back.
 
 pub(crate) mod acme;
+pub(crate) mod admission;
 mod gather;
 pub(crate) mod listener;
 pub(crate) mod ops;

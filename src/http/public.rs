@@ -1,11 +1,15 @@
 //! What anybody may read without an account: the CAs' certificates and CRLs.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::admission::Admission;
 use crate::clock::Timestamp;
 use crate::flow::SharedContext;
 use crate::store::{PublishedCrl, StoreError};
@@ -16,10 +20,11 @@ const MAX_AGE_S: u64 = 300;
 /// When to ask again for a CRL that is about to be signed; in seconds.
 const RETRY_AFTER_S: u32 = 5;
 
-pub(crate) fn router(context: SharedContext) -> Router {
+pub(crate) fn router(context: SharedContext, admission: Arc<Admission>) -> Router {
     Router::new()
         .route("/ca/{file}", get(issuer))
         .route("/crl/{file}", get(crl))
+        .layer(middleware::from_fn_with_state(admission, Admission::guard))
         .with_state(context)
 }
 

@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::acme::AnsweredProblem;
-use super::listener::Peer;
+use super::admission::Caller;
 use crate::entropy::Entropy;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::traces;
@@ -37,7 +37,7 @@ pub(super) async fn log_request(
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_default();
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string());
+    let peer = request.extensions().get::<Caller>().map(|caller| caller.address.to_string());
     let trusted = request.extensions().get::<FromTrustedProxy>().is_some();
     let id = request_id(request.headers(), trusted);
     // An error to the filter, so that whatever is logged has it around.

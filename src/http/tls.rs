@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -53,6 +54,9 @@ pub(crate) struct CertificateSlot(ArcSwap<Served>);
 struct Served {
     key: Arc<CertifiedKey>,
     not_after: Timestamp,
+    /// In lower case.
+    dns_names: Vec<String>,
+    ip_addresses: Vec<IpAddr>,
 }
 
 impl CertificateSlot {
@@ -69,6 +73,25 @@ impl CertificateSlot {
 
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.0.load().key.cert.clone()
+    }
+
+    /// Whether a host, as a URL writes it, is this server: the certificate names it, or it is this machine,
+    /// or `local`, the address that was connected to.
+    pub(crate) fn is_host(&self, host: &str, local: Option<IpAddr>) -> bool {
+        let served = self.0.load();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            let address = address.to_canonical();
+            return address.is_loopback()
+                || local == Some(address)
+                || served.ip_addresses.contains(&address);
+        }
+        let host = host.to_ascii_lowercase();
+        let is = |name: &String| match (name.strip_prefix("*."), host.split_once('.')) {
+            (Some(parent), Some((_, above))) => above == parent,
+            _ => *name == host,
+        };
+        host == "localhost" || served.dns_names.iter().any(is)
     }
 
     pub(crate) fn not_after(&self) -> Timestamp {
@@ -113,7 +136,15 @@ fn read(chain_pem: &[u8], key_pem: &[u8]) -> Result<Served, TlsError> {
         .and_then(|epoch| epoch.diff(certificate.not_after()))
         .map(|span| i64::from(span.days) * 86_400 + i64::from(span.secs))
         .map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let names = certificate.subject_alt_names();
+    let names = || names.iter().flatten();
+    let ip_address = |octets: &[u8]| match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
+    };
     Ok(Served {
+        dns_names: names().filter_map(|name| Some(name.dnsname()?.to_ascii_lowercase())).collect(),
+        ip_addresses: names().filter_map(|name| ip_address(name.ipaddress()?)).collect(),
         key: Arc::new(CertifiedKey::new(chain, key)),
         not_after: Timestamp::from_unix_s(not_after),
     })

@@ -5,12 +5,14 @@
 
 mod binding;
 mod pattern;
+mod rate;
 mod rule;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use binding::check_binding;
 pub(crate) use pattern::NamePattern;
+pub(crate) use rate::{check_usage, network_of, too_many_accounts};
 pub(crate) use rule::{Origin, Refusal, Rule};
 
 use crate::acme::identifier::Identifier;
@@ -25,6 +27,8 @@ pub(crate) struct Policy {
     deny: Setting<Vec<NamePattern>>,
     allow_networks: Setting<Vec<NamePattern>>,
     deny_networks: Setting<Vec<NamePattern>>,
+    /// A `*` at the end is for whatever follows.
+    allow_devices: Setting<Vec<String>>,
     wildcards: Setting<bool>,
     ip_addresses: Setting<bool>,
     single_labels: Setting<bool>,
@@ -72,6 +76,7 @@ impl Policy {
             deny: setting!(deny, Vec::new()),
             allow_networks: setting!(allow_networks, Vec::new()),
             deny_networks: setting!(deny_networks, Vec::new()),
+            allow_devices: setting!(allow_devices, Vec::new()),
             wildcards: setting!(wildcards, true),
             ip_addresses: setting!(ip_addresses, true),
             single_labels: setting!(single_labels, true),
@@ -97,6 +102,9 @@ impl Policy {
     /// # Errors
     /// The rule by which it may not.
     pub(crate) fn judge(&self, identifier: &Identifier) -> Result<Rule, Refusal> {
+        if identifier.as_device().is_some() {
+            return self.allowed_device(&identifier.value());
+        }
         self.denied(identifier)?;
         match identifier.dns_name() {
             None => refuse_unless(
@@ -167,6 +175,24 @@ impl Policy {
             });
         }
         Ok(())
+    }
+
+    /// Whoever vouches for devices does so for many more than an operator has: none is allowed unless a
+    /// list has it.
+    fn allowed_device(&self, device: &str) -> Result<Rule, Refusal> {
+        let Setting { value: patterns, origin } = &self.allow_devices;
+        let has = |pattern: &&String| match pattern.strip_suffix('*') {
+            Some(begin) => device.starts_with(begin),
+            None => device == pattern.as_str(),
+        };
+        let rule = |value| Rule { key: "allow_devices", value, origin: *origin };
+        match patterns.iter().find(has) {
+            Some(pattern) => Ok(rule(Some(format!("{pattern:?}")))),
+            None => Err(Refusal {
+                rule: rule(None),
+                why: "the device is not among those that are issued for here",
+            }),
+        }
     }
 
     /// Where there are lists of what is allowed, only what is in one of them is.

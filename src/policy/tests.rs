@@ -240,3 +240,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_device_is_issued_for_where_a_list_has_it_and_nowhere_else() {
+    let device = |value: &str| Identifier::device(value).unwrap();
+    let judged = |policy: &Policy, value: &str| policy.judge(&device(value)).is_ok();
+    assert!(!judged(&Policy::default(), "A1"));
+    let everything = Keys { allow: patterns(&["*"]), ..Keys::default() };
+    assert!(!judged(&general(&everything), "A1"), "a list of names says nothing of devices");
+    let list = ["A1", "B*"].map(str::to_owned).to_vec();
+    let some = Keys { allow_devices: Some(list), ..Keys::default() };
+    let policy = general(&some);
+    for (value, allowed) in
+        [("A1", true), ("A12", false), ("a1", false), ("B", true), ("B7/1.2.3", true), ("C", false)]
+    {
+        assert_eq!(judged(&policy, value), allowed, "{value}");
+    }
+    assert!(policy.judge(&identifier("a.test")).is_ok(), "nor the reverse");
+}

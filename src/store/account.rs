@@ -1,7 +1,7 @@
 //! Accounts (RFC 8555 §7.1.2).
 
 use super::db::{Done, Row, Statement, values};
-use super::work::WorkKind;
+use super::usage::{MadeFrom, window};
 use super::{Store, StoreError, external_account};
 use crate::acme::account::{Account, Agreement, Binding};
 use crate::clock::Timestamp;
@@ -20,10 +20,34 @@ macro_rules! select_accounts {
     };
 }
 
+pub(super) const INSERT_WITHIN_CAP: &str = "INSERT INTO accounts (id, ca, jwk, thumbprint, contact, terms_agreed_at, \
+     terms_agreed, created_at, deactivated_at, external_account_kid, \
+     external_account_binding, network) \
+     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+     WHERE ($13 = 0 OR (SELECT COUNT(*) FROM (SELECT 1 AS one FROM accounts n \
+     WHERE n.network = $12 AND n.created_at > $14 LIMIT $13) n) < $13) \
+     ON CONFLICT (ca, thumbprint) DO NOTHING";
+
+/// An account to be kept.
+#[derive(Debug)]
+pub(crate) struct NewAccount {
+    pub(crate) account: Account,
+    /// Where its client is; `None` where that is not counted.
+    pub(crate) from: Option<MadeFrom>,
+}
+
+impl From<Account> for NewAccount {
+    fn from(account: Account) -> Self {
+        Self { account, from: None }
+    }
+}
+
 /// What became of a new account.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Registered {
     Created,
+    /// From there as many were made as may be; nothing was changed.
+    TooMany,
     /// The key has an account already; nothing was changed.
     Exists(Box<Account>),
     /// The key that binds it binds no more accounts; nothing was changed.
@@ -45,14 +69,10 @@ impl Store {
     /// key that binds it.
     pub(crate) async fn register_account(
         &self,
-        account: Account,
+        new: impl Into<NewAccount>,
         entry: &Entry,
     ) -> Result<Registered, StoreError> {
-        let insert = "INSERT INTO accounts (id, ca, jwk, thumbprint, contact, terms_agreed_at, \
-                      terms_agreed, created_at, deactivated_at, external_account_kid, \
-                      external_account_binding) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-                      ON CONFLICT (ca, thumbprint) DO NOTHING";
+        let NewAccount { account, from } = new.into();
         let (agreement, binding) = (account.terms.as_ref(), account.binding.as_ref());
         let values = values![
             account.id.clone(),
@@ -66,8 +86,11 @@ impl Store {
             account.deactivated_at,
             binding.map(|binding| binding.kid.clone()),
             binding.map(|binding| binding.jws.clone()),
+            from.as_ref().map(|from| from.network.clone()),
+            from.as_ref().map_or(0, |from| from.cap),
+            window(account.created_at),
         ];
-        let mut statements = vec![Statement::required(insert, values)];
+        let mut statements = vec![Statement::required(INSERT_WITHIN_CAP, values)];
         statements.extend(
             binding.map(|binding| {
                 external_account::bind(&binding.kid, &account.ca, account.created_at)
@@ -80,8 +103,14 @@ impl Store {
         let corrupt = || StoreError::Corrupt { table: "accounts", id: account.thumbprint.clone() };
         match self.account_by_key(&account.ca, &account.thumbprint).await? {
             Some(account) => Ok(Registered::Exists(Box::new(account))),
-            None if binding.is_some() => Ok(Registered::NotBound),
-            None => Err(corrupt()),
+            None => {
+                if let Some(MadeFrom { network, cap }) = &from
+                    && self.accounts_made_from(network, account.created_at).await?.0 >= *cap
+                {
+                    return Ok(Registered::TooMany);
+                }
+                if binding.is_some() { Ok(Registered::NotBound) } else { Err(corrupt()) }
+            }
         }
     }
 
@@ -182,16 +211,10 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let update =
             "UPDATE accounts SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
-        let validations = "DELETE FROM work WHERE kind = $2 AND subject IN (\
-                           SELECT c.id FROM challenges c \
-                           JOIN authorizations a ON a.id = c.authorization_id \
-                           WHERE a.account_id = $1)";
-        let issuances = "DELETE FROM work WHERE kind = $2 AND subject IN (\
-                         SELECT o.id FROM orders o WHERE o.account_id = $1)";
+        let work = "DELETE FROM work WHERE kind IN ('validation', 'issuance') AND account_id = $1";
         let done = self.db.transact(vec![
             Statement::required(update, values![id, now]),
-            Statement::new(validations, values![id, WorkKind::Validation.as_str()]),
-            Statement::new(issuances, values![id, WorkKind::Issuance.as_str()]),
+            Statement::new(work, values![id]),
             self.note(entry),
         ]);
         Ok(done.await? == Done::Committed)

@@ -1,6 +1,7 @@
 //! Authorizations and their challenges (RFC 8555 §7.1.4, §7.1.5).
 
-use super::db::{Done, Row, Statement, values};
+use super::db::{Done, Row, Statement, Value, values};
+use super::usage::{Caps, failures_since, list, pending_authorizations, window};
 use super::work::{self, Lease, WorkKind};
 use super::{NewAuthorization, Store, StoreError};
 use crate::acme::authorization::Authorization;
@@ -13,20 +14,61 @@ use crate::ledger::Entry;
 /// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
 /// account, an authorization is deactivated too.
 macro_rules! select_authorizations {
-    ($rest:literal) => {
+    ($($rest:tt)+) => {
         concat!(
             "SELECT a.id, a.ca, a.account_id, a.identifier, a.expires_at, ",
             "COALESCE(a.deactivated_at, u.deactivated_at), a.concluded_by, c.id, c.type, ",
             "c.token, c.begun_at, c.validated_at, c.error, c.account_url, c.retry_error, ",
-            "c.retry_at, a.subdomains",
-            $rest
+            "c.retry_at, a.subdomains, c.attested_key",
+            $($rest)+
         )
     };
 }
 pub(super) use select_authorizations;
 
+/// SELECT of the valid authorizations of these names: one of each, however many an account has.
+macro_rules! select_valid {
+    ($names:literal) => {
+        select_authorizations!(
+                " FROM (",
+                $names,
+                ") i JOIN authorizations a ON a.id = (SELECT b.id FROM authorizations b \
+                 JOIN challenges d ON d.id = b.concluded_by WHERE b.account_id = $2 \
+                 AND b.identifier = i.name AND b.expires_at >= $5 AND b.concluded_by IS NOT NULL \
+                 AND b.failed_at IS NULL AND b.ca = $1 AND b.deactivated_at IS NULL \
+                 AND d.validated_at > $4 ORDER BY b.expires_at DESC, b.id LIMIT 1) \
+                 JOIN accounts u ON u.id = a.account_id JOIN challenges c ON c.id = a.concluded_by \
+                 ORDER BY c.validated_at DESC, a.id"
+        )
+    };
+}
+
+/// Notes that the orders which need an authorization no longer count as pending: it was not proved, or is
+/// given up. Their status follows from the authorization itself.
+macro_rules! lose_orders {
+    ($authorization:literal) => {
+        concat!(
+            "UPDATE orders SET failed_at = $2 WHERE failed_at IS NULL AND certificate_id IS NULL \
+             AND id IN (SELECT p.order_id FROM order_authorizations p WHERE p.authorization_id = ",
+            $authorization,
+            ")"
+        )
+    };
+}
+
 /// The number of columns that [`select_authorizations`] names.
-pub(super) const COLUMNS: usize = 17;
+pub(super) const COLUMNS: usize = 18;
+
+pub(super) const INSERT_WITHIN_CAPS: &str = concat!(
+    "INSERT INTO authorizations (id, ca, account_id, identifier, subdomains, created_at, \
+     expires_at) SELECT $1, $2, $3, $4, $5, $6, $7 WHERE ($8 = 0 OR ",
+    pending_authorizations!("$3", "$6", "$8"),
+    " < $8) AND ($9 = 0 OR ",
+    failures_since!("$3", "$4", "$10"),
+    " < $9)"
+);
+
+pub(super) const VALID_ON_SQLITE: &str = select_valid!("SELECT value AS name FROM json_each($3)");
 
 /// What a worker needs to validate a challenge.
 #[derive(Debug)]
@@ -34,6 +76,8 @@ pub(crate) struct ToValidate {
     pub(crate) authorization: Authorization,
     /// Of the account key (RFC 8555 §8.1) that the account had when the client said that it is ready.
     pub(crate) account_thumbprint: String,
+    /// What the client sent along (draft-ietf-acme-device-attest §5).
+    pub(crate) response: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -52,7 +96,8 @@ impl Store {
     }
 
     /// An account's authorizations for any of `identifiers` that were proved after `proved_after` and
-    /// are valid until `until` or longer: the one that was proved last comes first.
+    /// are valid until `until` or longer; of each identifier the one that lasts longest, and of those the
+    /// one that was proved last comes first.
     pub(crate) async fn valid_authorizations(
         &self,
         ca: &str,
@@ -61,40 +106,35 @@ impl Store {
         proved_after: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<Authorization>, StoreError> {
-        // A list in one value: neither database takes one otherwise.
         let select = self.db.pick(
-            select_authorizations!(
-                " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
-                 JOIN challenges c ON c.id = a.concluded_by WHERE a.ca = $1 AND a.account_id = $2 \
-                 AND a.identifier IN (SELECT value FROM json_each($3)) \
-                 AND a.deactivated_at IS NULL AND c.validated_at > $4 AND a.expires_at >= $5 \
-                 ORDER BY c.validated_at DESC, a.id"
-            ),
-            select_authorizations!(
-                " FROM authorizations a JOIN accounts u ON u.id = a.account_id \
-                 JOIN challenges c ON c.id = a.concluded_by WHERE a.ca = $1 AND a.account_id = $2 \
-                 AND a.identifier IN (SELECT json_array_elements_text($3::json)) \
-                 AND a.deactivated_at IS NULL AND c.validated_at > $4 AND a.expires_at >= $5 \
-                 ORDER BY c.validated_at DESC, a.id"
-            ),
+            VALID_ON_SQLITE,
+            select_valid!("SELECT json_array_elements_text($3::json) AS name"),
         );
-        let identifiers = serde_json::json!(identifiers).to_string();
-        let values = values![ca, account_id, identifiers, proved_after, until];
+        let mut values = values![ca, account_id];
+        values.push(list(identifiers));
+        values.extend(values![proved_after, until]);
         self.db.read(select, values).await?.iter().map(authorization_of).collect()
     }
 
-    /// Keeps an authorization that no order asked for (RFC 8555 §7.4.1).
+    /// Keeps an authorization that no order asked for (RFC 8555 §7.4.1); `false` where the account would
+    /// have more than its caps.
     pub(crate) async fn create_authorization(
         &self,
         ca: &str,
         account_id: &str,
         authorization: &NewAuthorization,
-        now: Timestamp,
+        caps: Caps,
         entry: &Entry,
-    ) -> Result<(), StoreError> {
-        let mut statements = insert_authorizations(ca, account_id, [authorization], now);
-        statements.push(self.note(entry));
-        self.db.transact(statements).await.map(drop)
+    ) -> Result<bool, StoreError> {
+        let now = entry.at;
+        let mut row = authorization_row(ca, account_id, authorization, now);
+        row.extend(values![caps.pending_authorizations, caps.failed_validations, window(now)]);
+        let statements = vec![
+            Statement::required(INSERT_WITHIN_CAPS, row),
+            Statement::insert_rows(INSERT_CHALLENGES, challenge_rows(authorization).collect()),
+            self.note(entry),
+        ];
+        Ok(self.db.transact(statements).await? == Done::Committed)
     }
 
     /// The authorization that the challenge with this id belongs to.
@@ -118,13 +158,17 @@ impl Store {
         challenge_id: &str,
     ) -> Result<Option<ToValidate>, StoreError> {
         let select = select_authorizations!(
-            ", COALESCE(c.key_thumbprint, u.thumbprint) FROM challenges c \
+            ", COALESCE(c.key_thumbprint, u.thumbprint), c.response FROM challenges c \
              JOIN authorizations a ON a.id = c.authorization_id \
              JOIN accounts u ON u.id = a.account_id WHERE c.id = $1"
         );
         let rows = self.db.read(select, values![challenge_id]).await?;
         let (Some(authorization), Some(row)) = (one(&rows)?, rows.first()) else { return Ok(None) };
-        Ok(Some(ToValidate { authorization, account_thumbprint: row.text(COLUMNS)? }))
+        Ok(Some(ToValidate {
+            authorization,
+            account_thumbprint: row.text(COLUMNS)?,
+            response: row.optional_blob(COLUMNS + 1)?,
+        }))
     }
 
     /// Notes that the client is ready, and that the challenge is to be validated. `false` where it
@@ -136,7 +180,30 @@ impl Store {
         account_url: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let update = "UPDATE challenges SET begun_at = $2, account_url = $3, key_thumbprint = (\
+        self.begin(challenge_id, account_url, None, now).await
+    }
+
+    /// The same for a challenge that is answered with an attestation object, which is kept until it is
+    /// judged.
+    pub(crate) async fn begin_attestation(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        object: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.begin(challenge_id, account_url, Some(object), now).await
+    }
+
+    async fn begin(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        response: Option<Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let update = "UPDATE challenges SET begun_at = $2, account_url = $3, response = $4, \
+                      key_thumbprint = (\
                       SELECT u.thumbprint FROM authorizations a \
                       JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id) \
                       WHERE id = $1 AND begun_at IS NULL \
@@ -145,8 +212,8 @@ impl Store {
                       AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
                       AND u.deactivated_at IS NULL)";
         let done = self.db.transact(vec![
-            Statement::required(update, values![challenge_id, now, account_url]),
-            work::enqueue(WorkKind::Validation, challenge_id, now),
+            Statement::required(update, values![challenge_id, now, account_url, response]),
+            work::enqueue_validation(challenge_id, now),
         ]);
         let begun = done.await? == Done::Committed;
         if begun {
@@ -182,25 +249,59 @@ impl Store {
         evidence: Option<String>,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
+        self.conclude(lease, result, evidence, None, entry).await
+    }
+
+    /// The same for a certificate of one key alone: the SHA-256 of its SubjectPublicKeyInfo, in hex.
+    pub(crate) async fn conclude_attestation(
+        &self,
+        lease: &Lease,
+        result: &ChallengeResult,
+        evidence: Option<String>,
+        attested_key: String,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
+        self.conclude(lease, result, evidence, Some(attested_key), entry).await
+    }
+
+    async fn conclude(
+        &self,
+        lease: &Lease,
+        result: &ChallengeResult,
+        evidence: Option<String>,
+        attested_key: Option<String>,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
         let challenge_id = lease.subject.as_str();
         let (validated_at, error) = match result {
             ChallengeResult::Proved { at } => (Some(*at), None),
             ChallengeResult::Failed { problem } => (None, Some(super::json(problem))),
         };
-        let conclude = "UPDATE authorizations SET concluded_by = $1 \
+        let failed_at = error.is_some().then_some(entry.at);
+        let conclude = "UPDATE authorizations SET concluded_by = $1, failed_at = $3 \
                         WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
                         AND concluded_by IS NULL AND deactivated_at IS NULL \
                         AND (expires_at > $2 OR $2 IS NULL) \
                         AND EXISTS (SELECT 1 FROM accounts u \
                         WHERE u.id = account_id AND u.deactivated_at IS NULL)";
-        let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4 \
+        // The response tells more of a device than anybody needs from now on.
+        let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4, \
+                     attested_key = $5, response = NULL \
                      WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
-        let done = self.db.transact(vec![
+        let mut statements = vec![
             lease.settle(),
-            Statement::required(conclude, values![challenge_id, validated_at]),
-            Statement::required(write, values![challenge_id, validated_at, error, evidence]),
-            self.note(entry),
-        ]);
+            Statement::required(conclude, values![challenge_id, validated_at, failed_at]),
+            Statement::required(
+                write,
+                values![challenge_id, validated_at, error, evidence, attested_key],
+            ),
+        ];
+        if let Some(failed_at) = failed_at {
+            let lose = lose_orders!("(SELECT authorization_id FROM challenges WHERE id = $1)");
+            statements.push(Statement::new(lose, values![challenge_id, failed_at]));
+        }
+        statements.push(self.note(entry));
+        let done = self.db.transact(statements);
         let concluded = self.was_kept(lease, &done.await?);
         if concluded {
             self.wakeups.work_is_settled(WorkKind::Validation, challenge_id);
@@ -217,7 +318,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let update = "UPDATE authorizations SET deactivated_at = $2 \
                       WHERE id = $1 AND deactivated_at IS NULL AND expires_at > $2";
-        let statements = vec![Statement::required(update, values![id, now]), self.note(entry)];
+        let statements = vec![
+            Statement::required(update, values![id, now]),
+            Statement::new(lose_orders!("$1"), values![id, now]),
+            self.note(entry),
+        ];
         self.db.transact(statements).await.map(drop)
     }
 }
@@ -231,23 +336,8 @@ pub(super) fn insert_authorizations<'a>(
 ) -> Vec<Statement> {
     let (mut authorizations, mut challenges) = (Vec::new(), Vec::new());
     for authorization in new {
-        authorizations.push(values![
-            authorization.id.as_str(),
-            ca,
-            account_id,
-            authorization.identifier.to_string(),
-            i64::from(authorization.subdomains),
-            now,
-            authorization.expires_at,
-        ]);
-        challenges.extend(authorization.challenges.iter().map(|challenge| {
-            values![
-                challenge.id.as_str(),
-                authorization.id.as_str(),
-                challenge.kind.as_str(),
-                challenge.token.as_str(),
-            ]
-        }));
+        authorizations.push(authorization_row(ca, account_id, authorization, now));
+        challenges.extend(challenge_rows(authorization));
     }
     let mut statements = Vec::new();
     if !authorizations.is_empty() {
@@ -256,12 +346,39 @@ pub(super) fn insert_authorizations<'a>(
              expires_at) VALUES",
             authorizations,
         ));
-        statements.push(Statement::insert_rows(
-            "INSERT INTO challenges (id, authorization_id, type, token) VALUES",
-            challenges,
-        ));
+        statements.push(Statement::insert_rows(INSERT_CHALLENGES, challenges));
     }
     statements
+}
+
+const INSERT_CHALLENGES: &str = "INSERT INTO challenges (id, authorization_id, type, token) VALUES";
+
+fn authorization_row(
+    ca: &str,
+    account_id: &str,
+    authorization: &NewAuthorization,
+    now: Timestamp,
+) -> Vec<Value> {
+    values![
+        authorization.id.as_str(),
+        ca,
+        account_id,
+        authorization.identifier.to_string(),
+        i64::from(authorization.subdomains),
+        now,
+        authorization.expires_at,
+    ]
+}
+
+fn challenge_rows(authorization: &NewAuthorization) -> impl Iterator<Item = Vec<Value>> {
+    authorization.challenges.iter().map(|challenge| {
+        values![
+            challenge.id.as_str(),
+            authorization.id.as_str(),
+            challenge.kind.as_str(),
+            challenge.token.as_str(),
+        ]
+    })
 }
 
 fn one(rows: &[Row]) -> Result<Option<Authorization>, StoreError> {
@@ -319,6 +436,7 @@ fn challenge_of(row: &Row) -> Result<Option<Challenge>, StoreError> {
         begun_at: row.optional_time(10)?,
         account_url: row.optional_text(13)?,
         retry,
+        attested_key: row.optional_text(17)?,
         result,
         id,
     }))

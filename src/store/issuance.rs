@@ -73,6 +73,7 @@ impl Store {
         let keep = "INSERT INTO certificates (id, ca, account_id, order_id, issuer_id, serial, \
                     tbs, planned_at, profile, audited) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)";
         let order_id = plan.order_id.as_str();
+        let enqueue = work::enqueue(WorkKind::Issuance, order_id, &plan.account_id, plan.now);
         let done = self.db.transact(vec![
             Statement::required(accept, values![order_id, plan.now, plan.csr]),
             Statement::new(
@@ -89,7 +90,7 @@ impl Store {
                     plan.profile,
                 ],
             ),
-            work::enqueue(WorkKind::Issuance, order_id, plan.now),
+            enqueue,
             self.note(entry),
         ]);
         let planned = done.await? == Done::Committed;

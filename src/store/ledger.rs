@@ -10,6 +10,7 @@ use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::ledger::{Entry, Head, Row};
+use crate::telemetry::metrics::AuditFigures;
 
 /// Entries that are sealed in one transaction at most.
 const BATCH: i64 = 500;
@@ -180,6 +181,27 @@ impl Store {
         let select = "SELECT position, hash, sealer, sealer_until FROM audit_head \
                       WHERE name = 'trail'";
         trail_of(self.db.read(select, Vec::new()).await?.first())
+    }
+
+    /// How the trail is, for the metrics: counted to a limit only, since it is asked for again and again.
+    pub(crate) async fn audit_figures(&self, now: Timestamp) -> Result<AuditFigures, StoreError> {
+        let select = "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM audit_pending LIMIT 10000) p), \
+                      (SELECT MIN(id) FROM audit_pending), \
+                      (SELECT position FROM audit_head WHERE name = 'trail'), \
+                      (SELECT MAX(position) FROM audit_checkpoints)";
+        let rows = self.db.read(select, Vec::new()).await?;
+        let gone = || StoreError::Corrupt { table: "audit_head", id: "trail".to_owned() };
+        let row = rows.first().ok_or_else(gone)?;
+        // An id begins with the time of its entry.
+        let oldest = row.optional_text(1)?;
+        let at_ms = oldest.and_then(|id| i64::from_str_radix(id.get(..12)?, 16).ok());
+        Ok(AuditFigures {
+            pending: row.int(0)?,
+            oldest_pending: at_ms
+                .map_or(Duration::ZERO, |at| now.since(Timestamp::from_unix_ms(at))),
+            position: row.optional_int(2)?.ok_or_else(gone)?,
+            checkpoint: row.optional_int(3)?.unwrap_or(0),
+        })
     }
 
     /// Whether this instance is the one that seals.

@@ -17,7 +17,9 @@ macro_rules! steps {
             (6, "revocations", step!($database, "0006_revocations.sql")),
             (7, "orders", step!($database, "0007_orders.sql")),
             (8, "validation", step!($database, "0008_validation.sql")),
+            (9, "limits", step!($database, "0009_limits.sql")),
             (13, "audit", step!($database, "0013_audit.sql")),
+            (14, "attestations", step!($database, "0014_attestations.sql")),
         ]
     };
 }

@@ -15,13 +15,15 @@ mod ledger;
 mod migrate;
 mod nonce;
 mod order;
+mod retention;
 mod revocation;
 mod shared_key;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod work;
 
-pub(crate) use account::{KeyChanged, Registered};
+pub(crate) use account::{KeyChanged, NewAccount, Registered};
 pub(crate) use audited::{AuditedCertificate, AuditedCrl, AuditedRevocation};
 pub(crate) use authorization::ToValidate;
 pub(crate) use caa::{CaaCheck, NameToSign};
@@ -32,8 +34,10 @@ pub(crate) use ledger::{Sealed, SignedCheckpoint};
 pub(crate) use order::{
     ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
 };
+pub(crate) use retention::Swept;
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
-pub(crate) use work::{Claim, Lease, WorkKind};
+pub(crate) use usage::{Caps, MadeFrom};
+pub(crate) use work::{Claim, Lease, Left, WorkKind};
 
 use db::Db;
 
@@ -203,3 +207,15 @@ impl Store {
 fn json(problem: &crate::acme::problem::Problem) -> String {
     serde_json::to_string(problem).expect("strings, numbers and string keys are what JSON can hold")
 }
+
+/// What must stay quick however much an account has: the statements that count, on SQLite.
+#[cfg(test)]
+const LIMITED: [&str; 7] = [
+    account::INSERT_WITHIN_CAP,
+    authorization::INSERT_WITHIN_CAPS,
+    authorization::VALID_ON_SQLITE,
+    order::INSERT_ON_SQLITE,
+    usage::COUNTS,
+    work::CLAIM_ON_SQLITE,
+    work::ENQUEUE,
+];

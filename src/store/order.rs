@@ -4,6 +4,9 @@ use super::authorization::{
     COLUMNS, authorization_of, insert_authorizations, select_authorizations,
 };
 use super::db::{Done, Statement, values};
+use super::usage::{
+    Caps, failures_since, list, orders_since, pending_authorizations, pending_orders, window,
+};
 use super::{Store, StoreError};
 use crate::acme::challenge::{Challenge, ChallengeType};
 use crate::acme::identifier::Identifier;
@@ -27,6 +30,8 @@ pub(crate) struct NewOrder {
     pub(crate) identifiers: Vec<OrderedIdentifier>,
     /// To be kept with it; authorizations that are kept already are named by `identifiers` alone.
     pub(crate) authorizations: Vec<NewAuthorization>,
+    /// What the account may have with it.
+    pub(crate) caps: Caps,
 }
 
 /// What is ordered, and the authorization that stands for it.
@@ -62,6 +67,7 @@ impl NewChallenge {
             begun_at: None,
             account_url: None,
             retry: None,
+            attested_key: None,
             result: None,
         }
     }
@@ -91,36 +97,73 @@ pub(crate) struct OrdersCursor {
     pub(crate) id: String,
 }
 
+/// INSERT of an order, unless its account would have more than its caps. A cap of 0 is none, and none holds
+/// for authorizations that are not new.
+macro_rules! insert_order {
+    ($names:literal) => {
+        concat!(
+            "INSERT INTO orders (id, ca, account_id, created_at, expires_at, not_before, not_after, ",
+            "profile, replaces, number) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, ",
+            "1 + COALESCE((SELECT MAX(n.number) FROM orders n WHERE n.account_id = $3 ",
+            "AND n.created_at >= (SELECT MAX(m.created_at) FROM orders m WHERE m.account_id = $3)), 0) ",
+            "WHERE ($11 = 0 OR ",
+            orders_since!("$3", "$10"),
+            " < $11) AND ($12 = 0 OR ",
+            pending_orders!("$3", "$4", "$12"),
+            " < $12) AND ($13 = 0 OR $14 = 0 OR ",
+            pending_authorizations!("$3", "$4", "$13"),
+            " + $14 <= $13) AND ($14 = 0 OR $15 = 0 OR NOT EXISTS (SELECT 1 FROM (",
+            $names,
+            ") i WHERE ",
+            failures_since!("$3", "i.name", "$10"),
+            " >= $15))"
+        )
+    };
+}
+
+pub(super) const INSERT_ON_SQLITE: &str = insert_order!("SELECT value AS name FROM json_each($16)");
+
 impl Store {
     /// Keeps a new order and its new authorizations. `false` where one of the other authorizations that
-    /// it is to use is not this account's, or was deactivated meanwhile; then nothing is kept.
+    /// it is to use is not this account's, or was deactivated meanwhile, and where the account would have
+    /// more than its caps; then nothing is kept. [`Store::usage`] tells which of the two it was.
     pub(crate) async fn create_order(
         &self,
         order: &NewOrder,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
-        let insert_order = "INSERT INTO orders (id, ca, account_id, created_at, expires_at, \
-                            not_before, not_after, profile, replaces) \
-                            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let insert_order = self.db.pick(
+            INSERT_ON_SQLITE,
+            insert_order!("SELECT json_array_elements_text($16::json) AS name"),
+        );
         let use_earlier = "INSERT INTO order_authorizations (order_id, position, authorization_id, \
                            identifier) SELECT $1, $2, a.id, $4 FROM authorizations a \
                            WHERE a.id = $3 AND a.ca = $5 AND a.account_id = $6 \
                            AND a.deactivated_at IS NULL";
         let (ca, account_id) = (order.ca.as_str(), order.account_id.as_str());
-        let mut statements = vec![Statement::new(
-            insert_order,
-            values![
-                order.id.as_str(),
-                ca,
-                account_id,
-                order.created_at,
-                order.expires_at,
-                order.not_before,
-                order.not_after,
-                order.profile.clone(),
-                order.replaces.clone(),
-            ],
-        )];
+        let Caps { orders, pending_orders, pending_authorizations, failed_validations } =
+            order.caps;
+        let new_names: Vec<_> =
+            order.authorizations.iter().map(|new| new.identifier.to_string()).collect();
+        let mut values = values![
+            order.id.as_str(),
+            ca,
+            account_id,
+            order.created_at,
+            order.expires_at,
+            order.not_before,
+            order.not_after,
+            order.profile.clone(),
+            order.replaces.clone(),
+            window(order.created_at),
+            orders,
+            pending_orders,
+            pending_authorizations,
+            i64::try_from(new_names.len()).unwrap_or(i64::MAX),
+            failed_validations,
+        ];
+        values.push(list(&new_names));
+        let mut statements = vec![Statement::required(insert_order, values)];
         let new = order.authorizations.iter();
         statements.extend(insert_authorizations(ca, account_id, new, order.created_at));
         let mut positions = Vec::new();

@@ -54,6 +54,8 @@ impl WorkKind {
 pub(crate) struct Lease {
     pub(super) kind: WorkKind,
     pub(super) subject: String,
+    /// Whose work it is; empty where it is no account's.
+    account_id: String,
     token: String,
     attempt: u32,
     /// How often the work had been asked for anew when it was claimed.
@@ -63,6 +65,11 @@ pub(crate) struct Lease {
 impl Lease {
     pub(crate) fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// The account that the work is done for; empty where it is none.
+    pub(crate) fn account_id(&self) -> &str {
+        &self.account_id
     }
 
     /// What it takes to hand the work back, for whoever may have to cut it off.
@@ -132,10 +139,45 @@ pub(crate) struct Claim {
     token: String,
 }
 
-/// Puts work on the list, due now.
-pub(super) fn enqueue(kind: WorkKind, subject: &str, now: Timestamp) -> Statement {
-    let insert = "INSERT INTO work (kind, subject, due_at, attempts) VALUES ($1, $2, $3, 0)";
-    Statement::new(insert, values![kind.as_str(), subject, now])
+/// INSERT of an account's work. Its turn is after all that the account has on the list, and else after the
+/// first that anybody has: so each account's line grows by itself, and the lines are served side by side.
+macro_rules! enqueue_for {
+    ($account:literal) => {
+        concat!(
+            "INSERT INTO work (kind, subject, due_at, attempts, account_id, turn) ",
+            "SELECT $1, $2, $3, 0, t.account_id, 1 + MAX(t.turn) FROM (",
+            "SELECT ",
+            $account,
+            " AS account_id, (SELECT MAX(w.turn) FROM work w WHERE w.kind = $1 AND w.account_id = ",
+            $account,
+            ") AS turn UNION ALL SELECT ",
+            $account,
+            ", (SELECT MIN(w.turn) FROM work w WHERE w.kind = $1) UNION ALL SELECT ",
+            $account,
+            ", 0) t GROUP BY t.account_id"
+        )
+    };
+}
+
+pub(super) const ENQUEUE: &str = enqueue_for!("$4");
+
+/// Puts an account's work on the list, due now.
+pub(super) fn enqueue(
+    kind: WorkKind,
+    subject: &str,
+    account_id: &str,
+    now: Timestamp,
+) -> Statement {
+    Statement::new(ENQUEUE, values![kind.as_str(), subject, now, account_id])
+}
+
+/// Puts the validation of a challenge on the list, due now, for the account that it belongs to.
+pub(super) fn enqueue_validation(challenge_id: &str, now: Timestamp) -> Statement {
+    let insert = enqueue_for!(
+        "(SELECT a.account_id FROM challenges c \
+         JOIN authorizations a ON a.id = c.authorization_id WHERE c.id = $2)"
+    );
+    Statement::new(insert, values![WorkKind::Validation.as_str(), challenge_id, now])
 }
 
 /// Puts work on the list, due now, unless it is there already.
@@ -151,6 +193,15 @@ pub(super) fn ask(kind: WorkKind, subject: &str, now: Timestamp) -> Statement {
     let insert = "INSERT INTO work (kind, subject, due_at, attempts, asked) VALUES ($1, $2, $3, 0, 1) \
                   ON CONFLICT (kind, subject) DO UPDATE SET asked = work.asked + 1";
     Statement::new(insert, values![kind.as_str(), subject, now])
+}
+
+/// What a claim leaves on the list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Left<'a> {
+    /// The work of these CAs, or CRL issuers.
+    pub(crate) not_for: &'a [&'a str],
+    /// The work of these accounts.
+    pub(crate) not_now: &'a [&'a str],
 }
 
 /// What names a piece of work.
@@ -230,38 +281,42 @@ impl Drop for Waiter {
     }
 }
 
+/// By the plus no index on `due_at` is used: what is due is sorted by its turn, however much it is.
+pub(super) const CLAIM_ON_SQLITE: &str = "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
+     WHERE kind = $3 AND subject IN (SELECT subject FROM work \
+     WHERE kind = $3 AND +due_at <= $4 AND ($6 = '' OR NOT EXISTS (SELECT 1 FROM orders \
+     WHERE orders.id = work.subject AND $6 LIKE '%/' || orders.ca || '/%')) \
+     AND NOT ($3 = 'crl' AND $6 LIKE '%/' || subject || '/%') \
+     AND ($7 = '[]' OR account_id NOT IN (SELECT value FROM json_each($7))) \
+     ORDER BY turn, due_at LIMIT $5) \
+     RETURNING subject, attempts, asked, account_id";
+/// With an array, which is made once: a subquery behind IN may be run for each row, and finds other rows each
+/// time because it skips those it has updated already.
+const CLAIM_ON_POSTGRES: &str = "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
+     WHERE kind = $3 AND subject = ANY (ARRAY(SELECT subject FROM work \
+     WHERE kind = $3 AND +due_at <= $4 AND ($6 = '' OR NOT EXISTS (SELECT 1 FROM orders \
+     WHERE orders.id = work.subject AND $6 LIKE '%/' || orders.ca || '/%')) \
+     AND NOT ($3 = 'crl' AND $6 LIKE '%/' || subject || '/%') \
+     AND ($7 = '[]' OR account_id NOT IN (SELECT json_array_elements_text($7::json))) \
+     ORDER BY turn, due_at LIMIT $5 FOR UPDATE SKIP LOCKED)) \
+     RETURNING subject, attempts, asked, account_id";
+
 impl Store {
-    /// Claims up to `limit` pieces of work that are due, each until `lease` has passed.
+    /// Claims up to `limit` pieces of work that are due, each until `lease` has passed: every account's
+    /// first piece before anybody's second.
     ///
     /// Issuance for the CAs of `not_for`, and CRLs of the issuers in it, are left to those who can do
-    /// them; other work is not asked whose it is.
+    /// them; other work is not asked whose it is. The accounts of `not_now` get nothing.
     pub(crate) async fn claim(
         &self,
         kind: WorkKind,
         now: Timestamp,
         lease: Duration,
         limit: i64,
-        not_for: &[&str],
+        Left { not_for, not_now }: Left<'_>,
         entropy: Entropy,
     ) -> Result<Vec<Lease>, StoreError> {
-        // On Postgres an array, which is made once: a subquery behind IN may be run for each row, and
-        // finds other rows each time because it skips those it has updated already.
-        let update = self.db.pick(
-            "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
-             WHERE kind = $3 AND subject IN (SELECT subject FROM work \
-             WHERE kind = $3 AND due_at <= $4 AND ($6 = '' OR NOT EXISTS (SELECT 1 FROM orders \
-             WHERE orders.id = work.subject AND $6 LIKE '%/' || orders.ca || '/%')) \
-             AND NOT ($3 = 'crl' AND $6 LIKE '%/' || subject || '/%') \
-             ORDER BY due_at LIMIT $5) \
-             RETURNING subject, attempts, asked",
-            "UPDATE work SET lease = $1, due_at = $2, attempts = attempts + 1 \
-             WHERE kind = $3 AND subject = ANY (ARRAY(SELECT subject FROM work \
-             WHERE kind = $3 AND due_at <= $4 AND ($6 = '' OR NOT EXISTS (SELECT 1 FROM orders \
-             WHERE orders.id = work.subject AND $6 LIKE '%/' || orders.ca || '/%')) \
-             AND NOT ($3 = 'crl' AND $6 LIKE '%/' || subject || '/%') \
-             ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)) \
-             RETURNING subject, attempts, asked",
-        );
+        let update = self.db.pick(CLAIM_ON_SQLITE, CLAIM_ON_POSTGRES);
         let token = entropy.id()?;
         // One text for any number of CAs. Their ids hold neither the slash nor what LIKE reads, and the
         // hashes of issuers' names do not either.
@@ -269,13 +324,15 @@ impl Store {
             [] => String::new(),
             cas => format!("/{}/", cas.join("/")),
         };
-        let values = values![token.as_str(), now.plus(lease), kind.as_str(), now, limit, not_for];
+        let not_now = serde_json::json!(not_now).to_string();
+        let values =
+            values![token.as_str(), now.plus(lease), kind.as_str(), now, limit, not_for, not_now];
         let rows = self.db.change(update, values).await?;
         rows.iter()
             .map(|row| {
                 let attempt = u32::try_from(row.int(1)?).unwrap_or(u32::MAX);
                 let (subject, token, asked) = (row.text(0)?, token.clone(), row.int(2)?);
-                Ok(Lease { kind, subject, token, attempt, asked })
+                Ok(Lease { kind, subject, account_id: row.text(3)?, token, attempt, asked })
             })
             .collect()
     }

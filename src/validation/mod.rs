@@ -31,7 +31,7 @@ mod tls_alpn01;
 mod tests;
 
 pub(crate) use caa::CaaQuestion;
-pub(crate) use outcome::Outcome;
+pub(crate) use outcome::{Evidence, Outcome};
 #[cfg(fuzzing)]
 pub(crate) use {
     dns::fuzz as fuzz_dns, http01::fuzz as fuzz_http01, tls_alpn01::fuzz as fuzz_tls_alpn01,
@@ -186,7 +186,9 @@ impl Validator {
         let deadline = Instant::now() + self.attempt_timeout;
         if !attempt.method.proves(attempt.identifier) {
             let (method, identifier) = (attempt.method.as_str(), attempt.identifier);
-            let why = if identifier.is_wildcard() {
+            let why = if identifier.as_device().is_some() {
+                format!("a device ({identifier}) cannot be proved by {method}")
+            } else if identifier.is_wildcard() {
                 format!("a wildcard ({identifier}) can only be proved through DNS (dns-01)")
             } else {
                 format!("an address ({identifier}) cannot be proved by {method}")
@@ -203,6 +205,10 @@ impl Validator {
                 dns01::prove(resolver, &attempt, deadline).await
             }
             ChallengeType::DnsPersist01 => dns_persist01::prove(resolver, &attempt, deadline).await,
+            ChallengeType::DeviceAttest01 => {
+                let why = "a device's statement is not looked for in the network";
+                Err(Failure::refused(ProblemType::BadAttestationStatement, why))
+            }
         };
         proof.map_or_else(Outcome::from, Outcome::Proved)
     }

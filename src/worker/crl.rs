@@ -16,6 +16,7 @@ pub(super) async fn run(context: SharedContext, stop: Stop) {
         kind: WorkKind::Crl,
         lease: |context| context.limits.load().issuance_lease,
         at_once: 4,
+        at_once_for_one: |_| None,
         not_for: issuers_that_cannot_sign,
     };
     let publish =

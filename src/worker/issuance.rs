@@ -11,7 +11,8 @@ pub(super) async fn run(context: SharedContext, stop: Stop) {
         kind: WorkKind::Issuance,
         lease: |context| context.limits.load().issuance_lease,
         // More than a token has sessions keeps it busy.
-        at_once: 64,
+        at_once: 128,
+        at_once_for_one: |context| Some(context.limits.load().at_once_per_account),
         not_for: cas_that_cannot_sign,
     };
     let issue = |context: SharedContext, lease| async move { flow::issue(&context, lease).await };

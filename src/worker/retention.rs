@@ -8,13 +8,19 @@ use tokio::time::Instant;
 use super::{Stop, goes_on};
 use crate::acme::nonce;
 use crate::clock::Timestamp;
-use crate::flow::SharedContext;
+use crate::flow::{self, SharedContext};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 /// By how much the clock may be corrected between two looks without having jumped.
 const CORRECTION: Duration = Duration::from_secs(60);
+/// Between two steps of a long way: there is time, and clients come first.
+const STEP_PAUSE: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(context: SharedContext, mut stop: Stop) {
+pub(super) async fn run(context: SharedContext, stop: Stop) {
+    tokio::join!(nonces_and_work(context.clone(), stop.clone()), history(context, stop));
+}
+
+async fn nonces_and_work(context: SharedContext, mut stop: Stop) {
     let mut steady = Steady::begin(context.clock.now(), Instant::now());
     while goes_on(&stop) {
         let now = context.clock.now();
@@ -28,6 +34,21 @@ pub(super) async fn run(context: SharedContext, mut stop: Stop) {
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Orders, authorizations and CAA checks.
+async fn history(context: SharedContext, mut stop: Stop) {
+    let mut progress = flow::RetainProgress::default();
+    while goes_on(&stop) {
+        if let Err(error) = flow::retain(&context, &mut progress).await {
+            tracing::warn!(%error, "what was over long ago could not be forgotten");
+        }
+        let pause = if progress.more { STEP_PAUSE } else { INTERVAL };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
             _ = stop.changed() => {}
         }
     }

@@ -8,7 +8,8 @@ use crate::store::WorkKind;
 const TERMS: Terms = Terms {
     kind: WorkKind::Validation,
     lease: |context| context.limits.load().validation_lease,
-    at_once: 64,
+    at_once: 128,
+    at_once_for_one: |context| Some(context.limits.load().at_once_per_account),
     not_for: |_| Vec::new(),
 };
 

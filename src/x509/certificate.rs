@@ -9,6 +9,7 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectAltName};
 
 use super::description::hex;
 use super::issuer::unix_s;
+use super::permanent_identifier::PermanentIdentifier;
 
 /// A certificate that could be read (RFC 5280 §4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub(crate) struct CertificateFacts {
     pub(crate) authority_key_identifier: Option<Vec<u8>>,
     pub(crate) dns_names: Vec<String>,
     pub(crate) ip_addresses: Vec<IpAddr>,
+    pub(crate) devices: Vec<PermanentIdentifier>,
     pub(crate) not_before_s: i64,
     /// The last second of its validity.
     pub(crate) not_after_s: i64,
@@ -42,11 +44,15 @@ impl CertificateFacts {
         let key_identifier = authority.and_then(|(_, authority)| authority.key_identifier);
         let mut dns_names = Vec::new();
         let mut ip_addresses = Vec::new();
+        let mut devices = Vec::new();
         for name in names.into_iter().flat_map(|(_, SubjectAltName(names))| names) {
             match name {
                 GeneralName::DnsName(name) => dns_names.push(name.as_str().to_owned()),
                 GeneralName::IpAddress(octets) => {
                     ip_addresses.push(ip_address(octets.as_bytes()).ok_or(NotReadable)?);
+                }
+                GeneralName::OtherName(other) if other.type_id == PermanentIdentifier::OID => {
+                    devices.push(PermanentIdentifier::read(&other.value).ok_or(NotReadable)?);
                 }
                 // No authorization could be for it.
                 _ => return Err(NotReadable),
@@ -59,15 +65,17 @@ impl CertificateFacts {
             authority_key_identifier: key_identifier.map(|octets| octets.as_bytes().to_vec()),
             dns_names,
             ip_addresses,
+            devices,
             not_before_s: unix_s(tbs.validity().not_before),
             not_after_s: unix_s(tbs.validity().not_after),
         })
     }
 
-    /// The names and addresses, as identifiers write them.
+    /// The names, addresses and devices, as identifiers are written where text alone tells them apart.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
         let addresses = self.ip_addresses.iter().map(IpAddr::to_string);
-        self.dns_names.iter().cloned().chain(addresses)
+        let devices = self.devices.iter().map(PermanentIdentifier::to_string);
+        self.dns_names.iter().cloned().chain(addresses).chain(devices)
     }
 }
 

@@ -13,10 +13,12 @@ use openssl::x509::X509Req;
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 use x509_cert::request::{CertReq, ExtensionReq};
 
 use super::algorithm::{KeyError, PssParameters, PublicKey, SignatureAlgorithm};
+use super::permanent_identifier::PermanentIdentifier;
 use super::signed::Signed;
 use super::weak_key::{self, WeakKey};
 
@@ -52,6 +54,7 @@ pub(crate) struct CertificateRequest {
 struct AltNames {
     dns: Vec<String>,
     ip: Vec<IpAddr>,
+    devices: Vec<PermanentIdentifier>,
 }
 
 /// Why a CSR is refused, in words for the client.
@@ -81,8 +84,8 @@ pub(crate) enum CsrError {
     #[error("the CSR's {0} cannot be read")]
     Extension(&'static str),
     #[error(
-        "the CSR's subjectAltName holds a name of type {0}; only DNS names and IP addresses are \
-         certified here"
+        "the CSR's subjectAltName holds a name of type {0}; only DNS names, IP addresses \
+         and permanent identifiers of devices are certified here"
     )]
     NameType(&'static str),
     #[error("the CSR's common name is not a string that can be read")]
@@ -121,6 +124,11 @@ impl CertificateRequest {
     /// The iPAddresses of the subjectAltName, not checked.
     pub(crate) fn ip_addresses(&self) -> &[IpAddr] {
         &self.names.ip
+    }
+
+    /// The identities of devices in the subjectAltName (RFC 4043), not checked.
+    pub(crate) fn permanent_identifiers(&self) -> &[PermanentIdentifier] {
+        &self.names.devices
     }
 
     /// The common names of the subject that are not empty, as they are written. RFC 8555 §7.4 lets
@@ -257,7 +265,8 @@ fn alt_names(value: &[u8]) -> Result<AltNames, CsrError> {
                 found.dns.push(text);
             }
             (7, false) => found.ip.push(ip_address(name.value()).ok_or(UNREADABLE)?),
-            (0, _) => return Err(CsrError::NameType("otherName")),
+            (0, true) => found.devices.push(other_name(name)?),
+            (0, false) => return Err(CsrError::NameType("otherName")),
             (1, _) => return Err(CsrError::NameType("rfc822Name (e-mail)")),
             (3, _) => return Err(CsrError::NameType("x400Address")),
             (4, _) => return Err(CsrError::NameType("directoryName")),
@@ -268,6 +277,18 @@ fn alt_names(value: &[u8]) -> Result<AltNames, CsrError> {
         }
     }
     Ok(found)
+}
+
+/// The only otherName that an order can have: a permanentIdentifier.
+fn other_name(name: &Any) -> Result<PermanentIdentifier, CsrError> {
+    let der = name.to_der().map_err(|_| CsrError::Extension("subjectAltName"))?;
+    match GeneralName::from_der(&der) {
+        Ok(GeneralName::OtherName(other)) if other.type_id == PermanentIdentifier::OID => {
+            PermanentIdentifier::read(&other.value)
+                .ok_or(CsrError::Extension("permanentIdentifier (RFC 4043)"))
+        }
+        _ => Err(CsrError::NameType("otherName")),
+    }
 }
 
 fn ip_address(octets: &[u8]) -> Option<IpAddr> {

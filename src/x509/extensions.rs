@@ -17,6 +17,7 @@ use x509_cert::ext::pkix::{
 };
 
 use super::algorithm::KeyType;
+use super::permanent_identifier::PermanentIdentifier;
 use super::profile::{AuthorityInformation, ExtendedKeyUsage};
 
 type Result<T> = std::result::Result<T, der::Error>;
@@ -79,6 +80,7 @@ pub(super) fn basic_constraints(ca: Option<Option<u8>>) -> Result<Extension> {
 pub(super) fn subject_alt_name<'a>(
     dns_names: impl Iterator<Item = &'a String>,
     ip_addresses: impl Iterator<Item = IpAddr>,
+    devices: impl Iterator<Item = &'a PermanentIdentifier>,
     critical: bool,
 ) -> Result<Extension> {
     let mut names = Vec::new();
@@ -86,6 +88,9 @@ pub(super) fn subject_alt_name<'a>(
         names.push(GeneralName::DnsName(Ia5String::new(name)?));
     }
     names.extend(ip_addresses.map(GeneralName::from));
+    for device in devices {
+        names.push(device.general_name()?);
+    }
     extension(critical, &SubjectAltName(names))
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod lint;
 pub(crate) mod name_constraints;
 pub(crate) mod path;
 pub(crate) mod pem;
+pub(crate) mod permanent_identifier;
 pub(crate) mod profile;
 pub(crate) mod request;
 pub(crate) mod revocation_list;

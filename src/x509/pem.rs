@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-pub(super) struct Block {
-    pub(super) label: String,
-    pub(super) der: Vec<u8>,
+pub(crate) struct Block {
+    pub(crate) label: String,
+    pub(crate) der: Vec<u8>,
 }
 
 /// Why a text holds no sequence of PEM blocks.
@@ -18,7 +18,7 @@ pub(crate) enum PemError {
 }
 
 /// The blocks of `text` in their order; what stands outside of them is explanatory text (§2).
-pub(super) fn blocks(text: &str) -> Result<Vec<Block>, PemError> {
+pub(crate) fn blocks(text: &str) -> Result<Vec<Block>, PemError> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().map(str::trim).zip(1..);
     while let Some((line, number)) = lines.next() {

@@ -16,6 +16,7 @@ use super::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
 use super::dates::RequestedDates;
 use super::extensions;
 use super::issuer::IssuerCertificate;
+use super::permanent_identifier::PermanentIdentifier;
 use super::profile::Profile;
 use super::serial::Serial;
 
@@ -35,6 +36,8 @@ pub(crate) struct Leaf<'a> {
     pub(crate) dns_names: &'a [String],
     /// Never in the common name, nor as a dNSName (RFC 8738 §3).
     pub(crate) ip_addresses: &'a [IpAddr],
+    /// Identities of devices (RFC 4043).
+    pub(crate) devices: &'a [PermanentIdentifier],
 }
 
 /// The DER of a `TBSCertificate` (RFC 5280 §4.1). Nothing may sign it before it is linted.
@@ -77,7 +80,7 @@ pub(crate) enum TbsError {
 impl Leaf<'_> {
     /// Writes the `TBSCertificate`, valid as [`RequestedDates::resolve`] says.
     pub(crate) fn tbs(&self, now_s: i64) -> Result<Tbs, TbsError> {
-        if self.dns_names.is_empty() && self.ip_addresses.is_empty() {
+        if self.dns_names.is_empty() && self.ip_addresses.is_empty() && self.devices.is_empty() {
             return Err(TbsError::NoNames);
         }
         if now_s < self.issuer.not_before_s() {
@@ -125,6 +128,7 @@ impl Leaf<'_> {
         list.push(extensions::subject_alt_name(
             dns_names.into_iter(),
             ip_addresses.into_iter(),
+            self.devices.iter().collect::<BTreeSet<_>>().into_iter(),
             self.common_name().is_none(),
         )?);
         if let Some(url) = &self.profile.crl_distribution_point {

@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 seconds="${1:-10}"
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(jws jwk eab key_change csr dns http01 tls_alpn01 config)
+[ ${#targets[@]} -gt 0 ] || targets=(jws jwk eab key_change csr attestation dns http01 tls_alpn01 config)
 
 cache="${KIPUKA_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kipuka-tests}/fuzz"
 mkdir -p "$cache"

@@ -235,6 +235,7 @@ fn every_alert_has_a_summary_a_runbook_and_a_severity() {
         "KipukaPoolExhausted",
         "KipukaFileDescriptorsNearlyUsedUp",
         "KipukaReloadFailed",
+        "KipukaAuditNotSealed",
     ] {
         assert!(alerts.iter().any(|alert| alert.starts_with(watched)), "{watched}");
     }

@@ -161,6 +161,31 @@ fn the_examples_of_the_page_on_validation_are_read_as_they_stand() {
     assert!(harness::command::shell(&check, &[]).contains("no errors"));
 }
 
+#[test]
+fn the_example_of_the_page_on_devices_issues_for_the_devices_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate/devices.md");
+    let page = fs::read_to_string(page).unwrap();
+    let block = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let files = "cert = \"ca.pem\"\nkey = \"ca-key.pem\"";
+    let config = folder.path().join("kipuka.toml");
+    fs::write(&config, block.replace("# …", files)).unwrap();
+    let environment =
+        [("PATH", &*path(folder.path())), ("KIPUKA_CONFIG", &*config.display().to_string())];
+    let explain = |device: &str| {
+        let name = format!("permanent-identifier:{device}");
+        let command = format!("kipuka policy explain --ca devices {name} || true");
+        harness::command::shell(&command, &environment)
+    };
+    for (device, answer) in
+        [("C02XG1234", ": yes: "), ("F4ABC", ": yes: "), ("C02XG12345", ": no: "), ("A", ": no: ")]
+    {
+        let said = explain(device);
+        assert!(said.contains(answer), "{device}: {said}");
+        assert_eq!(said.contains("device-attest-01"), answer == ": yes: ", "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_revoked_by_the_commands_of_its_page_and_the_crl_is_there() {
     let port = Port::reserve();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::server::plain_request;
 use harness::{Ca, Server, Settings};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -136,6 +137,32 @@ async fn the_spans_of_one_issuance_hang_together_from_the_request_to_the_signatu
     let line = server.log();
     let line = line.lines().find(|line| line.contains("/finalize")).unwrap();
     assert!(line.contains(&order_id) && !line.contains("otel."), "{line}");
+}
+
+/// By what a proxy writes: the name of the request in the log, and the trace that it belongs to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_names_requests_and_traces_and_nobody_else_does() {
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let headers =
+        format!("X-Request-Id: from-the-proxy\r\ntraceparent: 00-{trace}-b7ad6b7169203331-01\r\n");
+    for trusted in [true, false] {
+        let collector = Collector::start();
+        let mut settings = settings(&format!("http://{}", collector.address));
+        if trusted {
+            settings.sections +=
+                "[limits]\ntrusted_proxies = [\"127.0.0.1\"]\nproxy_header = \"x-forwarded-for\"\n";
+        }
+        let server = Server::start(BINARY, settings).await;
+        let answer = plain_request(server.admin, "GET", "/healthz", &headers).unwrap();
+        let name = answer.header("x-request-id");
+        assert_eq!(name == "from-the-proxy", trusted, "{name}");
+        let log = server.log();
+        assert!(log.contains(&format!("\"request_id\":\"{name}\"")), "{log}");
+        let spans = collector.until("GET /healthz").await;
+        let span = spans.iter().find(|span| span.name == "GET /healthz").unwrap();
+        let followed: String = span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(followed == trace, trusted, "{followed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use harness::load_balancer::Instance;
+use harness::load_balancer::{Instance, SOURCE};
 use harness::{Client, Database, LoadBalancer, Port, Server, Settings};
 
 use crate::BINARY;
@@ -52,7 +52,12 @@ pub(crate) async fn prepare(programs: [&Path; 2], settings: impl Fn() -> Setting
 impl Pair {
     /// One program twice.
     pub(crate) async fn start(settings: impl Fn() -> Settings) -> Self {
-        let mut pair = prepare([Path::new(BINARY), Path::new(BINARY)], settings).await;
+        let trusting = || {
+            let mut settings = settings();
+            settings.sections += &format!("\n[limits]\ntrusted_proxies = [\"{SOURCE}\"]\n");
+            settings
+        };
+        let mut pair = prepare([Path::new(BINARY), Path::new(BINARY)], trusting).await;
         pair.first.spawn();
         pair.second.spawn();
         pair.balance();
@@ -84,7 +89,7 @@ impl Pair {
 
     /// One that asks the instances by turns, behind the balancer's back.
     pub(crate) async fn alternating(&self) -> Client {
-        let mut client = self.client().await;
+        let mut client = self.client_of(self.first.address).await;
         client.alternate_between(&[self.first.address, self.second.address]);
         client
     }

@@ -44,6 +44,7 @@ pub(super) const KEYS: &[&str] = &[
     "external_account_required",
     "caa",
     "challenges",
+    "attestation_roots",
     "policy",
 ];
 
@@ -94,6 +95,8 @@ pub(crate) struct Ca {
     pub(crate) caa: CaaMode,
     /// The types of the challenges that are offered, as RFC 8555 §9.7.8 registers them.
     pub(crate) challenges: Vec<&'static str>,
+    /// PEM: who vouches for devices; never empty where device-attest-01 is offered.
+    pub(crate) attestation_roots: Vec<PathBuf>,
     /// `[ca.policy]`, each key of which replaces that of `[policy]`.
     pub(crate) policy: Policy,
     /// `[policy]`
@@ -180,6 +183,7 @@ fn read(section: &Section<'_>, hsms: &[Hsm], general_policy: &Policy, profiles: 
         renewal_explanation: web_page(section, "renewal_explanation"),
         caa: proof::caa(section, &caa_identities),
         challenges: proof::challenges(section, &caa_identities),
+        attestation_roots: attestation_roots(section),
         caa_identities,
         external_account_required: section.boolean("external_account_required").unwrap_or(false),
         policy: policy::read(&section.section_or_empty("policy", "ca.policy", policy::KEYS)),
@@ -218,6 +222,16 @@ fn alternate_chains(section: &Section<'_>) -> Vec<PathBuf> {
         }
     }
     chains.into_iter().map(|chain| chain.value).collect()
+}
+
+fn attestation_roots(section: &Section<'_>) -> Vec<PathBuf> {
+    let roots = section.paths("attestation_roots").unwrap_or_default();
+    if section.reader.needs == Needs::Serve {
+        for root in &roots {
+            section.reader.check_readable("attestation root", root);
+        }
+    }
+    roots.into_iter().map(|root| root.value).collect()
 }
 
 fn chosen_profiles(section: &Section<'_>, profiles: &[Profile]) -> Vec<Profile> {

@@ -3,8 +3,8 @@
 use crate::config::reader::{Section, shortened};
 
 /// The challenges that can be offered, those first that are unless others are asked for.
-const CHALLENGES: [&str; 5] =
-    ["http-01", "dns-01", "tls-alpn-01", "dns-account-01", "dns-persist-01"];
+const CHALLENGES: [&str; 6] =
+    ["http-01", "dns-01", "tls-alpn-01", "dns-account-01", "dns-persist-01", "device-attest-01"];
 const DEFAULT: usize = 3;
 
 /// As many issuer domain names as a dns-persist-01 challenge may list.
@@ -67,6 +67,12 @@ pub(super) fn challenges(section: &Section<'_>, identities: &[String]) -> Vec<&'
             let what = format!("dns-persist-01 takes at most {MAX_ISSUERS} caa_identities");
             section.wrong("challenges", what, "shorten caa_identities, or leave it out");
         }
+    }
+    let rootless = section.strings("attestation_roots").unwrap_or_default().is_empty();
+    if offered.contains(&"device-attest-01") && rootless {
+        let remedy = "set attestation_roots = [\"/etc/kipuka/devices.pem\"], whose certificates vouch for \
+                      devices";
+        section.wrong("challenges", "device-attest-01 needs attestation_roots", remedy);
     }
     offered
 }

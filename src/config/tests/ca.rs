@@ -121,6 +121,7 @@ fn wrong_values_are_refused() {
         ("challenges = [\"http-02\"]", "challenges", "http-01, dns-01, tls-alpn-01"),
         ("challenges = []", "challenges", "offers nothing"),
         ("challenges = [\"dns-persist-01\"]", "challenges", "needs caa_identities"),
+        ("challenges = [\"device-attest-01\"]", "challenges", "needs attestation_roots"),
         ("client_auth = \"yes\"", "client_auth", "without quotes"),
     ] {
         assert_wrong(&with_ca(&format!("hsm_slot = 3\n{line}")), 8, &format!("ca.{key}"), said);

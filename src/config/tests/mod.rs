@@ -5,6 +5,7 @@ mod ca;
 mod examples;
 mod files;
 mod founding;
+mod limits;
 mod mistakes;
 mod pin;
 mod policy;

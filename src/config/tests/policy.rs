@@ -15,6 +15,7 @@ fn every_key_is_taken_in_both_sections() {
 deny = [\"_x.d.test\"]
 allow_networks = [\"10.0.0.0/8\", \"2001:db8::1\"]
 deny_networks = []
+allow_devices = [\"C02XG1234\", \"F4*\"]
 wildcards = false
 ip_addresses = true
 single_labels = false
@@ -29,6 +30,7 @@ key_types = [\"ec-p256\", \"ml-dsa-65\"]";
         deny: patterns(&["_x.d.test"]),
         allow_networks: patterns(&["10.0.0.0/8", "2001:db8::1/128"]),
         deny_networks: Some(vec![]),
+        allow_devices: Some(vec!["C02XG1234".to_owned(), "F4*".to_owned()]),
         wildcards: Some(false),
         ip_addresses: Some(true),
         single_labels: Some(false),
@@ -54,6 +56,9 @@ fn a_mistake_is_reported_on_its_line_with_its_section() {
     for (line, key, said) in [
         ("allow = []", "allow", "write [\"*\"] to allow every name"),
         ("allow_networks = []", "allow_networks", "would allow nothing"),
+        ("allow_devices = []", "allow_devices", "no device is issued for"),
+        ("allow_devices = [\"\"]", "allow_devices", "is empty"),
+        ("allow_devices = [\"a*b\"]", "allow_devices", "no pattern of devices"),
         ("allow = \".a.test\"", "allow", "in brackets"),
         ("allow = [\"a..test\"]", "allow", "\".example\" for all below it"),
         ("allow = [\"a.*.test\"]", "allow", "`a.*.test` is not a name"),

@@ -6,6 +6,7 @@ mod finalizing;
 mod given_up;
 mod histories;
 mod issuing;
+mod limited;
 mod offered;
 mod ordering;
 mod recheck;
@@ -40,7 +41,7 @@ use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
-use crate::store::{Lease, Store, WorkKind};
+use crate::store::{Lease, Left, Store, WorkKind};
 use crate::validation::{Options, Validator};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
 use crate::x509::csr::CertificateRequest;
@@ -189,7 +190,8 @@ impl Site {
     /// Claims the only piece of work that is due.
     async fn claim(&self, kind: WorkKind) -> Option<Lease> {
         let now = self.context.clock.now();
-        let mut leases = self.store().claim(kind, now, LEASE, 10, &[], Entropy).await.unwrap();
+        let mut leases =
+            self.store().claim(kind, now, LEASE, 10, Left::default(), Entropy).await.unwrap();
         assert!(leases.len() <= 1);
         leases.pop()
     }
@@ -262,6 +264,7 @@ fn asked(key: &Key) -> NewAccount {
         only_return_existing: false,
         external_account_binding: None,
         url: "https://ca.test/acme/web/new-account".to_owned(),
+        network: None,
     }
 }
 

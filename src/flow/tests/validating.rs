@@ -67,8 +67,11 @@ async fn a_validation_that_has_become_pointless_is_dropped() {
             .unwrap();
     }
     let now = site.context.clock.now();
-    let leases =
-        site.store().claim(WorkKind::Validation, now, LEASE, 10, &[], Entropy).await.unwrap();
+    let leases = site
+        .store()
+        .claim(WorkKind::Validation, now, LEASE, 10, Left::default(), Entropy)
+        .await
+        .unwrap();
     let mut leases = leases.into_iter();
     let first = order
         .authorizations

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::header;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,8 +17,9 @@ use super::reply::Reply;
 use super::request::AcmeRequest;
 use super::resource::Resource;
 use crate::acme::authorization::Authorization;
-use crate::acme::challenge::{Challenge, ChallengeStatus, ChallengeType};
+use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeStatus, ChallengeType};
 use crate::acme::problem::{Problem, ProblemType};
+use crate::attestation::MAX_LENGTH;
 use crate::clock::Timestamp;
 use crate::flow;
 
@@ -25,7 +28,11 @@ pub(super) const RETRY_AFTER_S: u32 = 2;
 
 /// What says that the client is ready; older clients put a `keyAuthorization` in it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Ready {}
+pub(super) struct Ready {
+    /// Of device-attest-01: a WebAuthn attestation object, in base64url.
+    #[serde(rename = "attObj")]
+    attestation: Option<String>,
+}
 
 /// A challenge as its account sees it (RFC 8555 §7.1.5, §8).
 pub(super) fn challenge_object(
@@ -82,10 +89,15 @@ pub(super) async fn challenge(
         .ok_or_else(|| flow::not_found("challenge"))?;
     tracing::Span::current().record("authorization.id", &authorization.id);
     // An empty payload reads the challenge (POST-as-GET); an object begins it.
-    if request.payload.is_some() {
-        authorization = {
-            let account_url = links.account(&request.account.id);
-            flow::begin_challenge(&acme.context, authorization, &id, &account_url).await?
+    let begins = request.payload.is_some();
+    if let Some(Object(Ready { attestation })) = request.payload {
+        let account_url = links.account(&request.account.id);
+        authorization = match attestation_object(attestation)? {
+            None => flow::begin_challenge(&acme.context, authorization, &id, &account_url).await?,
+            Some(object) => {
+                let context = &acme.context;
+                flow::begin_attestation(context, authorization, &id, &account_url, object).await?
+            }
         };
     }
     let challenge = authorization
@@ -93,6 +105,12 @@ pub(super) async fn challenge(
         .iter()
         .find(|challenge| challenge.id == id)
         .ok_or_else(|| flow::not_found("challenge"))?;
+    // The draft has a client told of a bad statement by the answer's own status (§5).
+    if let (true, ChallengeType::DeviceAttest01, Some(ChallengeResult::Failed { problem })) =
+        (begins, challenge.kind, &challenge.result)
+    {
+        return Err(problem.clone().into());
+    }
     let up = links.relation("up", &links.authorization(&authorization.id));
     let now = acme.context.clock.now();
     let object = challenge_object(&request.resource, &authorization, challenge, now);
@@ -101,4 +119,16 @@ pub(super) async fn challenge(
         ChallengeStatus::Processing => reply.retry_after_s(retry_after_s(challenge, now)),
         _ => reply,
     })
+}
+
+/// The bytes of `attObj`, where the client sent one.
+fn attestation_object(text: Option<String>) -> Result<Option<Vec<u8>>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let bad = |detail: &str| Problem::new(ProblemType::BadAttestationStatement, detail);
+    // Four characters are three octets.
+    if text.len() / 4 * 3 > MAX_LENGTH {
+        return Err(bad("\"attObj\" is longer than any attestation object that is read here"));
+    }
+    let decoded = URL_SAFE_NO_PAD.decode(&text);
+    decoded.map(Some).map_err(|_| bad("\"attObj\" is not base64url without padding"))
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod authorization;
+mod body;
 mod certificate;
 mod challenge;
 mod directory;
@@ -32,12 +33,13 @@ use tower_http::cors::{Any, CorsLayer};
 
 use crate::acme::nonce::NonceKey;
 use crate::flow::SharedContext;
+use crate::http::admission::Admission;
+use crate::http::tls::CertificateSlot;
 
+pub(crate) use body::Bodies;
 pub(crate) use problem::AnsweredProblem;
 pub(crate) use request::Verifiers;
 
-/// The largest request: a CSR of 100 long names under an RSA-8192 key, in base64url twice, fits.
-const MAX_BODY: usize = 128 * 1024;
 /// How long a browser may remember what it may ask.
 const PREFLIGHT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -48,6 +50,10 @@ pub(crate) struct Acme {
     pub(crate) verifiers: Verifiers,
     /// The base of every URL handed out; the request's `Host` where it is not configured.
     pub(crate) external_url: Option<String>,
+    /// What says which hosts this server is.
+    pub(crate) certificate: Arc<CertificateSlot>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) bodies: Bodies,
 }
 
 /// The routes of every CA.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -14,6 +14,7 @@ use super::reply::Reply;
 use super::request::KeyRequest;
 use super::resource::Resource;
 use crate::flow::{self, NewAccount};
+use crate::http::admission::Caller;
 use crate::ledger::Actor;
 
 /// The members a client may set; all others are ignored.
@@ -30,6 +31,7 @@ pub(super) struct Fields {
 
 pub(super) async fn new_account(
     State(acme): State<Arc<Acme>>,
+    Extension(caller): Extension<Caller>,
     request: KeyRequest<Object<Fields>>,
 ) -> Result<Reply, AcmeError> {
     let fields = request.payload.0;
@@ -40,6 +42,7 @@ pub(super) async fn new_account(
         only_return_existing: fields.only_return_existing,
         external_account_binding: fields.external_account_binding.map(|raw| raw.get().to_owned()),
         url: request.url,
+        network: caller.counted(),
     };
     let Resource { authority, links } = &request.resource;
     let done = flow::new_account(&acme.context, authority, asked).await;

@@ -25,7 +25,7 @@ pub(super) fn order_object(links: &Links, order: &Order, now: Timestamp) -> Valu
     let identifiers: Vec<_> = order
         .identifiers
         .iter()
-        .map(|identifier| json!({ "type": identifier.kind(), "value": identifier.to_string() }))
+        .map(|identifier| json!({ "type": identifier.kind(), "value": identifier.value() }))
         .collect();
     // One may stand for several identifiers.
     let mut seen = BTreeSet::new();

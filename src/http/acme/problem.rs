@@ -9,7 +9,7 @@ use crate::acme::problem::{Problem, ProblemType};
 use crate::flow::Error;
 
 /// After how long a client may try again while something is away; in seconds.
-const RETRY_AFTER_S: u16 = 5;
+const RETRY_AFTER_S: u32 = 5;
 
 /// An error on its way to the client.
 #[derive(Debug)]
@@ -67,7 +67,8 @@ impl IntoResponse for AcmeError {
             headers.append(header::LINK, link);
         }
         if matches!(problem.status, 429 | 503) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            let seconds = problem.retry_after_s.unwrap_or(RETRY_AFTER_S);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(AnsweredProblem(problem.kind));
         response

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
+use super::Acme;
 use super::object::Object;
 use super::problem::AcmeError;
 use super::resource::Resource;
-use super::{Acme, MAX_BODY};
 use crate::acme::account::{Account, AccountStatus};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::flow::{Error, check_terms};
@@ -20,8 +19,6 @@ use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, Jws, JwsError, KeyReference};
 use crate::jose::verify::{Algorithm, Verifier};
 
-/// Of a body that is too long, so much is read at most.
-const MAX_DISCARDED: usize = 2 * 1024 * 1024;
 /// Verifiers kept at most; each is a key of some hundred bytes.
 const MAX_VERIFIERS: usize = 10_000;
 
@@ -121,7 +118,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for SignedRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request).await?;
+        let Received { resource, jws } = receive(acme, request).await?;
         let (signed_by, key) = match jws.key() {
             KeyReference::Kid(kid) => {
                 let account = find_account(acme, &resource, kid).await?;
@@ -155,7 +152,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for AccountRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request).await?;
+        let Received { resource, jws } = receive(acme, request).await?;
         let KeyReference::Kid(kid) = jws.key() else {
             return Err(
                 Problem::malformed("sign this request with \"kid\", the account's URL").into()
@@ -173,7 +170,7 @@ impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
     type Rejection = AcmeError;
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
-        let Received { resource, jws } = receive(request).await?;
+        let Received { resource, jws } = receive(acme, request).await?;
         let KeyReference::Jwk(key) = jws.key() else {
             return Err(
                 Problem::malformed("sign this request with \"jwk\", the account's key").into()
@@ -197,7 +194,7 @@ struct Received {
     jws: Jws,
 }
 
-async fn receive(request: Request) -> Result<Received, AcmeError> {
+async fn receive(acme: &Acme, request: Request) -> Result<Received, AcmeError> {
     let Some(resource) = request.extensions().get::<Resource>().cloned() else {
         return Err(Error::Failed("a route without its CA".to_owned()).into());
     };
@@ -208,7 +205,7 @@ async fn receive(request: Request) -> Result<Received, AcmeError> {
     let target =
         original.and_then(|uri| uri.0.path_and_query()).map_or(target, |target| target.as_str());
     let url = resource.links.absolute(target);
-    let body = read_body(request).await?;
+    let body = acme.bodies.read(request).await?;
     let jws = jws::parse(&body).map_err(|error| problem_of(&error))?;
     if jws.url() != url {
         let detail = format!("the JWS is for the URL {:?}, but was sent to {url:?}", jws.url());
@@ -225,34 +222,6 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "the Content-Type must be application/jose+json (RFC 8555 §6.2)";
     Err(Problem::malformed(detail).with_status(415))
-}
-
-/// Reads a body of at most [`MAX_BODY`] bytes. Of a longer one the rest is read too, so that its sender
-/// gets to see the answer, but not without end; and one that says so beforehand is not waited for.
-async fn read_body(request: Request) -> Result<Vec<u8>, Problem> {
-    let too_long = || {
-        let detail = format!("the request is longer than {MAX_BODY} bytes");
-        Problem::malformed(detail).with_status(413)
-    };
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > MAX_DISCARDED) {
-        return Err(too_long());
-    }
-    let mut body = request.into_body();
-    let (mut bytes, mut length) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await
-        && length <= MAX_DISCARDED
-    {
-        let frame =
-            frame.map_err(|_| Problem::malformed("the request's body could not be read"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        length += data.len();
-        if length <= MAX_BODY {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    if length > MAX_BODY { Err(too_long()) } else { Ok(bytes) }
 }
 
 /// The problem type that RFC 8555 gives to a JWS that cannot be accepted.
@@ -311,6 +280,11 @@ async fn authenticate(
         return Err(bad_nonce("the nonce is not one of this CA's, or has expired"));
     };
     let jws = verify(acme, key, jws, "the JWS's signature is not the key's").await?;
+    // Once it is known who asks, and before the database is written to: nobody else can use up what an
+    // account may ask, and its nonce is good for another try.
+    if let Some(account) = account {
+        acme.admission.admit_account(&account.id)?;
+    }
     let store = &acme.context.store;
     let spent = match account {
         None => store.spend_nonce(nonce).await?,

@@ -1,5 +1,6 @@
 //! What every ACME resource has in common: its CA, its base URL, and the headers of its answers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::rejection::RawPathParamsRejection;
@@ -15,6 +16,7 @@ use super::problem::{AcmeError, no_such_resource};
 use crate::acme::problem::Problem;
 use crate::ca::Authority;
 use crate::flow::Error;
+use crate::http::admission::Caller;
 
 pub(super) const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 
@@ -42,11 +44,13 @@ pub(super) async fn resource(
     };
     let wants_nonce = request.method() == Method::POST;
     let is_directory = request.uri().path().ends_with("/directory");
-    let mut response = match base_url(&acme, request.uri(), request.headers()) {
-        None => {
-            AcmeError::from(Problem::malformed("the request has no usable Host")).into_response()
-        }
-        Some(base) => {
+    let caller = request.extensions().get::<Caller>().copied();
+    let admitted = caller.as_ref().map_or(Ok(()), |caller| acme.admission.admit_address(caller));
+    let local = caller.and_then(|caller| caller.local);
+    let base = base_url(&acme, local, request.uri(), request.headers());
+    let mut response = match admitted.and(base) {
+        Err(problem) => AcmeError::from(problem).into_response(),
+        Ok(base) => {
             let links = Links::new(base, &authority.id);
             // No id is other than text without U+0000, of which Postgres takes none.
             let may_exist =
@@ -90,11 +94,33 @@ pub(super) fn fresh_nonce(acme: &Acme, authority: &Authority) -> Result<HeaderVa
         .map_err(Error::Failed)
 }
 
-/// The configured base, or what the request calls this host.
-fn base_url(acme: &Acme, uri: &Uri, headers: &HeaderMap) -> Option<String> {
+/// The configured base, or what the request calls this host, if that is a name of it.
+fn base_url(
+    acme: &Acme,
+    local: Option<IpAddr>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<String, Problem> {
     if let Some(base) = &acme.external_url {
-        return Some(base.clone());
+        return Ok(base.clone());
     }
+    let (host, name) = asked_host(uri, headers)
+        .ok_or_else(|| Problem::malformed("the request has no usable Host"))?;
+    // Whoever gets a client to send its requests to another name gets no answer that would do there.
+    if acme.certificate.is_host(&name, local) {
+        return Ok(format!("https://{host}"));
+    }
+    let detail = format!(
+        "this server is not {name}: neither does its certificate name that host, nor does it listen \
+         there; ask for it by one of its names, or have its operator set external_url in [server] to \
+         \"https://{host}\""
+    );
+    // Misdirected (RFC 9110 §15.5.20).
+    Err(Problem::malformed(detail).with_status(421))
+}
+
+/// The host with its port as the request gives it, and the name in it.
+fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<(String, String)> {
     let host = match uri.authority() {
         Some(authority) => authority.as_str(),
         None => headers.get(header::HOST)?.to_str().ok()?,
@@ -104,5 +130,5 @@ fn base_url(acme: &Acme, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let port = host.strip_prefix(parsed.host())?;
     let usable =
         port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
-    (usable && !parsed.host().is_empty()).then(|| format!("https://{host}"))
+    (usable && !parsed.host().is_empty()).then(|| (host.to_owned(), parsed.host().to_owned()))
 }

@@ -1,8 +1,9 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::routing::get;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
@@ -13,14 +14,17 @@ use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509Name};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::config;
+use crate::http::admission::Caller;
 use crate::http::tls::{CertificateSlot, server_config};
 use crate::telemetry::metrics::{Format, Metrics};
 
@@ -49,12 +53,29 @@ impl Server {
         slot: Option<&Arc<CertificateSlot>>,
         drain: Duration,
     ) -> Self {
+        Self::start_with(router, limits, slot, drain, &config::Limits::default()).await
+    }
+
+    async fn start_with(
+        router: Router,
+        limits: Limits,
+        slot: Option<&Arc<CertificateSlot>>,
+        drain: Duration,
+        config: &config::Limits,
+    ) -> Self {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
         let tls = slot.map(|slot| server_config(Arc::clone(slot)).unwrap());
-        let listener =
-            Listener { name: "test", socket, tls, router, metrics: metrics.http.clone() };
+        let admission = Admission::new(config, metrics.limits.clone());
+        let listener = Listener {
+            name: "test",
+            socket,
+            tls,
+            router,
+            admission,
+            metrics: metrics.http.clone(),
+        };
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(listener.serve_within(limits, stopped, drain));
         Self { address, stop, serving, metrics }
@@ -223,7 +244,9 @@ async fn http_1_is_spoken_over_tls_with_clients_that_know_no_other() {
 
 #[tokio::test]
 async fn the_handler_sees_who_asks() {
-    let peer = |axum::Extension(Peer(peer)): axum::Extension<Peer>| async move { peer.to_string() };
+    let peer = |axum::Extension(caller): axum::Extension<Caller>| async move {
+        caller.address.to_string()
+    };
     let server = Server::start(Router::new().route("/", get(peer)), Limits::default(), None).await;
     let mut stream = server.connect().await;
     stream.write_all(GET_AND_CLOSE).await.unwrap();
@@ -483,18 +506,108 @@ async fn a_handler_that_panics_gives_500_is_counted_and_the_server_lives() {
     server.stop().await;
 }
 
+/// A listener with as few places as there can be.
+async fn with_16_places(limits: Limits, slot: Option<&Arc<CertificateSlot>>) -> Server {
+    let config = config::Limits { connections: 16, ..config::Limits::default() };
+    Server::start_with(hello(), limits, slot, PATIENCE, &config).await
+}
+
 #[tokio::test]
 async fn a_connection_too_many_waits_until_another_one_goes() {
-    let limits = Limits { connections: 1, ..Limits::default() };
-    let server = Server::start(hello(), limits, None).await;
-    let mut first = server.connect().await;
-    first.write_all(GET).await.unwrap();
-    read_until(&mut first, "hello").await;
+    let limits = Limits { scarce: PATIENCE, ..Limits::default() };
+    let server = with_16_places(limits, None).await;
+    let mut first = Vec::new();
+    for _ in 0..16 {
+        let mut stream = server.connect().await;
+        stream.write_all(GET).await.unwrap();
+        read_until(&mut stream, "hello").await;
+        first.push(stream);
+    }
     let mut second = server.connect().await;
     second.write_all(GET_AND_CLOSE).await.unwrap();
     assert!(timeout(SHORT, second.read_u8()).await.is_err());
-    drop(first);
+    drop(first.pop());
     assert!(read_to_end(&mut second).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn idle_connections_make_place_for_those_who_ask() {
+    let (root, slot) = slot();
+    let limits = Limits { scarce: SHORT, ..Limits::default() };
+    let server = with_16_places(limits, Some(&slot)).await;
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        let mut client = server.h2(&root).await;
+        assert!(client.send_request(request("https://localhost/")).await.is_ok());
+        idle.push(client);
+    }
+    let mut one_more = timeout(PATIENCE, server.h2(&root)).await.unwrap();
+    assert!(one_more.send_request(request("https://localhost/")).await.is_ok());
+    // Those that are left stay as long as they may.
+    sleep(SHORT * 2).await;
+    assert!(one_more.send_request(request("https://localhost/")).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_address_has_no_more_connections_than_it_may() {
+    let config = config::Limits {
+        connections_per_address: 2,
+        exempt_networks: Vec::new(),
+        ..config::Limits::default()
+    };
+    let server = Server::start_with(hello(), Limits::default(), None, PATIENCE, &config).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream.write_all(GET).await.unwrap();
+        read_until(&mut stream, "hello").await;
+        held.push(stream);
+    }
+    assert_eq!(server.ask(GET_AND_CLOSE).await, "");
+    drop(held.pop());
+    let answered = async {
+        while !server.ask(GET_AND_CLOSE).await.ends_with("hello") {
+            sleep(SHORT / 10).await;
+        }
+    };
+    timeout(PATIENCE, answered).await.expect("the place was not given back");
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_whom_it_speaks_for_and_must() {
+    let caller = |axum::Extension(caller): axum::Extension<Caller>| async move {
+        format!("{} {:?}", caller.address, caller.counted().map(|network| network.to_string()))
+    };
+    let router = Router::new().route("/", get(caller));
+    let config = config::Limits {
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        ..config::Limits::default()
+    };
+    let server = Server::start_with(router.clone(), short_head(), None, PATIENCE, &config).await;
+    let with_header = [b"PROXY TCP4 192.0.2.1 127.0.0.1 4711 443\r\n", GET_AND_CLOSE].concat();
+    let answer = server.ask(&with_header).await;
+    assert!(answer.ends_with("192.0.2.1:4711 Some(\"192.0.2.1/32\")"), "{answer}");
+    assert_eq!(server.ask(GET_AND_CLOSE).await, "");
+    // A header that does not come to its end is not waited for.
+    assert_eq!(server.ask(b"PROXY TCP4 192.0").await, "");
+    // Nobody else is believed: what stands there is no HTTP.
+    let server = Server::start(router, short_head(), None).await;
+    let answer = server.ask(&with_header).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
+    let large = || async { vec![0_u8; 64 * 1024 * 1024] };
+    let router = Router::new().route("/", get(large));
+    let limits = Limits { write: SHORT, ..Limits::default() };
+    let server = Server::start(router, limits, None).await;
+    let mut stream = server.connect().await;
+    stream.write_all(GET_AND_CLOSE).await.unwrap();
+    sleep(SHORT * 5).await;
+    let mut taken = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut taken)).await.expect("the server hung on");
+    assert!(taken.len() < 64 * 1024 * 1024, "all of it came");
 }
 
 #[tokio::test]

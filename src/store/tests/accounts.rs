@@ -35,6 +35,7 @@ pub(super) async fn of_concurrent_registrations_of_one_key_one_creates_the_accou
             (_, Registered::Exists(account)) => {
                 found.insert(account.id);
             }
+            (_, Registered::TooMany) => unreachable!("nobody counts these"),
             (_, Registered::NotBound) => unreachable!("nothing binds these"),
         }
     }

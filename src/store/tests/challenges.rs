@@ -6,7 +6,7 @@ use super::fixture::{
     ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, after, claim, claim_one, conclude, entry, failed,
     lease_validation, number, open, problem, proved, with_order,
 };
-use crate::acme::authorization::AuthorizationStatus;
+use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::challenge::{ChallengeStatus, ChallengeType, Retry};
 use crate::acme::order::OrderStatus;
 use crate::store::WorkKind;
@@ -33,6 +33,34 @@ pub(super) async fn a_challenge_is_begun_once(database: &Database) {
             (ChallengeType::TlsAlpn01, None),
         ]
     );
+}
+
+pub(super) async fn a_response_is_kept_until_its_challenge_is_concluded(database: &Database) {
+    let kept = "SELECT COUNT(*) FROM challenges WHERE response IS NOT NULL";
+    let store = with_order(database, &["a.test", "b.test"]).await;
+    for (challenge, result) in [(HTTP, proved()), ("order-1-http-01", failed())] {
+        let begin = |object: &str| {
+            let (store, object) = (store.clone(), object.as_bytes().to_vec());
+            async move { store.begin_attestation(challenge, ACCOUNT_URL, object, NOW).await.unwrap() }
+        };
+        assert!(begin("object").await);
+        assert!(!begin("another").await, "the first one stands");
+        let work = store.to_validate(challenge).await.unwrap().unwrap();
+        assert_eq!(work.response.as_deref(), Some(&b"object"[..]));
+        let lease = claim_one(&store, WorkKind::Validation, NOW).await;
+        let key = "key".to_owned();
+        let concluded = store.conclude_attestation(&lease, &result, None, key, &entry()).await;
+        assert!(concluded.unwrap());
+        assert_eq!(number(&store, kept).await, 0);
+        let found = store.authorization_of_challenge(CA, challenge).await.unwrap().unwrap();
+        let attested = |found: &Authorization| {
+            found.concluding_challenge().and_then(|one| one.attested_key.clone())
+        };
+        assert_eq!(attested(&found).as_deref(), Some("key"));
+        let order = store.order(CA, ORDER).await.unwrap().unwrap();
+        let in_order = order.authorizations.iter().find(|one| one.id == found.id).unwrap();
+        assert_eq!(attested(in_order).as_deref(), Some("key"));
+    }
 }
 
 pub(super) async fn a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun(

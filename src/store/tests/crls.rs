@@ -5,7 +5,7 @@ use harness::Database;
 use super::fixture::{LEASE, NOW, after, claim, claim_one, entry, migrated, number, open};
 use crate::entropy::Entropy;
 use crate::store::db::Done;
-use crate::store::{CrlPlan, PublishedCrl, Store, WorkKind, work};
+use crate::store::{CrlPlan, Left, PublishedCrl, Store, WorkKind, work};
 
 const KIND: WorkKind = WorkKind::Crl;
 const ISSUER: &str = "issuer";
@@ -134,7 +134,8 @@ pub(super) async fn crls_of_issuers_that_cannot_sign_are_left_to_others(database
     let store = migrated(database).await;
     store.schedule_crl(ISSUER, NOW).await.unwrap();
     store.schedule_crl("other", NOW).await.unwrap();
-    let claimed = store.claim(KIND, NOW, LEASE, 10, &["x", ISSUER], Entropy).await.unwrap();
+    let left = Left { not_for: &["x", ISSUER], ..Left::default() };
+    let claimed = store.claim(KIND, NOW, LEASE, 10, left, Entropy).await.unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].subject(), "other");
     assert_eq!(claim_one(&store, KIND, NOW).await.subject(), ISSUER);

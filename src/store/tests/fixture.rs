@@ -13,8 +13,8 @@ use crate::entropy::Entropy;
 use crate::ledger::{Actor, Entry, Kind};
 use crate::store::db::{Done, Statement, Value};
 use crate::store::{
-    Lease, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Plan, Registered, Store,
-    WorkKind,
+    Caps, Lease, Left, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Plan,
+    Registered, Store, WorkKind,
 };
 
 pub(super) const NOW: Timestamp = Timestamp::from_unix_s(1_800_000_000);
@@ -127,6 +127,7 @@ pub(super) fn order(id: &str, names: &[&str]) -> NewOrder {
         replaces: None,
         identifiers: identifiers.collect(),
         authorizations,
+        caps: Caps::default(),
     }
 }
 
@@ -181,7 +182,7 @@ pub(super) async fn plan(store: &Store, order: &str) -> Plan {
 }
 
 pub(super) async fn claim(store: &Store, kind: WorkKind, now: Timestamp, limit: i64) -> Vec<Lease> {
-    store.claim(kind, now, LEASE, limit, &[], Entropy).await.unwrap()
+    store.claim(kind, now, LEASE, limit, Left::default(), Entropy).await.unwrap()
 }
 
 /// The only piece of work that is due.

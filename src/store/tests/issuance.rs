@@ -145,7 +145,7 @@ pub(super) async fn an_issuance_that_failed_is_not_completed(database: &Database
     assert_eq!(number(&store, WORK).await, 0);
 
     // Not even where the work were back on the list.
-    let again = super::super::work::enqueue(KIND, ORDER, NOW);
+    let again = super::super::work::enqueue(KIND, ORDER, ACCOUNT, NOW);
     store.db.transact(vec![again]).await.unwrap();
     let lease = claim_one(&store, KIND, NOW).await;
     assert!(!store.complete_issuance(lease, b"signed".to_vec(), NOW, &entry()).await.unwrap());
@@ -161,7 +161,7 @@ pub(super) async fn an_issuance_that_is_complete_does_not_fail(database: &Databa
     let held = claim_one(&store, KIND, after(20)).await;
     assert!(store.complete_issuance(held, b"signed".to_vec(), NOW, &entry()).await.unwrap());
     assert!(!store.fail_issuance(lost, &problem(), &entry()).await.unwrap());
-    let again = super::super::work::enqueue(KIND, ORDER, NOW);
+    let again = super::super::work::enqueue(KIND, ORDER, ACCOUNT, NOW);
     store.db.transact(vec![again]).await.unwrap();
     let lease = claim_one(&store, KIND, NOW).await;
     assert!(!store.fail_issuance(lease, &problem(), &entry()).await.unwrap());

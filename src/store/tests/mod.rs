@@ -12,6 +12,7 @@ mod external_accounts;
 mod fixture;
 mod issuance;
 mod ledger;
+mod limits;
 mod orders;
 mod reuse;
 mod revocations;
@@ -83,6 +84,7 @@ suite! {
         orders_are_listed_newest_first_by_ca_account_and_id;
     challenges:
         a_challenge_is_begun_once,
+        a_response_is_kept_until_its_challenge_is_concluded,
         a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,
         of_concurrent_beginnings_one_wins_and_one_piece_of_work_exists,
         a_worker_finds_what_it_validates,
@@ -108,6 +110,16 @@ suite! {
         a_lapsed_lease_neither_postpones_nor_discards,
         leases_of_a_process_before_lapse_at_once_on_sqlite_alone,
         work_of_one_kind_is_not_claimed_as_the_other;
+    limits:
+        an_account_places_so_many_orders_in_an_hour,
+        orders_that_can_still_become_valid_are_pending,
+        pending_authorizations_are_counted_with_the_new_ones,
+        failures_are_counted_by_account_and_name_for_an_hour,
+        accounts_are_counted_by_the_network_they_are_made_from,
+        nobody_waits_for_all_that_another_has_asked_for,
+        what_was_over_long_ago_is_forgotten,
+        forgetting_goes_on_where_it_ended,
+        rows_of_the_release_before_are_counted_as_far_as_they_can_be;
     waiting:
         a_waiter_returns_when_the_work_is_settled,
         a_waiter_sees_a_settlement_by_another_store,

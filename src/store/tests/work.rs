@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{
-    NOW, after, claim, claim_one, lease_validation, migrated, number, open, with_order,
+    ACCOUNT, NOW, after, claim, claim_one, lease_validation, migrated, number, open, with_order,
 };
 use crate::store::db::Statement;
 use crate::store::work::enqueue;
@@ -16,8 +16,9 @@ const KIND: WorkKind = WorkKind::Validation;
 /// Puts pieces of work on the list, each due a second after the one before.
 async fn with_work(database: &Database, pieces: u64) -> Store {
     let store = migrated(database).await;
-    let statements: Vec<Statement> =
-        (0..pieces).map(|piece| enqueue(KIND, &format!("piece-{piece}"), after(piece))).collect();
+    let statements: Vec<Statement> = (0..pieces)
+        .map(|piece| enqueue(KIND, &format!("piece-{piece}"), ACCOUNT, after(piece)))
+        .collect();
     store.db.transact(statements).await.unwrap();
     store
 }
@@ -174,7 +175,7 @@ pub(super) async fn leases_of_a_process_before_lapse_at_once_on_sqlite_alone(dat
 pub(super) async fn work_of_one_kind_is_not_claimed_as_the_other(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     // Of the same name as the challenge.
-    let twin = enqueue(WorkKind::Issuance, "order-0-http-01", after(5));
+    let twin = enqueue(WorkKind::Issuance, "order-0-http-01", ACCOUNT, after(5));
     store.db.transact(vec![twin]).await.unwrap();
     assert!(claim(&store, KIND, after(10), 10).await.is_empty());
     let validation = lease_validation(&store, "order-0-http-01").await;
@@ -192,7 +193,7 @@ async fn on_postgres_a_claim_keeps_to_its_limit_where_the_planner_expects_one_ro
     let store = with_work(&database, 1).await;
     store.db.change("ANALYZE work", Vec::new()).await.unwrap();
     let statements: Vec<Statement> =
-        (1..50).map(|piece| enqueue(KIND, &format!("piece-{piece}"), NOW)).collect();
+        (1..50).map(|piece| enqueue(KIND, &format!("piece-{piece}"), ACCOUNT, NOW)).collect();
     store.db.transact(statements).await.unwrap();
     for expected in [20, 20, 10] {
         assert_eq!(claim(&store, KIND, NOW, 20).await.len(), expected);

@@ -24,8 +24,7 @@ impl LimitMetrics {
         metrics
     }
 
-    /// A request was refused by this limit.
-    #[expect(dead_code, reason = "nothing is limited yet")]
+    /// A request, or a connection, was refused by this limit.
     pub(crate) fn refused(&self, limit: &'static str) {
         self.refused.get_or_create(&LimitLabels { limit }).inc();
     }

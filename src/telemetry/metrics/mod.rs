@@ -4,6 +4,7 @@
 //! the standards. Never an id, a name that a client chose, or an address.
 
 mod acme;
+mod audit;
 mod crl;
 mod expiry;
 mod hsm;
@@ -19,9 +20,11 @@ mod validation;
 mod work;
 
 pub(crate) use acme::AcmeMetrics;
+pub(crate) use audit::AuditFigures;
 pub(crate) use crl::CrlFigures;
 pub(crate) use hsm::{HsmStep, TokenMetrics};
 pub(crate) use http::{HttpMetrics, ListenerMetrics};
+pub(crate) use limits::LimitMetrics;
 pub(crate) use store::StoreMetrics;
 pub(crate) use text::Format;
 pub(crate) use validation::ValidationMetrics;
@@ -36,12 +39,12 @@ pub(crate) struct Metrics {
     registry: Registry,
     tokens: hsm::TokenFamilies,
     pub(crate) acme: AcmeMetrics,
+    pub(crate) audit: audit::AuditMetrics,
     pub(crate) crl: crl::CrlMetrics,
     pub(crate) expiry: expiry::ExpiryMetrics,
     pub(crate) http: HttpMetrics,
     pub(crate) issuance: issuance::IssuanceMetrics,
-    #[expect(dead_code, reason = "nothing is limited yet")]
-    pub(crate) limits: limits::LimitMetrics,
+    pub(crate) limits: LimitMetrics,
     pub(crate) reload: reload::ReloadMetrics,
     pub(crate) state: state::StateMetrics,
     pub(crate) store: StoreMetrics,
@@ -57,11 +60,12 @@ impl Metrics {
         process::register_build(&mut series);
         let tokens = hsm::TokenFamilies::registered(&mut series);
         let acme = AcmeMetrics::registered(&mut series);
+        let audit = audit::AuditMetrics::registered(&mut series);
         let crl = crl::CrlMetrics::registered(&mut series);
         let expiry = expiry::ExpiryMetrics::registered(&mut series);
         let http = HttpMetrics::registered(&mut series);
         let issuance = issuance::IssuanceMetrics::registered(&mut series);
-        let limits = limits::LimitMetrics::registered(&mut series);
+        let limits = LimitMetrics::registered(&mut series);
         let reload = reload::ReloadMetrics::registered(&mut series);
         let state = state::StateMetrics::registered(&mut series);
         let store = StoreMetrics::registered(&mut series);
@@ -71,6 +75,7 @@ impl Metrics {
             registry,
             tokens,
             acme,
+            audit,
             crl,
             expiry,
             http,

@@ -18,7 +18,16 @@ use x509_cert::ext::pkix::{
 };
 
 use super::LintError;
+use crate::x509::permanent_identifier::PermanentIdentifier;
 use crate::x509::profile::{AuthorityInformation, ExtendedKeyUsage};
+
+/// The names of a subjectAltName, by their types.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) dns: Vec<String>,
+    pub(super) ip: Vec<IpAddr>,
+    pub(super) devices: Vec<PermanentIdentifier>,
+}
 
 pub(super) struct Checklist<'a> {
     unread: Vec<&'a Extension>,
@@ -161,23 +170,26 @@ impl<'a> Checklist<'a> {
 
     /// The names of the subjectAltName in their order; `None` where it is missing or holds a name of
     /// another type.
-    pub(super) fn subject_alt_name(
-        &mut self,
-        critical: bool,
-    ) -> Option<(Vec<String>, Vec<IpAddr>)> {
+    pub(super) fn subject_alt_name(&mut self, critical: bool) -> Option<Names> {
         const NAME: &str = "subjectAltName";
         let SubjectAltName(names) = self.read(NAME, critical)?;
-        let mut dns_names = Vec::new();
-        let mut ip_addresses = Vec::new();
+        let mut found = Names::default();
         for name in names {
             match name {
-                GeneralName::DnsName(name) => dns_names.push(name.as_str().to_owned()),
+                GeneralName::DnsName(name) => found.dns.push(name.as_str().to_owned()),
                 GeneralName::IpAddress(octets) => {
                     let Some(address) = ip_address(octets.as_bytes()) else {
                         self.errors.push(LintError::Extension(NAME));
                         return None;
                     };
-                    ip_addresses.push(address);
+                    found.ip.push(address);
+                }
+                GeneralName::OtherName(other) if other.type_id == PermanentIdentifier::OID => {
+                    let Some(device) = PermanentIdentifier::read(&other.value) else {
+                        self.errors.push(LintError::Extension(NAME));
+                        return None;
+                    };
+                    found.devices.push(device);
                 }
                 _ => {
                     self.errors.push(LintError::Extension(NAME));
@@ -185,7 +197,7 @@ impl<'a> Checklist<'a> {
                 }
             }
         }
-        Some((dns_names, ip_addresses))
+        Some(found)
     }
 }
 

@@ -27,7 +27,7 @@ use super::serial::Serial;
 use super::signed::Signed;
 use super::tbs::{Leaf, MAX_COMMON_NAME};
 use super::weak_key::{self, WeakKey};
-use checklist::Checklist;
+use checklist::{Checklist, Names};
 
 /// A `TBSCertificate` that passed the lint, with the only key that may sign it. It cannot be copied:
 /// one value, one signature.
@@ -298,14 +298,19 @@ fn check_subject(tbs: &TbsCertificateInner, expected: &Leaf<'_>, list: &mut Chec
 
 /// The subjectAltName: the expected names, each once, each fit for a certificate.
 fn check_names(expected: &Leaf<'_>, has_subject: bool, list: &mut Checklist<'_>) {
-    let Some((dns_names, ip_addresses)) = list.subject_alt_name(!has_subject) else { return };
+    let Some(names) = list.subject_alt_name(!has_subject) else { return };
+    let Names { dns: dns_names, ip: ip_addresses, devices } = names;
     let expected_dns: BTreeSet<&str> = expected.dns_names.iter().map(String::as_str).collect();
     let expected_ip: BTreeSet<IpAddr> = expected.ip_addresses.iter().copied().collect();
     let found_dns: BTreeSet<&str> = dns_names.iter().map(String::as_str).collect();
+    let expected_devices: BTreeSet<_> = expected.devices.iter().collect();
+    let found_devices: BTreeSet<_> = devices.iter().collect();
     let found_ip: BTreeSet<IpAddr> = ip_addresses.iter().copied().collect();
     list.require(
         found_dns == expected_dns
             && found_ip == expected_ip
+            && found_devices == expected_devices
+            && found_devices.len() == devices.len()
             && found_dns.len() == dns_names.len()
             && found_ip.len() == ip_addresses.len(),
         LintError::Extension("subjectAltName"),

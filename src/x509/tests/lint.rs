@@ -62,7 +62,9 @@ impl Open {
     fn names(&mut self, names: &[&str], addresses: &[std::net::IpAddr]) {
         let names = super::names(names);
         let addresses = addresses.iter().copied();
-        self.put(extensions::subject_alt_name(names.iter(), addresses, true).unwrap());
+        self.put(
+            extensions::subject_alt_name(names.iter(), addresses, [].into_iter(), true).unwrap(),
+        );
     }
 
     fn validity(&mut self, not_before_s: i64, not_after_s: i64) {
@@ -457,7 +459,13 @@ fn each_altered_field_of_a_ca_certificate_is_caught() {
             "a subjectAltName",
             |tbs| {
                 let name = names(&["a.test"]);
-                let san = extensions::subject_alt_name(name.iter(), [].into_iter(), false).unwrap();
+                let san = extensions::subject_alt_name(
+                    name.iter(),
+                    [].into_iter(),
+                    [].into_iter(),
+                    false,
+                )
+                .unwrap();
                 tbs.extensions.as_mut().unwrap().push(san);
             },
             E::UnknownExtension(SAN.to_string()),

@@ -211,6 +211,7 @@ impl Ca {
             public_key,
             dns_names,
             ip_addresses: &[],
+            devices: &[],
         }
     }
 

@@ -94,7 +94,8 @@ fn each_altered_part_of_a_request_is_caught() {
         let value = attribute.values.iter().next().unwrap();
         let mut wanted: ExtensionReq = value.decode_as().unwrap();
         let names = names(&["a.test"]);
-        let san = extensions::subject_alt_name(names.iter(), [].into_iter(), false).unwrap();
+        let san = extensions::subject_alt_name(names.iter(), [].into_iter(), [].into_iter(), false)
+            .unwrap();
         wanted.0.push(san);
         let attribute = Attribute::try_from(wanted).unwrap();
         info.attributes = SetOfVec::try_from([attribute]).unwrap();

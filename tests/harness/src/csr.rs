@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::process::Command;
 
-use openssl::asn1::Asn1Type;
+use openssl::asn1::{Asn1Object, Asn1Type};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -13,7 +13,7 @@ use openssl::stack::Stack;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509NameBuilder, X509ReqBuilder};
 
-use crate::command;
+use crate::{command, der};
 
 pub fn p256() -> PKey<Private> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
@@ -30,6 +30,8 @@ pub struct Csr {
     pub key: PKey<Private>,
     pub dns_names: Vec<String>,
     pub ip_addresses: Vec<String>,
+    /// Identities of devices (RFC 4043).
+    pub permanent_identifiers: Vec<String>,
     pub mail_address: Option<&'static str>,
     pub common_name: Option<String>,
     pub is_ca: bool,
@@ -47,6 +49,7 @@ impl Csr {
             key: p256(),
             dns_names,
             ip_addresses,
+            permanent_identifiers: Vec::new(),
             mail_address: None,
             common_name: None,
             is_ca: false,
@@ -66,7 +69,9 @@ impl Csr {
         }
         builder.set_subject_name(&name.build()).unwrap();
         let mut extensions = Stack::new().unwrap();
-        let nameless = self.dns_names.is_empty() && self.ip_addresses.is_empty();
+        let nameless = self.dns_names.is_empty()
+            && self.ip_addresses.is_empty()
+            && self.permanent_identifiers.is_empty();
         if !nameless || self.mail_address.is_some() {
             let mut names = SubjectAlternativeName::new();
             for name in &self.dns_names {
@@ -74,6 +79,11 @@ impl Csr {
             }
             for address in &self.ip_addresses {
                 names.ip(address);
+            }
+            for identifier in &self.permanent_identifiers {
+                let id = Asn1Object::from_str("1.3.6.1.5.5.7.8.3").unwrap();
+                let value = der::sequence(&[der::value(0x0c, identifier.as_bytes())]);
+                names.other_name2(id, &value);
             }
             if let Some(address) = self.mail_address {
                 names.email(address);

@@ -4,6 +4,7 @@
 //! A tool that is missing fails a test with the name of the package that has it.
 
 pub mod acme;
+pub mod attestation;
 pub mod cluster;
 pub mod command;
 pub mod csr;

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 
 use crate::port::Port;
 
+/// From where it asks the instances: nobody else does from there.
+pub const SOURCE: &str = "127.0.0.2";
+
 const START: Duration = Duration::from_secs(30);
 
 /// Where one instance listens.
@@ -60,6 +63,7 @@ impl LoadBalancer {
             command.env(format!("KIPUKA_{name}_HTTP"), instance.http.to_string());
             command.env(format!("KIPUKA_{name}_ADMIN_PORT"), instance.admin.port().to_string());
         }
+        command.env("KIPUKA_SOURCE", SOURCE);
         let log = File::create(self.folder.path().join("log")).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
         self.process = Some(command.spawn().unwrap_or_else(|error| {

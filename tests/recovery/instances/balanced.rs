@@ -114,6 +114,10 @@ async fn clients_behind_the_balancer_outlive_a_kill_of_one_instance_and_lose_no_
     let answered = pair.answered();
     assert!(answered.iter().all(|count| *count > 0), "both instances work: {answered:?}");
     assert_eq!(load.broken(), 0);
+    // By the PROXY protocol they know whom they serve.
+    let log = pair.first.log();
+    let mut orders = log.lines().filter(|line| line.contains("/acme/ca/new-order"));
+    assert!(orders.all(|line| line.contains("\"peer\":\"127.0.0.1:")), "{log}");
     pair.first.kill();
     load.more(12).await;
     pair.first.spawn();

@@ -120,7 +120,11 @@ impl<'w> Play<'w> {
             }
             Act::Claim(kind, fate) => {
                 let now = context.clock.now();
-                let leases = context.store.claim(*kind, now, LEASE, 3, &[], Entropy).await.unwrap();
+                let leases = context
+                    .store
+                    .claim(*kind, now, LEASE, 3, Left::default(), Entropy)
+                    .await
+                    .unwrap();
                 match fate {
                     Fate::Works => {
                         let works = leases.into_iter().map(|lease| work(context, *kind, lease));
