@@ -209,8 +209,10 @@ fn rows(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Resul
         let name = statement.parameter_name(index).and_then(|name| name.strip_prefix('$'));
         let number = name.and_then(|number| number.parse::<usize>().ok());
         let value = number.and_then(|number| values.get(number.checked_sub(1)?));
-        let value = value.ok_or(rusqlite::Error::InvalidParameterCount(values.len(), index))?;
-        statement.raw_bind_parameter(index, value)?;
+        // What is not given is NULL, as it is where nothing is bound: for EXPLAIN.
+        if let Some(value) = value {
+            statement.raw_bind_parameter(index, value)?;
+        }
     }
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
