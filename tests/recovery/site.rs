@@ -129,6 +129,11 @@ impl Site {
             .prove(&self.database, self.server.token.as_ref().unwrap(), &self.diary)
             .await;
         self.all_revocations_are_told().await;
+        // Run elsewhere it would not see a database in a namespace.
+        if self.server.within.is_empty() {
+            let verified = self.server.run(&["audit", "verify"]);
+            assert!(verified.status.success(), "{}", harness::command::text(&verified));
+        }
         assert!(!self.server.log().contains("panicked"), "{}", self.server.log());
         let entries = self.diary.entries();
         println!(

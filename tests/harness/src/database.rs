@@ -97,6 +97,16 @@ impl Database {
         }
     }
 
+    /// SQL for a text in lower-case hex: it may have several lines.
+    pub fn hex_of_text(&self, column: &str) -> String {
+        match self {
+            Self::Sqlite(_) | Self::Within { .. } => format!("lower(hex({column}))"),
+            Self::Postgres(_) | Self::Cluster(_) => {
+                format!("encode(convert_to({column}, 'UTF8'), 'hex')")
+            }
+        }
+    }
+
     /// SQL for a BLOB in lower-case hex.
     pub fn hex(&self, column: &str) -> String {
         match self {

@@ -70,6 +70,10 @@ impl Witness {
     pub async fn prove(&mut self, database: &Database, token: &Token, diary: &Diary) -> Found {
         nothing_is_left_to_do(database).await;
         self.look(database);
+        let statement = database.hex_of_text("statement");
+        for row in database.query(&format!("SELECT {statement} FROM audit_checkpoints")) {
+            self.know(&bytes(&row[0]), "checkpoint");
+        }
         let (tbs, certificate) = (database.hex("tbs"), database.hex("certificate"));
         let select =
             format!("SELECT order_id, serial, {tbs}, {certificate}, issued_at FROM certificates");
