@@ -1,4 +1,4 @@
-# kipuka's two commands: see README.md. Both install what is missing and can be run again and again.
+# kipuka's commands: see README.md. Each installs what is missing and can be run again and again.
 
 SHELL := /bin/bash
 .NOTPARALLEL:
