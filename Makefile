@@ -30,6 +30,7 @@ bench:
 	$(STEP) 'Benchmarks'
 	cargo bench --locked --bench issuance
 	cargo bench --locked --bench load
+	cargo bench --locked --features bench --bench parts
 
 format:
 	$(STEP) 'Format'

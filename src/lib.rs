@@ -40,3 +40,7 @@ pub mod cli;
 // what reads bytes from strangers, for tests/fuzz
 #[cfg(fuzzing)]
 pub mod fuzz;
+
+// the parts by themselves, for benches/parts.rs
+#[cfg(feature = "bench")]
+pub mod bench;

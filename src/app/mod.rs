@@ -32,8 +32,8 @@ use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
 use crate::config::{CaaMode, Config, Hsm};
 use crate::entropy::Entropy;
-use crate::flow::{Context, LONGEST_IN_ATTEMPTS, Limits, Refusals, SharedContext};
-use crate::http::acme::{self, Acme, Bodies, Verifiers};
+use crate::flow::{AtOnce, Context, LONGEST_IN_ATTEMPTS, Limits, Refusals, SharedContext};
+use crate::http::acme::{self, Acme, Bodies, Known};
 use crate::http::admission::Admission;
 use crate::http::listener::Listener;
 use crate::http::tls::{self, CertificateSlot};
@@ -123,6 +123,7 @@ impl App {
                 &metrics.validation,
             )?),
             limits: ArcSwap::from_pointee(limits(&config)),
+            at_once: AtOnce::default(),
             metrics: Arc::clone(&metrics),
             refusals: Refusals::default(),
         });
@@ -162,7 +163,7 @@ impl App {
         let acme = Arc::new(Acme {
             context: Arc::clone(&self.context),
             nonces,
-            verifiers: Verifiers::default(),
+            known: Known::default(),
             external_url: self.config.server.external_url.clone(),
             certificate: Arc::clone(&self.certificate),
             admission: Arc::clone(&self.admission),

@@ -1,10 +1,11 @@
 //! The client says that a challenge is ready (RFC 8555 §7.5.1).
 
 use super::{Context, Error, not_found};
+use crate::acme::account::Account;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
-use crate::acme::challenge::ChallengeType;
+use crate::acme::challenge::{Challenge, ChallengeType};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::store::WorkKind;
+use crate::store::{ToValidate, WorkKind};
 
 /// Queues the validation by an account that calls itself `account_url`, unless that was done before,
 /// and returns the authorization as it stands when the result is there or has been waited for long
@@ -19,9 +20,10 @@ pub(crate) async fn begin_challenge(
     context: &Context,
     authorization: Authorization,
     challenge_id: &str,
+    account: &Account,
     account_url: &str,
 ) -> Result<Authorization, Error> {
-    begin(context, authorization, challenge_id, account_url, None).await
+    begin(context, authorization, challenge_id, account, account_url, None).await
 }
 
 /// The same with a device's attestation object, for device-attest-01.
@@ -29,16 +31,18 @@ pub(crate) async fn begin_attestation(
     context: &Context,
     authorization: Authorization,
     challenge_id: &str,
+    account: &Account,
     account_url: &str,
     object: Vec<u8>,
 ) -> Result<Authorization, Error> {
-    begin(context, authorization, challenge_id, account_url, Some(object)).await
+    begin(context, authorization, challenge_id, account, account_url, Some(object)).await
 }
 
 async fn begin(
     context: &Context,
     authorization: Authorization,
     challenge_id: &str,
+    account: &Account,
     account_url: &str,
     object: Option<Vec<u8>>,
 ) -> Result<Authorization, Error> {
@@ -77,16 +81,62 @@ async fn begin(
     }
     let response = object.filter(|_| is_attested);
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
-    match response {
-        None => context.store.begin_challenge(challenge_id, account_url, now).await?,
-        Some(object) => {
-            context.store.begin_attestation(challenge_id, account_url, object, now).await?
+    let hold = context.limits.load().hold;
+    let store = &context.store;
+    let begun = match response {
+        // What a device attests is read by whoever claims it.
+        Some(object) => store.begin_attestation(challenge_id, account_url, object, now).await?,
+        None => {
+            take_on(context, &authorization, challenge, account, account_url).await?
+                || store.begin_challenge(challenge_id, account_url, now).await?
         }
     };
-    waiter.wait(context.limits.load().hold).await?;
+    if begun {
+        waiter.wait_for_ours(hold).await?;
+    } else {
+        waiter.wait(hold).await?;
+    }
     context
         .store
         .authorization(&authorization.ca, &authorization.id)
         .await?
         .ok_or_else(|| not_found("challenge"))
+}
+
+/// Begins the challenge and has it validated here and now; `false` where nothing was begun.
+async fn take_on(
+    context: &Context,
+    authorization: &Authorization,
+    challenge: &Challenge,
+    account: &Account,
+    account_url: &str,
+) -> Result<bool, Error> {
+    let most = context.limits.load().at_once_per_account;
+    let Some(place) = context.at_once.validations.place(&account.id, most) else {
+        return Ok(false);
+    };
+    let (now, lease) = (context.clock.now(), context.limits.load().validation_lease);
+    let begun = context.store.begin_and_lease_challenge(
+        &challenge.id,
+        account_url,
+        account,
+        now,
+        lease,
+        context.entropy,
+    );
+    let Some(lease) = begun.await? else { return Ok(false) };
+    let challenge = Challenge {
+        begun_at: Some(now),
+        account_url: Some(account_url.to_owned()),
+        ..challenge.clone()
+    };
+    let known = ToValidate {
+        authorization: Authorization { challenges: vec![challenge], ..authorization.clone() },
+        account_thumbprint: account.thumbprint.clone(),
+        response: None,
+    };
+    if let Some(lease) = place.hand_over(lease, known) {
+        context.store.postpone(lease, now).await?;
+    }
+    Ok(true)
 }

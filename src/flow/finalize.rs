@@ -3,18 +3,21 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::at_once::Place;
 use super::attest::key_of;
 use super::identifiers::judge_again;
 use super::new_order::requested_dates;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
+use crate::acme::authorization::Authorization;
 use crate::acme::identifier::Identifier;
 use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{Authority, NamedProfile, Wanted};
 use crate::jose::jwk::Jwk;
 use crate::ledger::{self, Actor, Entry, Kind};
-use crate::store::{Plan, WorkKind};
+use crate::signer::Health;
+use crate::store::{Plan, PlannedCertificate, WorkKind};
 use crate::x509::csr::CertificateRequest;
 
 /// Returns the order as it stands when the certificate is there or has been waited for long enough.
@@ -34,8 +37,14 @@ pub(crate) async fn finalize(
     let order = find().await?;
     // Before the plan, so that no settlement is missed.
     let waiter = context.store.waiter(WorkKind::Issuance, order_id);
+    let hold = context.limits.load().hold;
     match order.status(context.clock.now()) {
-        OrderStatus::Ready => plan(context, authority, account, &order, csr).await?,
+        OrderStatus::Ready => {
+            if plan(context, authority, account, &order, csr).await? {
+                waiter.wait_for_ours(hold).await?;
+                return find().await;
+            }
+        }
         OrderStatus::Processing | OrderStatus::Valid { .. } => {
             if context.store.order_csr(order_id).await?.as_deref() != Some(csr) {
                 return Err(not_ready(&order, context, "and has another CSR already"));
@@ -48,7 +57,7 @@ pub(crate) async fn finalize(
             return Err(not_ready(&order, context, "and stays so; place a new order"));
         }
     }
-    waiter.wait(context.limits.load().hold).await?;
+    waiter.wait(hold).await?;
     find().await
 }
 
@@ -58,13 +67,14 @@ fn not_ready(order: &Order, context: &Context, why: &str) -> Error {
     Problem::new(ProblemType::OrderNotReady, detail).into()
 }
 
+/// `false` where the same CSR was accepted in this very moment.
 async fn plan(
     context: &Context,
     authority: &Authority,
     account: &Account,
     order: &Order,
     csr: &[u8],
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let bad_csr = |detail: String| Error::from(Problem::new(ProblemType::BadCsr, detail));
     let request = CertificateRequest::from_der(csr).map_err(|error| bad_csr(error.to_string()))?;
     let ordered: BTreeSet<Identifier> = order.identifiers.iter().cloned().collect();
@@ -123,7 +133,13 @@ async fn plan(
             .map_err(|error| Error::Failed(error.to_string()))?,
         now,
     };
-    let planned = context.store.plan_issuance(plan, &entry).await?;
+    let most = context.limits.load().at_once_per_account;
+    let planned = match context.at_once.issuances.place(&account.id, most) {
+        Some(place) if authority.signer.health() == Health::Up => {
+            take_on(context, order, plan, &entry, place).await?
+        }
+        _ => context.store.plan_issuance(plan, &entry).await?,
+    };
     if planned {
         context.metrics.issuance.order(&authority.id, "finalized");
     }
@@ -131,7 +147,42 @@ async fn plan(
         let detail = "the order changed meanwhile; read it again";
         return Err(Problem::new(ProblemType::OrderNotReady, detail).into());
     }
-    Ok(())
+    Ok(planned)
+}
+
+/// Keeps the plan and has it signed here and now; `false` where it was not kept.
+async fn take_on(
+    context: &Context,
+    order: &Order,
+    plan: Plan,
+    entry: &Entry,
+    place: Place<'_, PlannedCertificate>,
+) -> Result<bool, Error> {
+    let lease = context.limits.load().issuance_lease;
+    let planned = context.store.plan_and_lease_issuance(&plan, entry, lease, context.entropy);
+    let Some(lease) = planned.await? else { return Ok(false) };
+    let methods = order.authorizations.iter().filter_map(Authorization::concluding_challenge);
+    let known = PlannedCertificate {
+        methods: methods.map(|challenge| challenge.kind).collect(),
+        ca: plan.ca,
+        account_id: plan.account_id,
+        serial: plan.serial,
+        tbs: plan.tbs,
+        csr: plan.csr,
+        planned_at: plan.now,
+        account_deactivated: false,
+        identifiers: order.identifiers.clone(),
+        // The plan was not kept if one was.
+        deactivated: Vec::new(),
+        not_before: order.not_before,
+        not_after: order.not_after,
+        profile: Some(plan.profile),
+        profile_name: order.profile.clone(),
+    };
+    if let Some(lease) = place.hand_over(lease, known) {
+        context.store.postpone(lease, plan.now).await?;
+    }
+    Ok(true)
 }
 
 /// The profile that the order was placed for. Where the CA no longer issues by it, that is what the

@@ -26,10 +26,19 @@ const LONGEST_PAUSE_FOR_SIGNER: Duration = Duration::from_secs(2);
 const PLAN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> {
-    let order_id = lease.subject().to_owned();
-    let Some(plan) = context.store.planned_certificate(&order_id).await? else {
+    let Some(plan) = context.store.planned_certificate(lease.subject()).await? else {
         return Ok(context.store.discard(lease).await?);
     };
+    issue_planned(context, lease, plan).await
+}
+
+/// As [`issue`], where the plan is known.
+pub(crate) async fn issue_planned(
+    context: &Context,
+    lease: Lease,
+    plan: PlannedCertificate,
+) -> Result<(), Error> {
+    let order_id = lease.subject().to_owned();
     let span = tracing::Span::current();
     span.record("ca.id", &plan.ca);
     span.record("account.id", &plan.account_id);

@@ -1,6 +1,7 @@
 //! One file for each thing that happens; the only place where store, signer and validation meet.
 
 mod account;
+mod at_once;
 mod attest;
 mod audit;
 mod authorization;
@@ -22,17 +23,19 @@ mod refusals;
 mod replaces;
 mod retain;
 mod revoke;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 pub(crate) use account::{check_terms, deactivate_account, update_account};
+pub(crate) use at_once::{AtOnce, Handed};
 pub(crate) use audit::{Checkpoints, KeysSeen, checkpoint, checkpoint_when_due, note_keys, seal};
 pub(crate) use authorization::deactivate_authorization;
 pub(crate) use challenge::{begin_attestation, begin_challenge};
 pub(crate) use finalize::finalize;
 pub(crate) use identifiers::AskedIdentifier;
-pub(crate) use issue::issue;
+pub(crate) use issue::{issue, issue_planned};
 pub(crate) use key_change::{NewKey, change_key};
 pub(crate) use new_account::{NewAccount, new_account};
 pub(crate) use new_authz::new_authz;
@@ -43,7 +46,8 @@ pub(crate) use recheck::LONGEST_IN_ATTEMPTS;
 pub(crate) use refusals::{Refusals, note_refusals_left_out, noting_refusal};
 pub(crate) use retain::{Progress as RetainProgress, retain};
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
-pub(crate) use validate::validate;
+pub(crate) use shares::{Share, Shares};
+pub(crate) use validate::{validate, validate_known};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +72,7 @@ pub(crate) struct Context {
     pub(crate) authorities: ArcSwap<Authorities>,
     pub(crate) validator: ArcSwap<Validator>,
     pub(crate) limits: ArcSwap<Limits>,
+    pub(crate) at_once: AtOnce,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Refusals,
 }

@@ -28,6 +28,15 @@ pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Erro
     let Some(work) = context.store.to_validate(lease.subject()).await? else {
         return Ok(context.store.discard(lease).await?);
     };
+    validate_known(context, lease, work).await
+}
+
+/// As [`validate`], where it is known what there is to validate.
+pub(crate) async fn validate_known(
+    context: &Context,
+    lease: Lease,
+    work: ToValidate,
+) -> Result<(), Error> {
     let authorization = &work.authorization;
     let span = tracing::Span::current();
     span.record("ca.id", &authorization.ca);

@@ -15,7 +15,7 @@ use openssl::sign::RsaPssSaltlen;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::{BoxFuture, Health, SignError, Signer, UnfitKey, algorithm_for, verified};
-use crate::x509::algorithm::{KeyError, PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{KeyError, KeyType, PublicKey, SignatureAlgorithm};
 
 /// A signer whose key is in this process's memory.
 pub(crate) struct KeyFile {
@@ -105,16 +105,21 @@ impl Signer for KeyFile {
         let key = Arc::clone(&self.key);
         let public_key = Arc::clone(&self.public_key);
         let algorithm = self.algorithm;
+        let sign = move || {
+            let signature = signer(&key, algorithm)
+                .and_then(|mut signer| signer.sign_oneshot_to_vec(&message))
+                .map_err(|error| SignError::Unavailable { detail: error.to_string() })?;
+            verified(&public_key, algorithm, &message, signature)
+        };
+        // A tenth of a millisecond is less than the way to another thread and back may take.
+        if matches!(self.public_key.key_type(), KeyType::EcP256 | KeyType::Ed25519) {
+            return Box::pin(async move { sign() });
+        }
         Box::pin(async move {
             // RSA 4096 takes milliseconds: too long for a thread that answers requests.
-            tokio::task::spawn_blocking(move || {
-                let signature = signer(&key, algorithm)
-                    .and_then(|mut signer| signer.sign_oneshot_to_vec(&message))
-                    .map_err(|error| SignError::Unavailable { detail: error.to_string() })?;
-                verified(&public_key, algorithm, &message, signature)
-            })
-            .await
-            .unwrap_or_else(|gone| Err(SignError::Unavailable { detail: gone.to_string() }))
+            tokio::task::spawn_blocking(sign)
+                .await
+                .unwrap_or_else(|gone| Err(SignError::Unavailable { detail: gone.to_string() }))
         })
     }
 

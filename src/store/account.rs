@@ -174,7 +174,7 @@ impl Store {
         let (since, id) = after.map_or((Timestamp::from_unix_ms(i64::MIN), ""), |last| {
             (last.created_at, last.id.as_str())
         });
-        let rows = self.db.read(select, values![ca.unwrap_or(""), since, id, limit]).await?;
+        let rows = self.db.scan(select, values![ca.unwrap_or(""), since, id, limit]).await?;
         rows.iter().map(account_of).collect()
     }
 
@@ -212,7 +212,7 @@ impl Store {
         let update =
             "UPDATE accounts SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
         let work = "DELETE FROM work WHERE kind IN ('validation', 'issuance') AND account_id = $1";
-        let done = self.db.transact(vec![
+        let done = self.db.transact_long(vec![
             Statement::required(update, values![id, now]),
             Statement::new(work, values![id]),
             self.note(entry),
@@ -253,6 +253,7 @@ fn account_of(row: &Row) -> Result<Account, StoreError> {
     })
 }
 
-fn contact_text(contact: &[String]) -> String {
+/// Contacts as they are kept.
+pub(super) fn contact_text(contact: &[String]) -> String {
     serde_json::Value::from(contact).to_string()
 }

@@ -1,14 +1,18 @@
 //! Authorizations and their challenges (RFC 8555 §7.1.4, §7.1.5).
 
+use std::time::Duration;
+
 use super::db::{Done, Row, Statement, Value, values};
 use super::usage::{Caps, failures_since, list, pending_authorizations, window};
 use super::work::{self, Lease, WorkKind};
 use super::{NewAuthorization, Store, StoreError};
+use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
 use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
+use crate::entropy::Entropy;
 use crate::ledger::Entry;
 
 /// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
@@ -180,7 +184,8 @@ impl Store {
         account_url: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.begin(challenge_id, account_url, None, now).await
+        let work = work::enqueue_validation(challenge_id, now);
+        self.begin_and_wake(challenge_id, account_url, None, now, work).await
     }
 
     /// The same for a challenge that is answered with an attestation object, which is kept until it is
@@ -192,15 +197,53 @@ impl Store {
         object: Vec<u8>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.begin(challenge_id, account_url, Some(object), now).await
+        let work = work::enqueue_validation(challenge_id, now);
+        self.begin_and_wake(challenge_id, account_url, Some(object), now, work).await
     }
 
-    async fn begin(
+    async fn begin_and_wake(
         &self,
         challenge_id: &str,
         account_url: &str,
         response: Option<Vec<u8>>,
         now: Timestamp,
+        work: Statement,
+    ) -> Result<bool, StoreError> {
+        let begun = self.begin(challenge_id, account_url, response, "", now, work).await?;
+        if begun {
+            self.wakeups.work_is_due(WorkKind::Validation);
+        }
+        Ok(begun)
+    }
+
+    /// As [`Self::begin_challenge`], and takes the validation on at once; nothing is written where the
+    /// account has another key by now.
+    pub(crate) async fn begin_and_lease_challenge(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        account: &Account,
+        now: Timestamp,
+        lease: Duration,
+        entropy: Entropy,
+    ) -> Result<Option<Lease>, StoreError> {
+        let kind = WorkKind::Validation;
+        let (work, lease) =
+            work::enqueue_leased(kind, challenge_id, &account.id, now, lease, entropy)?;
+        let thumbprint = account.thumbprint.as_str();
+        let begun = self.begin(challenge_id, account_url, None, thumbprint, now, work).await?;
+        Ok(begun.then_some(lease))
+    }
+
+    /// Begins a challenge of an account with this thumbprint, or with any where it is empty.
+    async fn begin(
+        &self,
+        challenge_id: &str,
+        account_url: &str,
+        response: Option<Vec<u8>>,
+        thumbprint: &str,
+        now: Timestamp,
+        work: Statement,
     ) -> Result<bool, StoreError> {
         let update = "UPDATE challenges SET begun_at = $2, account_url = $3, response = $4, \
                       key_thumbprint = (\
@@ -210,16 +253,10 @@ impl Store {
                       AND EXISTS (SELECT 1 FROM authorizations a \
                       JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id \
                       AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
-                      AND u.deactivated_at IS NULL)";
-        let done = self.db.transact(vec![
-            Statement::required(update, values![challenge_id, now, account_url, response]),
-            work::enqueue_validation(challenge_id, now),
-        ]);
-        let begun = done.await? == Done::Committed;
-        if begun {
-            self.wakeups.work_is_due(WorkKind::Validation);
-        }
-        Ok(begun)
+                      AND u.deactivated_at IS NULL AND ($5 = '' OR u.thumbprint = $5))";
+        let values = values![challenge_id, now, account_url, response, thumbprint];
+        let done = self.db.transact(vec![Statement::required(update, values), work]);
+        Ok(done.await? == Done::Committed)
     }
 
     /// Gives a validation back that got no answer, to be claimed again from `due_at` on, and notes

@@ -72,7 +72,7 @@ impl Store {
         let (since, kid) = after.map_or((Timestamp::from_unix_ms(i64::MIN), ""), |last| {
             (last.created_at, last.kid.as_str())
         });
-        let rows = self.db.read(select, values![ca.unwrap_or(""), since, kid, limit]).await?;
+        let rows = self.db.scan(select, values![ca.unwrap_or(""), since, kid, limit]).await?;
         rows.iter().map(external_account_of).collect()
     }
 
@@ -95,7 +95,7 @@ impl Store {
     pub(crate) async fn accounts_bound_by(&self, kid: &str) -> Result<Vec<String>, StoreError> {
         let select = "SELECT id FROM accounts WHERE external_account_kid = $1 \
                       AND deactivated_at IS NULL ORDER BY created_at, id";
-        self.db.read(select, values![kid]).await?.iter().map(|row| row.text(0)).collect()
+        self.db.scan(select, values![kid]).await?.iter().map(|row| row.text(0)).collect()
     }
 }
 

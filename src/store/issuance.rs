@@ -4,12 +4,16 @@
 //! after the signature, the same bytes are signed again: the same serial, the same certificate in
 //! every respect but, for ECDSA, the signature's random part; only one is ever stored or shown.
 
+use std::time::Duration;
+
 use super::db::{Done, Statement, values};
 use super::work::{self, Lease, WorkKind};
 use super::{Store, StoreError};
+use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
+use crate::entropy::Entropy;
 use crate::ledger::Entry;
 
 /// A certificate to be signed for an order.
@@ -42,6 +46,8 @@ pub(crate) struct PlannedCertificate {
     pub(crate) planned_at: Timestamp,
     pub(crate) account_deactivated: bool,
     pub(crate) identifiers: Vec<Identifier>,
+    /// By which the identifiers were proved, each.
+    pub(crate) methods: Vec<ChallengeType>,
     /// Those of them whose authorization was deactivated.
     pub(crate) deactivated: Vec<Identifier>,
     /// Which dates the order asked for.
@@ -61,6 +67,34 @@ impl Store {
         plan: Plan,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
+        let work = work::enqueue(WorkKind::Issuance, &plan.order_id, &plan.account_id, plan.now);
+        let planned = self.keep_plan(&plan, entry, work).await?;
+        if planned {
+            self.wakeups.work_is_due(WorkKind::Issuance);
+        }
+        Ok(planned)
+    }
+
+    /// As [`Self::plan_issuance`], and takes the issuance on at once.
+    pub(crate) async fn plan_and_lease_issuance(
+        &self,
+        plan: &Plan,
+        entry: &Entry,
+        lease: Duration,
+        entropy: Entropy,
+    ) -> Result<Option<Lease>, StoreError> {
+        let (kind, order_id) = (WorkKind::Issuance, &plan.order_id);
+        let (work, lease) =
+            work::enqueue_leased(kind, order_id, &plan.account_id, plan.now, lease, entropy)?;
+        Ok(self.keep_plan(plan, entry, work).await?.then_some(lease))
+    }
+
+    async fn keep_plan(
+        &self,
+        plan: &Plan,
+        entry: &Entry,
+        work: Statement,
+    ) -> Result<bool, StoreError> {
         let accept = "UPDATE orders SET processing_since = $2, csr = $3 WHERE id = $1 \
              AND processing_since IS NULL AND error IS NULL AND expires_at > $2 \
              AND EXISTS (SELECT 1 FROM accounts u WHERE u.id = orders.account_id \
@@ -73,31 +107,26 @@ impl Store {
         let keep = "INSERT INTO certificates (id, ca, account_id, order_id, issuer_id, serial, \
                     tbs, planned_at, profile, audited) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)";
         let order_id = plan.order_id.as_str();
-        let enqueue = work::enqueue(WorkKind::Issuance, order_id, &plan.account_id, plan.now);
         let done = self.db.transact(vec![
-            Statement::required(accept, values![order_id, plan.now, plan.csr]),
+            Statement::required(accept, values![order_id, plan.now, plan.csr.as_slice()]),
             Statement::new(
                 keep,
                 values![
-                    plan.certificate_id,
-                    plan.ca,
-                    plan.account_id,
+                    plan.certificate_id.as_str(),
+                    plan.ca.as_str(),
+                    plan.account_id.as_str(),
                     order_id,
-                    plan.issuer_id,
-                    plan.serial,
-                    plan.tbs,
+                    plan.issuer_id.as_str(),
+                    plan.serial.as_str(),
+                    plan.tbs.as_slice(),
                     plan.now,
-                    plan.profile,
+                    plan.profile.as_str(),
                 ],
             ),
-            enqueue,
+            work,
             self.note(entry),
         ]);
-        let planned = done.await? == Done::Committed;
-        if planned {
-            self.wakeups.work_is_due(WorkKind::Issuance);
-        }
-        Ok(planned)
+        Ok(done.await? == Done::Committed)
     }
 
     /// The certificate that is planned for an order.
@@ -107,16 +136,19 @@ impl Store {
     ) -> Result<Option<PlannedCertificate>, StoreError> {
         let select = "SELECT c.ca, c.account_id, c.serial, c.tbs, o.csr, \
                       c.planned_at, COALESCE(p.identifier, a.identifier), o.not_before, \
-                      o.not_after, c.profile, u.deactivated_at, a.deactivated_at, o.profile FROM certificates c \
+                      o.not_after, c.profile, u.deactivated_at, a.deactivated_at, o.profile, \
+                      h.type FROM certificates c \
                       JOIN orders o ON o.id = c.order_id \
                       JOIN accounts u ON u.id = o.account_id \
                       JOIN order_authorizations p ON p.order_id = o.id \
                       JOIN authorizations a ON a.id = p.authorization_id \
+                      LEFT JOIN challenges h ON h.id = a.concluded_by \
                       WHERE c.order_id = $1 ORDER BY p.position";
         let rows = self.db.read(select, values![order_id]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let corrupt = || StoreError::Corrupt { table: "orders", id: order_id.to_owned() };
         let mut identifiers = Vec::with_capacity(rows.len());
+        let mut methods = Vec::with_capacity(rows.len());
         let mut deactivated = Vec::new();
         for row in &rows {
             let identifier = Identifier::stored(&row.text(6)?).ok_or_else(corrupt)?;
@@ -124,6 +156,8 @@ impl Store {
                 deactivated.push(identifier.clone());
             }
             identifiers.push(identifier);
+            let method = row.optional_text(13)?;
+            methods.extend(method.as_deref().and_then(ChallengeType::from_name));
         }
         Ok(Some(PlannedCertificate {
             ca: row.text(0)?,
@@ -134,6 +168,7 @@ impl Store {
             planned_at: row.time(5)?,
             account_deactivated: row.optional_time(10)?.is_some(),
             identifiers,
+            methods,
             deactivated,
             not_before: row.optional_time(7)?,
             not_after: row.optional_time(8)?,

@@ -265,7 +265,7 @@ impl Store {
             id.unwrap_or_default(),
             limit
         ];
-        let listed = self.db.read(select, values).await?;
+        let listed = self.db.scan(select, values).await?;
         let listed = listed.iter().map(|row| {
             Ok(ListedOrder { ca: row.text(0)?, id: row.text(1)?, created_at: row.time(2)? })
         });
@@ -304,7 +304,7 @@ impl Store {
         let fetch = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
         let values = values![account_id, now, before.created_at, before.id, fetch];
         let mut found = Vec::new();
-        for row in self.db.read(select, values).await? {
+        for row in self.db.scan(select, values).await? {
             found.push(OrdersCursor { id: row.text(0)?, created_at: row.time(1)? });
         }
         let more = found.len() > limit;

@@ -120,7 +120,7 @@ impl Store {
             id: String::new(),
         });
         let values = values![ca.unwrap_or_default(), before.issued_at, before.id, limit];
-        self.db.read(select, values).await?.iter().map(found).collect()
+        self.db.scan(select, values).await?.iter().map(found).collect()
     }
 
     /// Whether the account holds a valid authorization with this CA for this very identifier; with
@@ -185,7 +185,7 @@ impl Store {
     ) -> Result<Vec<RevokedSerial>, StoreError> {
         let select = "SELECT serial, reason, revoked_at FROM revocations WHERE issuer = $1 \
                       AND (not_after >= $2 OR revoked_at >= $2) ORDER BY revoked_at, serial";
-        let rows = self.db.read(select, values![issuer, since]).await?;
+        let rows = self.db.scan(select, values![issuer, since]).await?;
         let revoked = rows.iter().map(|row| {
             let (serial, reason) = (row.text(0)?, row.int(1)?);
             Ok(RevokedSerial { serial, reason, revoked_at: row.time(2)? })

@@ -4,10 +4,12 @@
 //! Whoever lost a lease can no longer settle: its token is not the one in the row.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -180,6 +182,25 @@ pub(super) fn enqueue_validation(challenge_id: &str, now: Timestamp) -> Statemen
     Statement::new(insert, values![WorkKind::Validation.as_str(), challenge_id, now])
 }
 
+/// Puts work on the list under a lease: whoever does so does the work at once, and nobody else claims it
+/// before the lease has passed.
+pub(super) fn enqueue_leased(
+    kind: WorkKind,
+    subject: &str,
+    account_id: &str,
+    now: Timestamp,
+    lease: Duration,
+    entropy: Entropy,
+) -> Result<(Statement, Lease), StoreError> {
+    let token = entropy.id()?;
+    let insert = "INSERT INTO work (kind, subject, due_at, attempts, lease, account_id) \
+                  VALUES ($1, $2, $3, 1, $4, $5)";
+    let values = values![kind.as_str(), subject, now.plus(lease), token.as_str(), account_id];
+    let (subject, account_id) = (subject.to_owned(), account_id.to_owned());
+    let lease = Lease { kind, subject, account_id, token, attempt: 1, asked: 0 };
+    Ok((Statement::new(insert, values), lease))
+}
+
 /// Puts work on the list, due now, unless it is there already.
 pub(super) fn enqueue_once(kind: WorkKind, subject: &str, now: Timestamp) -> Statement {
     let insert = "INSERT INTO work (kind, subject, due_at, attempts) VALUES ($1, $2, $3, 0) \
@@ -249,22 +270,33 @@ impl Wakeups {
 pub(crate) struct Waiter {
     store: Store,
     key: Key,
-    notify: Arc<Notify>,
+    /// Told of a settlement from the moment on in which the waiter was made.
+    notified: Pin<Box<OwnedNotified>>,
 }
 
 impl Waiter {
     /// Waits until the work is settled, but no longer than `hold`.
     pub(crate) async fn wait(self, hold: Duration) -> Result<(), StoreError> {
+        if self.store.work_exists(self.key.0, &self.key.1).await? {
+            self.wait_for_ours(hold).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::wait`], for work that was put on the list after the waiter was made: the list is looked at
+    /// only where no call comes.
+    pub(crate) async fn wait_for_ours(mut self, hold: Duration) -> Result<(), StoreError> {
         let end = Instant::now() + hold;
         let mut pause = FIRST_LOOK;
-        loop {
-            let notified = self.notify.notified();
-            if !self.store.work_exists(self.key.0, &self.key.1).await? || Instant::now() >= end {
+        while Instant::now() < end {
+            let look_at = end.min(Instant::now() + pause);
+            let told = tokio::time::timeout_at(look_at, self.notified.as_mut()).await.is_ok();
+            if told || !self.store.work_exists(self.key.0, &self.key.1).await? {
                 return Ok(());
             }
-            let _ = tokio::time::timeout_at(end.min(Instant::now() + pause), notified).await;
             pause = LONGEST_PAUSE.min(pause * 2);
         }
+        Ok(())
     }
 }
 
@@ -444,7 +476,8 @@ impl Store {
         let (notify, count) = waiting.entry(key.clone()).or_default();
         *count += 1;
         self.wakeups.causes().entry(key.clone()).or_insert_with(Span::current);
-        Waiter { store: self.clone(), key, notify: Arc::clone(notify) }
+        let notified = Box::pin(Arc::clone(notify).notified_owned());
+        Waiter { store: self.clone(), key, notified }
     }
 
     /// The span of the request that waits for this piece of work here, if one does.

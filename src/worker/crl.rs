@@ -1,13 +1,17 @@
 //! CRLs to sign: when their time has come, and after revocations.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::each::{self, Terms};
 use super::{Stop, goes_on};
-use crate::flow::{self, Context, SharedContext};
+use crate::flow::{self, Context, SharedContext, Shares};
 use crate::signer::Health;
 use crate::store::WorkKind;
 
+const AT_ONCE: usize = 4;
 /// How often to look whether a CRL's time has come, and for CAs that a reload brought.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -15,13 +19,16 @@ pub(super) async fn run(context: SharedContext, stop: Stop) {
     let terms = Terms {
         kind: WorkKind::Crl,
         lease: |context| context.limits.load().issuance_lease,
-        at_once: 4,
         at_once_for_one: |_| None,
         not_for: issuers_that_cannot_sign,
     };
     let publish =
         |context: SharedContext, lease| async move { flow::publish_crl(&context, lease).await };
-    tokio::join!(each::run(context.clone(), stop.clone(), terms, publish), schedule(context, stop));
+    let (places, shares) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Shares::default()));
+    tokio::join!(
+        each::run(context.clone(), stop.clone(), terms, places, shares, publish),
+        schedule(context, stop)
+    );
 }
 
 async fn schedule(context: SharedContext, mut stop: Stop) {

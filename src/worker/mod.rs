@@ -3,8 +3,10 @@
 mod audit;
 mod crl;
 mod each;
+mod handed;
 mod issuance;
 mod retention;
+mod running;
 mod validation;
 
 use tokio::sync::watch;

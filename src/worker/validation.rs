@@ -1,20 +1,32 @@
 //! Challenges to validate.
 
-use super::Stop;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::each::{self, Terms};
-use crate::flow::{self, SharedContext};
+use super::{Stop, handed};
+use crate::flow::{self, SharedContext, Shares};
 use crate::store::WorkKind;
 
+const AT_ONCE: usize = 128;
 const TERMS: Terms = Terms {
     kind: WorkKind::Validation,
     lease: |context| context.limits.load().validation_lease,
-    at_once: 128,
     at_once_for_one: |context| Some(context.limits.load().at_once_per_account),
     not_for: |_| Vec::new(),
 };
 
 pub(super) async fn run(context: SharedContext, stop: Stop) {
+    let (places, shares) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Shares::default()));
+    let queue = context.at_once.validations.open(Arc::clone(&places), Arc::clone(&shares));
+    let known = |context: SharedContext, lease, known| async move {
+        flow::validate_known(&context, lease, known).await
+    };
     let validate =
         |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
-    each::run(context, stop, TERMS, validate).await;
+    tokio::join!(
+        handed::run(context.clone(), stop.clone(), TERMS.kind, queue, known),
+        each::run(context, stop, TERMS, places, shares, validate)
+    );
 }

@@ -24,9 +24,9 @@ use harness::{Algorithm, Database, Key};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use super::{
-    AskedIdentifier, Context, Error, Limits, NewAccount, NewKey, NewOrderRequest, begin_challenge,
-    change_key, deactivate_account, deactivate_authorization, finalize, issue, new_account,
-    new_authz, new_order, own_certificate, update_account, validate,
+    AskedIdentifier, AtOnce, Context, Error, Limits, NewAccount, NewKey, NewOrderRequest,
+    begin_challenge, change_key, deactivate_account, deactivate_authorization, finalize, issue,
+    new_account, new_authz, new_order, own_certificate, update_account, validate,
 };
 use crate::acme::account::Account;
 use crate::acme::authorization::AuthorizationStatus;
@@ -147,6 +147,7 @@ impl Site {
                 validation_attempts: 4,
                 ..Limits::default()
             }),
+            at_once: AtOnce::default(),
             metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
             refusals: Default::default(),
         };
@@ -211,9 +212,15 @@ impl Site {
                 continue;
             }
             let challenge = &placed.challenges[0].id;
-            let begun = begin_challenge(&self.context, placed.clone(), challenge, ACCOUNT_URL)
-                .await
-                .unwrap();
+            let begun = begin_challenge(
+                &self.context,
+                placed.clone(),
+                challenge,
+                &self.account,
+                ACCOUNT_URL,
+            )
+            .await
+            .unwrap();
             assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
             let proved = ChallengeResult::Proved { at: self.context.clock.now() };

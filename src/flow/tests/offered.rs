@@ -14,8 +14,8 @@ async fn a_challenge_of_a_type_that_was_taken_out_is_not_begun() {
     site.offer(&[ChallengeType::Dns01]);
     let begin = |kind| {
         let (placed, id) = (order.authorizations[0].clone(), challenge(&order, kind));
-        let context = &site.context;
-        async move { begin_challenge(context, placed, &id, ACCOUNT_URL).await }
+        let (context, account) = (&site.context, &site.account);
+        async move { begin_challenge(context, placed, &id, account, ACCOUNT_URL).await }
     };
     let problem = refusal(begin(ChallengeType::Http01).await);
     assert_eq!(problem.kind, ProblemType::Malformed);
@@ -31,7 +31,7 @@ async fn a_challenge_under_way_fails_at_once_where_its_type_was_taken_out() {
     let order = site.place(&["a.localhost"]).await;
     let placed = order.authorizations[0].clone();
     let id = challenge(&order, ChallengeType::Http01);
-    begin_challenge(&site.context, placed.clone(), &id, ACCOUNT_URL).await.unwrap();
+    begin_challenge(&site.context, placed.clone(), &id, &site.account, ACCOUNT_URL).await.unwrap();
     site.offer(&[ChallengeType::Dns01]);
     let lease = site.claim(WorkKind::Validation).await.unwrap();
     validate(&site.context, lease).await.unwrap();

@@ -91,12 +91,17 @@ pub(super) async fn challenge(
     // An empty payload reads the challenge (POST-as-GET); an object begins it.
     let begins = request.payload.is_some();
     if let Some(Object(Ready { attestation })) = request.payload {
-        let account_url = links.account(&request.account.id);
+        let account = &request.account;
+        let account_url = links.account(&account.id);
         authorization = match attestation_object(attestation)? {
-            None => flow::begin_challenge(&acme.context, authorization, &id, &account_url).await?,
+            None => {
+                flow::begin_challenge(&acme.context, authorization, &id, account, &account_url)
+                    .await?
+            }
             Some(object) => {
                 let context = &acme.context;
-                flow::begin_attestation(context, authorization, &id, &account_url, object).await?
+                flow::begin_attestation(context, authorization, &id, account, &account_url, object)
+                    .await?
             }
         };
     }

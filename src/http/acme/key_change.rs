@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::Acme;
 use super::account::account_object;
+use super::authenticate::verify;
 use super::problem::AcmeError;
 use super::reply::Reply;
-use super::request::{AccountRequest, Raw, problem_of, verify};
+use super::request::{AccountRequest, Raw, problem_of};
 use crate::acme::problem::Problem;
 use crate::flow::{self, NewKey};
 use crate::jose::jws::{self, JwsError, KeyReference};

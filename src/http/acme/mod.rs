@@ -1,6 +1,7 @@
 //! ACME over HTTP: this listing is the directory object (RFC 8555 §7.1).
 
 mod account;
+mod authenticate;
 mod authorization;
 mod body;
 mod certificate;
@@ -36,9 +37,9 @@ use crate::flow::SharedContext;
 use crate::http::admission::Admission;
 use crate::http::tls::CertificateSlot;
 
+pub(crate) use authenticate::Known;
 pub(crate) use body::Bodies;
 pub(crate) use problem::AnsweredProblem;
-pub(crate) use request::Verifiers;
 
 /// How long a browser may remember what it may ask.
 const PREFLIGHT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -47,7 +48,7 @@ const PREFLIGHT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct Acme {
     pub(crate) context: SharedContext,
     pub(crate) nonces: NonceKey,
-    pub(crate) verifiers: Verifiers,
+    pub(crate) known: Known,
     /// The base of every URL handed out; the request's `Host` where it is not configured.
     pub(crate) external_url: Option<String>,
     /// What says which hosts this server is.

@@ -1,26 +1,23 @@
 //! An authenticated request (RFC 8555 §6.2 to §6.5).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 
 use super::Acme;
+use super::authenticate::{by_account, by_key};
 use super::object::Object;
 use super::problem::AcmeError;
 use super::resource::Resource;
-use crate::acme::account::{Account, AccountStatus};
+use crate::acme::account::Account;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::flow::{Error, check_terms};
 use crate::jose::check_object;
 use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, Jws, JwsError, KeyReference};
-use crate::jose::verify::{Algorithm, Verifier};
-
-/// Verifiers kept at most; each is a key of some hundred bytes.
-const MAX_VERIFIERS: usize = 10_000;
+use crate::jose::verify::Algorithm;
 
 /// What the body of a request holds.
 pub(super) trait Payload: Sized {
@@ -119,19 +116,17 @@ impl<P: Payload> FromRequest<Arc<Acme>> for SignedRequest<P> {
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
         let Received { resource, jws } = receive(acme, request).await?;
-        let (signed_by, key) = match jws.key() {
-            KeyReference::Kid(kid) => {
-                let account = find_account(acme, &resource, kid).await?;
-                let key = account_key(&account)?;
-                (SignedBy::Account(account), key)
+        let (signed_by, jws) = match jws.key() {
+            KeyReference::Kid(_) => {
+                let (account, jws) = by_account(acme, &resource, jws).await?;
+                (SignedBy::Account(account), jws)
             }
-            KeyReference::Jwk(key) => (SignedBy::Key(key.clone()), key.clone()),
+            KeyReference::Jwk(key) => {
+                let key = key.clone();
+                let jws = by_key(acme, &resource, &key, jws).await?;
+                (SignedBy::Key(key), jws)
+            }
         };
-        let account = match &signed_by {
-            SignedBy::Account(account) => Some(account),
-            SignedBy::Key(_) => None,
-        };
-        let jws = authenticate(acme, &resource, &key, jws, account).await?;
         let payload = P::read(jws.payload())?;
         Ok(Self { resource, signed_by, payload, _private: () })
     }
@@ -153,14 +148,12 @@ impl<P: Payload> FromRequest<Arc<Acme>> for AccountRequest<P> {
 
     async fn from_request(request: Request, acme: &Arc<Acme>) -> Result<Self, AcmeError> {
         let Received { resource, jws } = receive(acme, request).await?;
-        let KeyReference::Kid(kid) = jws.key() else {
+        let KeyReference::Kid(_) = jws.key() else {
             return Err(
                 Problem::malformed("sign this request with \"kid\", the account's URL").into()
             );
         };
-        let account = find_account(acme, &resource, kid).await?;
-        let key = account_key(&account)?;
-        let jws = authenticate(acme, &resource, &key, jws, Some(&account)).await?;
+        let (account, jws) = by_account(acme, &resource, jws).await?;
         let payload = P::read(jws.payload())?;
         Ok(Self { resource, account, payload, url: jws.url().to_owned(), _private: () })
     }
@@ -177,15 +170,10 @@ impl<P: Payload> FromRequest<Arc<Acme>> for KeyRequest<P> {
             );
         };
         let key = key.clone();
-        let jws = authenticate(acme, &resource, &key, jws, None).await?;
+        let jws = by_key(acme, &resource, &key, jws).await?;
         let payload = P::read(jws.payload())?;
         Ok(Self { resource, key, payload, url: jws.url().to_owned(), _private: () })
     }
-}
-
-fn account_key(account: &Account) -> Result<Jwk, Error> {
-    Jwk::from_json(&account.jwk)
-        .map_err(|error| Error::Failed(format!("account {}: {error}", account.id)))
 }
 
 /// A well-formed request, of which nothing is proved yet.
@@ -235,115 +223,5 @@ pub(super) fn problem_of(error: &JwsError) -> Problem {
         }
         JwsError::BadKey(_) => Problem::new(ProblemType::BadPublicKey, detail),
         _ => Problem::malformed(detail),
-    }
-}
-
-async fn find_account(acme: &Acme, resource: &Resource, kid: &str) -> Result<Account, AcmeError> {
-    let unknown = || {
-        let detail = "the \"kid\" is not the URL of an account of this CA";
-        AcmeError::from(Problem::new(ProblemType::AccountDoesNotExist, detail))
-    };
-    let id = resource.links.account_id(kid).ok_or_else(unknown)?;
-    let account = acme.context.store.account(&resource.authority.id, id).await?;
-    Ok(valid(account.ok_or_else(unknown)?)?)
-}
-
-fn valid(account: Account) -> Result<Account, Problem> {
-    match account.status() {
-        AccountStatus::Valid => Ok(account),
-        AccountStatus::Deactivated => {
-            let problem = Problem::new(ProblemType::Unauthorized, "the account was deactivated");
-            // RFC 8555 §7.3.6.
-            Err(problem.with_status(401))
-        }
-    }
-}
-
-/// Checks nonce and signature; the nonce is spent only once everything else is right, so that
-/// nobody without a key can make the database write. With it goes a last look at the account, which may
-/// have got another key since it was read.
-async fn authenticate(
-    acme: &Acme,
-    resource: &Resource,
-    key: &Jwk,
-    jws: Jws,
-    account: Option<&Account>,
-) -> Result<Jws, AcmeError> {
-    let metrics = &acme.context.metrics.acme;
-    let bad_nonce = |detail: &str| {
-        metrics.nonce_refused();
-        AcmeError::from(Problem::new(ProblemType::BadNonce, detail))
-    };
-    let Some(nonce) = jws.nonce() else { return Err(bad_nonce("the JWS has no nonce")) };
-    let Some(nonce) = acme.nonces.open(&resource.authority.id, acme.context.clock.now(), nonce)
-    else {
-        return Err(bad_nonce("the nonce is not one of this CA's, or has expired"));
-    };
-    let jws = verify(acme, key, jws, "the JWS's signature is not the key's").await?;
-    // Once it is known who asks, and before the database is written to: nobody else can use up what an
-    // account may ask, and its nonce is good for another try.
-    if let Some(account) = account {
-        acme.admission.admit_account(&account.id)?;
-    }
-    let store = &acme.context.store;
-    let spent = match account {
-        None => store.spend_nonce(nonce).await?,
-        Some(account) => store.spend_nonce_for(nonce, account).await?,
-    };
-    if spent {
-        metrics.nonce_spent();
-        if let Some(account) = account {
-            tracing::Span::current().record("account.id", &account.id);
-        }
-        return Ok(jws);
-    }
-    if let Some(account) = account {
-        let now = store.account(&account.ca, &account.id).await?;
-        if now.as_ref().is_none_or(|now| now.thumbprint != account.thumbprint) {
-            let detail = "the JWS's signature is by a key that the account had before";
-            return Err(Problem::new(ProblemType::Unauthorized, detail).into());
-        }
-        now.map(valid).transpose()?;
-    }
-    Err(bad_nonce("the nonce was used before"))
-}
-
-/// Checks the signature; one that is not `key`'s is refused with this sentence.
-pub(super) async fn verify(
-    acme: &Acme,
-    key: &Jwk,
-    jws: Jws,
-    wrong: &str,
-) -> Result<Jws, AcmeError> {
-    let verifier = acme.verifiers.of(key, jws.algorithm()).map_err(|error| problem_of(&error))?;
-    let (right, jws) = if jws.algorithm().is_slow() {
-        // About a millisecond each: too long for a thread that serves connections.
-        tokio::task::spawn_blocking(move || (verifier.verify(&jws), jws))
-            .await
-            .map_err(|error| Error::Failed(error.to_string()))?
-    } else {
-        (verifier.verify(&jws), jws)
-    };
-    if right { Ok(jws) } else { Err(Problem::new(ProblemType::Unauthorized, wrong).into()) }
-}
-
-/// The verifiers of keys that were seen lately: to make one costs more than to use it.
-#[derive(Default)]
-pub(crate) struct Verifiers(Mutex<HashMap<(String, Algorithm), Arc<Verifier>>>);
-
-impl Verifiers {
-    fn of(&self, key: &Jwk, algorithm: Algorithm) -> Result<Arc<Verifier>, JwsError> {
-        let name = (key.thumbprint(), algorithm);
-        let kept = |verifiers: &HashMap<_, Arc<Verifier>>| verifiers.get(&name).cloned();
-        if let Some(verifier) = kept(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(verifier);
-        }
-        let verifier = Arc::new(Verifier::new(key, algorithm)?);
-        let mut verifiers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if verifiers.len() >= MAX_VERIFIERS {
-            verifiers.clear();
-        }
-        verifiers.insert(name, Arc::clone(&verifier));
-        Ok(verifier)
     }
 }

@@ -4,29 +4,10 @@
 //! while waiting for something else, a caller that goes away leaves nothing half-done, and SQLite
 //! can put the transactions of many callers into one commit.
 
-/// A function that gives values to a driver.
-macro_rules! arguments {
-    ($arguments:ty) => {
-        fn arguments(values: Vec<Value>) -> Result<$arguments, StoreError> {
-            let mut arguments = <$arguments>::default();
-            for value in values {
-                match value {
-                    Value::Int(value) => arguments.add(value),
-                    Value::Text(value) => arguments.add(value),
-                    Value::Blob(value) => arguments.add(value),
-                }
-                .map_err(|error| StoreError::Database(sqlx::Error::Encode(error)))?;
-            }
-            Ok(arguments)
-        }
-    };
-}
-
 mod postgres;
 mod sqlite;
 
 use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -130,29 +111,35 @@ impl Done {
 
 /// A row of either database; columns are read by position.
 pub(super) enum Row {
-    Sqlite(SqliteRow),
+    /// `None` is a value of a kind that is never stored.
+    Sqlite(Vec<Option<Value>>),
     Postgres(PgRow),
 }
 
 macro_rules! column {
-    ($name:ident, $type:ty) => {
+    ($name:ident, $optional:ident, $type:ty, $kind:ident) => {
         pub(super) fn $name(&self, index: usize) -> Result<$type, StoreError> {
+            self.$optional(index)?.ok_or_else(|| unreadable(index, "nothing"))
+        }
+
+        pub(super) fn $optional(&self, index: usize) -> Result<Option<$type>, StoreError> {
             match self {
-                Self::Sqlite(row) => row.try_get(index),
-                Self::Postgres(row) => row.try_get(index),
+                Self::Postgres(row) => row.try_get(index).map_err(StoreError::from),
+                Self::Sqlite(row) => match row.get(index) {
+                    // SQLite's NULL is of no kind.
+                    Some(Some(Value::Int(None))) => Ok(None),
+                    Some(Some(Value::$kind(value))) => Ok(value.clone()),
+                    _ => Err(unreadable(index, "a value of another kind")),
+                },
             }
-            .map_err(StoreError::from)
         }
     };
 }
 
 impl Row {
-    column!(int, i64);
-    column!(optional_int, Option<i64>);
-    column!(text, String);
-    column!(optional_text, Option<String>);
-    column!(blob, Vec<u8>);
-    column!(optional_blob, Option<Vec<u8>>);
+    column!(int, optional_int, i64, Int);
+    column!(text, optional_text, String, Text);
+    column!(blob, optional_blob, Vec<u8>, Blob);
 
     pub(super) fn time(&self, index: usize) -> Result<Timestamp, StoreError> {
         self.int(index).map(Timestamp::from_unix_ms)
@@ -161,6 +148,11 @@ impl Row {
     pub(super) fn optional_time(&self, index: usize) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.optional_int(index)?.map(Timestamp::from_unix_ms))
     }
+}
+
+fn unreadable(index: usize, found: &str) -> StoreError {
+    let source = format!("it holds {found}").into();
+    StoreError::Database(sqlx::Error::ColumnDecode { index: index.to_string(), source })
 }
 
 /// What came of statements: how they ended and, of a single one, its rows.
@@ -203,11 +195,29 @@ impl Db {
         }
     }
 
-    /// Runs a query that changes nothing.
+    /// Runs a query that changes nothing and finds a few rows by their keys.
     pub(super) async fn read(
         &self,
         sql: &'static str,
         values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.reading(sql, values, false).await
+    }
+
+    /// Runs a query that changes nothing and may take long: nobody else waits for it.
+    pub(super) async fn scan(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.reading(sql, values, true).await
+    }
+
+    async fn reading(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+        long: bool,
     ) -> Result<Vec<Row>, StoreError> {
         let began = Instant::now();
         let span = tracing::trace_span!(
@@ -218,9 +228,11 @@ impl Db {
             db.query.text = sql,
         );
         let reading = async {
-            match self {
-                Self::Sqlite(sqlite) => sqlite.read(sql, values).await,
-                Self::Postgres(postgres) => postgres.read(sql, values).await,
+            match (self, long) {
+                (Self::Sqlite(sqlite), false) => sqlite.read(sql, &values),
+                (Self::Sqlite(sqlite), true) => sqlite.scan(sql, values).await,
+                (Self::Postgres(postgres), false) => postgres.read(sql, values).await,
+                (Self::Postgres(postgres), true) => postgres.scan(sql, values).await,
             }
         };
         let rows = reading.instrument(span).await;
@@ -233,6 +245,15 @@ impl Db {
         self.run(statements).await.map(|(done, _)| done)
     }
 
+    /// As [`Self::transact`], for what may take long: nobody else waits for it but, on SQLite, those
+    /// who write.
+    pub(super) async fn transact_long(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Done, StoreError> {
+        self.running(statements, true).await.map(|(done, _)| done)
+    }
+
     /// Runs one statement that changes rows and returns some.
     pub(super) async fn change(
         &self,
@@ -243,6 +264,10 @@ impl Db {
     }
 
     async fn run(&self, statements: Vec<Statement>) -> Ran {
+        self.running(statements, false).await
+    }
+
+    async fn running(&self, statements: Vec<Statement>, long: bool) -> Ran {
         let began = Instant::now();
         let span = tracing::trace_span!(
             target: traces::ONLY,
@@ -254,6 +279,7 @@ impl Db {
         let running = async {
             match self {
                 Self::Sqlite(sqlite) => sqlite.run(statements).await,
+                Self::Postgres(postgres) if long => postgres.run_long(statements).await,
                 Self::Postgres(postgres) => postgres.run(statements).await,
             }
         };

@@ -1,13 +1,20 @@
-//! Postgres: a pool of connections.
+//! Postgres: what many callers ask in the same moment goes there and back in one message.
+//!
+//! A lane ([`lane`]) has a connection of its own and takes whatever waits, as SQLite's writer does: one
+//! lane for short reads, one for transactions. What may take long has the pool.
+
+mod lane;
+mod message;
 
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Arguments as _, Connection as _, SqlStr};
+use sqlx::{Arguments as _, Connection as _};
 use tokio::time::timeout;
 
+use self::lane::Lane;
 use super::{Done, Ran, Row, Statement, Value};
 use crate::store::StoreError;
 use crate::telemetry::metrics::StoreMetrics;
@@ -18,10 +25,14 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that ends waits this long for connections to say good-bye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The connections of the lanes; the pool has the others.
+const LANES: u32 = 2;
 
 /// An open database.
 #[derive(Clone)]
 pub(in crate::store) struct Postgres {
+    reads: Lane,
+    writes: Lane,
     pool: PgPool,
     pub(super) metrics: StoreMetrics,
 }
@@ -34,11 +45,16 @@ impl Postgres {
     ) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(StoreError::Url)?;
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
+            .max_connections(max_connections.saturating_sub(LANES).max(1))
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
+            .connect_with(options.clone())
             .await?;
-        Ok(Self { pool, metrics })
+        Ok(Self {
+            reads: Lane::start(options.clone(), metrics.clone()),
+            writes: Lane::start(options, metrics.clone()),
+            pool,
+            metrics,
+        })
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
@@ -46,20 +62,36 @@ impl Postgres {
     }
 
     pub(super) async fn close(&self) {
-        let _ = timeout(CLOSE_TIMEOUT, self.pool.close()).await;
+        let closed =
+            async { tokio::join!(self.reads.close(), self.writes.close(), self.pool.close()) };
+        let _ = timeout(CLOSE_TIMEOUT, closed).await;
     }
 
+    /// Runs a query that takes no longer than a few rows by their key do.
     pub(super) async fn read(
         &self,
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
-        let statement = Statement { sql: SqlStr::from_static(sql), values, required: false };
-        self.on_loan(vec![statement], false).await.map(|(_, rows)| rows)
+        self.reads.run(vec![Statement::new(sql, values)], false).await.map(|(_, rows)| rows)
+    }
+
+    /// Runs a query that may take long.
+    pub(super) async fn scan(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.on_loan(vec![Statement::new(sql, values)], false).await.map(|(_, rows)| rows)
     }
 
     /// Runs all statements or none.
     pub(super) async fn run(&self, statements: Vec<Statement>) -> Ran {
+        self.writes.run(statements, true).await
+    }
+
+    /// As [`Self::run`], for what may take long.
+    pub(super) async fn run_long(&self, statements: Vec<Statement>) -> Ran {
         self.on_loan(statements, true).await
     }
 
@@ -87,7 +119,7 @@ impl Postgres {
     }
 }
 
-/// A connection to Postgres that goes back to the pool only where what it was used for has ended:
+/// A connection that goes back to the pool only where what it was used for has ended:
 /// the pool would wait for one that hangs, and have one less until then.
 struct OnLoan {
     connection: PoolConnection<sqlx::Postgres>,
@@ -130,7 +162,18 @@ async fn transact(connection: &mut PgConnection, statements: Vec<Statement>) -> 
     Ok((Done::Committed, Vec::new()))
 }
 
-arguments!(PgArguments);
+fn arguments(values: Vec<Value>) -> Result<PgArguments, StoreError> {
+    let mut arguments = PgArguments::default();
+    for value in values {
+        match value {
+            Value::Int(value) => arguments.add(value),
+            Value::Text(value) => arguments.add(value),
+            Value::Blob(value) => arguments.add(value),
+        }
+        .map_err(|error| StoreError::Database(sqlx::Error::Encode(error)))?;
+    }
+    Ok(arguments)
+}
 
 #[cfg(test)]
 mod tests {
@@ -138,11 +181,13 @@ mod tests {
     use crate::store::db::Db;
 
     #[tokio::test]
-    async fn a_connection_to_postgres_that_was_given_up_takes_no_place_in_the_pool() {
+    async fn a_connection_that_was_given_up_takes_no_place() {
         let database = harness::Database::postgres();
         let db = Db::open(&database.url(), 1, StoreMetrics::default()).await.unwrap();
-        let slow = db.read("SELECT pg_sleep(60)::TEXT", Vec::new());
-        assert!(timeout(Duration::from_millis(200), slow).await.is_err());
+        let sleep = "SELECT pg_sleep(60)::TEXT";
+        assert!(timeout(Duration::from_millis(200), db.read(sleep, Vec::new())).await.is_err());
         timeout(ACQUIRE_TIMEOUT, db.read("SELECT 1", Vec::new())).await.unwrap().unwrap();
+        assert!(timeout(Duration::from_millis(200), db.scan(sleep, Vec::new())).await.is_err());
+        timeout(ACQUIRE_TIMEOUT, db.scan("SELECT 1", Vec::new())).await.unwrap().unwrap();
     }
 }

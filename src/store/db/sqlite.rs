@@ -1,13 +1,20 @@
-//! SQLite: one task writes, a few connections read.
+//! SQLite: one thread writes; readers read where they are.
+//!
+//! A read takes some ten microseconds from the page cache, less than handing it to another thread and
+//! back: so short ones run on the thread that asks, and long ones on a thread that may block.
 
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{Arguments as _, Connection as _, SqliteConnection};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, ToSql, ffi};
+use sqlx::error::{DatabaseError, ErrorKind};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -18,17 +25,19 @@ use crate::telemetry::metrics::StoreMetrics;
 /// Transactions that may wait for the writer before callers wait in turn.
 const WRITER_QUEUE: usize = 1024;
 /// Transactions in one commit at most.
-const GROUP: usize = 32;
-const READERS: u32 = 4;
+const GROUP: usize = 64;
+const READERS: usize = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before the file is opened again that another process is just making.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// Prepared statements that a connection keeps: all that there are, and some of the lists.
+const PREPARED: usize = 256;
 
 /// An open file.
 #[derive(Clone)]
 pub(in crate::store) struct Sqlite {
-    readers: SqlitePool,
+    options: Arc<SqliteConnectOptions>,
+    readers: Arc<Readers>,
     writer: mpsc::Sender<Request>,
     pub(super) metrics: StoreMetrics,
 }
@@ -41,25 +50,25 @@ struct Request {
 
 impl Sqlite {
     pub(super) async fn open(url: &str, metrics: StoreMetrics) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(StoreError::Url)?
-            .journal_mode(SqliteJournalMode::Wal)
-            // A CA must not forget what it signed, not even when the power fails.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let connection = open(&options.clone().create_if_missing(true)).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options.read_only(true));
+        let options = SqliteConnectOptions::from_str(url).map_err(StoreError::Url)?;
+        let file = options.get_filename().to_owned();
+        let connection = open(&file).await?;
         let (writer, requests) = mpsc::channel(WRITER_QUEUE);
-        tokio::spawn(write(connection, requests, metrics.clone()));
-        Ok(Self { readers, writer, metrics })
+        let counted = metrics.clone();
+        std::thread::Builder::new()
+            .name("kipuka-sqlite".to_owned())
+            .spawn(move || write(&connection, requests, &counted))
+            .map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
+        Ok(Self {
+            options: Arc::new(options),
+            readers: Arc::new(Readers::of(file)),
+            writer,
+            metrics,
+        })
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let options = self.readers.connect_options().as_ref().clone().read_only(false);
+        let options = self.options.as_ref().clone().foreign_keys(true).busy_timeout(BUSY_TIMEOUT);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         // SQLite's migrator takes no lock of its own: without one, two instances that start
         // at once would both make the first table.
@@ -73,26 +82,32 @@ impl Sqlite {
     pub(super) async fn close(&self) {
         // The writer answers in turn: what was asked before is written when it does.
         let _ = self.run(Vec::new()).await;
-        self.readers.close().await;
+        self.readers.close();
     }
 
-    pub(super) async fn read(
+    /// Runs a query that takes no longer than a few rows by their key do.
+    pub(super) fn read(&self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.metrics.asked(1, 1);
+        self.readers.read(sql, values)
+    }
+
+    /// Runs a query that may take long.
+    pub(super) async fn scan(
         &self,
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
         self.metrics.asked(1, 1);
-        let arguments = arguments(values)?;
-        let waiting = self.metrics.waiting();
-        let mut reader = self.readers.acquire().await?;
-        drop(waiting);
-        let rows = sqlx::query_with(sql, arguments).fetch_all(&mut *reader);
-        Ok(rows.await?.into_iter().map(Row::Sqlite).collect())
+        let readers = Arc::clone(&self.readers);
+        tokio::task::spawn_blocking(move || readers.read(sql, &values))
+            .await
+            .unwrap_or(Err(StoreError::Closed))
     }
 
     pub(super) fn show_pool(&self) {
         let queue = self.writer.max_capacity() - self.writer.capacity();
-        self.metrics.pool(self.readers.size(), self.readers.num_idle(), READERS, queue);
+        let (open, idle) = self.readers.figures();
+        self.metrics.pool(open, idle, READERS as u32, queue);
     }
 
     /// Has the writer run all statements or none.
@@ -107,42 +122,139 @@ impl Sqlite {
 
 /// Opens the file for writing. Whoever opens a new file switches it to the write-ahead log, for
 /// which SQLite waits for nobody, whatever the busy timeout: so the waiting is done here.
-async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+async fn open(file: &Path) -> Result<Connection, StoreError> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
-        match SqliteConnection::connect_with(options).await {
+        match open_writer(file) {
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
-            result => return result,
+            result => return result.map_err(StoreError::from),
         }
     }
 }
 
-/// Whether SQLite said that another process has the file (`SQLITE_BUSY`).
-fn is_busy(error: &sqlx::Error) -> bool {
-    primary_code(error) == Some(5)
+fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A CA must not forget what it signed, not even when the power fails.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    Ok(connection)
 }
 
-/// SQLite's result code: the lowest byte of its extended codes.
-fn primary_code(error: &sqlx::Error) -> Option<u32> {
-    let code = error.as_database_error()?.code()?;
-    code.parse::<u32>().ok().map(|code| code & 0xff)
+fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    Ok(connection)
 }
 
-/// The one task that writes. What arrives while a commit is under way goes into the next
+/// Connections that cannot write, each opened when it is first needed.
+struct Readers {
+    file: PathBuf,
+    connections: [Mutex<Option<Connection>>; READERS],
+    /// Whose turn it is where all are busy.
+    next: AtomicUsize,
+}
+
+impl Readers {
+    fn of(file: PathBuf) -> Self {
+        Self { file, connections: Default::default(), next: AtomicUsize::new(0) }
+    }
+
+    fn read(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let mut place = self.place();
+        let connection = match &mut *place {
+            Some(connection) => connection,
+            empty => empty.insert(connect(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY)?),
+        };
+        Ok(rows(connection, sql, values)?)
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<Connection>> {
+        if let Some(free) = self.connections.iter().find_map(|place| place.try_lock().ok()) {
+            return free;
+        }
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % READERS;
+        // A panic between two calls of SQLite leaves the connection as it was.
+        self.connections[next].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many are open, and how many of those are in use by nobody.
+    fn figures(&self) -> (u32, usize) {
+        let idle = self
+            .connections
+            .iter()
+            .filter(|place| place.try_lock().is_ok_and(|connection| connection.is_some()));
+        let idle = idle.count();
+        let busy = self.connections.iter().filter(|place| place.try_lock().is_err()).count();
+        (u32::try_from(idle + busy).unwrap_or(u32::MAX), idle)
+    }
+
+    fn close(&self) {
+        for place in &self.connections {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+}
+
+/// Runs one statement to its end.
+fn rows(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let columns = statement.column_count();
+    // To SQLite `$2` is a name, and not the second value.
+    for index in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(index).and_then(|name| name.strip_prefix('$'));
+        let number = name.and_then(|number| number.parse::<usize>().ok());
+        let value = number.and_then(|number| values.get(number.checked_sub(1)?));
+        let value = value.ok_or(rusqlite::Error::InvalidParameterCount(values.len(), index))?;
+        statement.raw_bind_parameter(index, value)?;
+    }
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let value = |index| Ok(value_of(row.get_ref(index)?));
+        found.push(Row::Sqlite((0..columns).map(value).collect::<rusqlite::Result<_>>()?));
+    }
+    Ok(found)
+}
+
+/// A value as SQLite has it; `None` where it is of a kind that is never stored.
+fn value_of(value: ValueRef<'_>) -> Option<Value> {
+    match value {
+        ValueRef::Null => Some(Value::Int(None)),
+        ValueRef::Integer(number) => Some(Value::Int(Some(number))),
+        ValueRef::Text(bytes) => {
+            std::str::from_utf8(bytes).ok().map(|text| Value::Text(Some(text.to_owned())))
+        }
+        ValueRef::Blob(bytes) => Some(Value::Blob(Some(bytes.to_vec()))),
+        ValueRef::Real(_) => None,
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = match self {
+            Self::Int(Some(number)) => ValueRef::Integer(*number),
+            Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(Some(bytes)) => ValueRef::Blob(bytes),
+            Self::Int(None) | Self::Text(None) | Self::Blob(None) => ValueRef::Null,
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+/// The one thread that writes. What arrives while a commit is under way goes into the next
 /// one together; each request stands or falls by itself.
-async fn write(
-    mut connection: SqliteConnection,
-    mut requests: mpsc::Receiver<Request>,
-    metrics: StoreMetrics,
-) {
+fn write(connection: &Connection, mut requests: mpsc::Receiver<Request>, metrics: &StoreMetrics) {
     let mut group = Vec::with_capacity(GROUP);
-    while requests.recv_many(&mut group, GROUP).await > 0 {
+    while requests.blocking_recv_many(&mut group, GROUP) > 0 {
         let (requests, replies): (Vec<_>, Vec<_>) =
             group.drain(..).map(|request| (request.statements, request.reply)).unzip();
         metrics.batch(requests.len());
-        match commit_group(&mut connection, requests).await {
+        match commit_group(connection, &requests) {
             Ok(results) => {
                 metrics.committed();
                 for (reply, result) in replies.into_iter().zip(results) {
@@ -151,7 +263,7 @@ async fn write(
                 }
             }
             Err(error) => {
-                let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
+                let _ = execute(connection, "ROLLBACK");
                 let text = error.to_string();
                 for reply in replies {
                     let _ = reply.send(Err(StoreError::Group(text.clone())));
@@ -159,97 +271,151 @@ async fn write(
             }
         }
     }
-    let _ = connection.close().await;
 }
 
-type GroupResults = Vec<Ran>;
-
-async fn commit_group(
-    connection: &mut SqliteConnection,
-    requests: Vec<Vec<Statement>>,
-) -> Result<GroupResults, sqlx::Error> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+fn commit_group(
+    connection: &Connection,
+    requests: &[Vec<Statement>],
+) -> rusqlite::Result<Vec<Ran>> {
+    execute(connection, "BEGIN IMMEDIATE")?;
     let mut results = Vec::with_capacity(requests.len());
     for statements in requests {
         // A single statement that breaks a constraint is undone by SQLite itself.
         let several = statements.len() > 1;
         if several {
-            sqlx::query("SAVEPOINT request").execute(&mut *connection).await?;
+            execute(connection, "SAVEPOINT request")?;
         }
-        let result = match run(connection, statements).await {
+        let result = match run(connection, statements) {
             // The disk is full, or worse. SQLite may have undone the whole transaction, and what
             // came now would be committed by itself.
-            Err(StoreError::Database(error)) if !is_its_own_fault(&error) => return Err(error),
-            result => result,
+            Err(error) if !is_its_own_fault(&error) => return Err(error),
+            result => result.map_err(StoreError::from),
         };
         if several {
             if !matches!(result, Ok((Done::Committed, _))) {
-                sqlx::query("ROLLBACK TO request").execute(&mut *connection).await?;
+                execute(connection, "ROLLBACK TO request")?;
             }
-            sqlx::query("RELEASE request").execute(&mut *connection).await?;
+            execute(connection, "RELEASE request")?;
         }
         results.push(result);
     }
-    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    execute(connection, "COMMIT")?;
     Ok(results)
 }
 
-/// Whether a statement failed by what it says, which touches no other statement: it cannot be read
-/// (`SQLITE_ERROR`), is too large (`SQLITE_TOOBIG`), breaks a constraint (`SQLITE_CONSTRAINT`) or has a value
-/// of a wrong kind (`SQLITE_MISMATCH`, `SQLITE_RANGE`).
-fn is_its_own_fault(error: &sqlx::Error) -> bool {
-    matches!(primary_code(error), Some(1 | 18 | 19 | 20 | 25))
-        || matches!(error, sqlx::Error::Encode(_))
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-async fn run(connection: &mut SqliteConnection, statements: Vec<Statement>) -> Ran {
-    let statements = match <[Statement; 1]>::try_from(statements) {
-        Ok([only]) => {
-            let query = sqlx::query_with(only.sql, arguments(only.values)?);
-            if only.required {
-                let changed = query.execute(&mut *connection).await?.rows_affected();
-                return Ok((Done::of_required(changed), Vec::new()));
-            }
-            let rows = query.fetch_all(&mut *connection).await?;
-            return Ok((Done::Committed, rows.into_iter().map(Row::Sqlite).collect()));
-        }
-        Err(several) => several,
-    };
+fn run(connection: &Connection, statements: &[Statement]) -> rusqlite::Result<(Done, Vec<Row>)> {
+    let mut found = Vec::new();
     for statement in statements {
-        let result = sqlx::query_with(statement.sql, arguments(statement.values)?)
-            .execute(&mut *connection)
-            .await?;
-        if statement.required && result.rows_affected() == 0 {
+        found = rows(connection, statement.sql.as_str(), &statement.values)?;
+        if statement.required && connection.changes() == 0 {
             return Ok((Done::Refused, Vec::new()));
         }
     }
-    Ok((Done::Committed, Vec::new()))
+    if statements.len() > 1 {
+        found.clear();
+    }
+    Ok((Done::Committed, found))
 }
 
-arguments!(SqliteArguments);
+/// SQLite's result code: the lowest byte of its extended codes.
+fn primary_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code & 0xff)
+}
+
+/// Whether SQLite said that another process has the file.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    primary_code(error) == Some(ffi::SQLITE_BUSY)
+}
+
+/// Whether a statement failed by what it says, which touches no other statement: it cannot be read,
+/// is too large, breaks a constraint or has a value of a wrong kind.
+fn is_its_own_fault(error: &rusqlite::Error) -> bool {
+    match primary_code(error) {
+        Some(code) => matches!(
+            code,
+            ffi::SQLITE_ERROR
+                | ffi::SQLITE_TOOBIG
+                | ffi::SQLITE_CONSTRAINT
+                | ffi::SQLITE_MISMATCH
+                | ffi::SQLITE_RANGE
+        ),
+        // What the driver found before SQLite was asked, such as a wrong number of values.
+        None => true,
+    }
+}
+
+/// An error of SQLite in the form that errors of both databases have.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct SqliteError(rusqlite::Error);
+
+impl DatabaseError for SqliteError {
+    fn message(&self) -> &str {
+        match &self.0 {
+            rusqlite::Error::SqliteFailure(_, Some(message)) => message,
+            _ => "SQLite failed",
+        }
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        self.0.sqlite_error().map(|error| error.extended_code.to_string().into())
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self.0.sqlite_error().map(|error| error.extended_code) {
+            Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => {
+                ErrorKind::UniqueViolation
+            }
+            Some(ffi::SQLITE_CONSTRAINT_FOREIGNKEY) => ErrorKind::ForeignKeyViolation,
+            Some(ffi::SQLITE_CONSTRAINT_NOTNULL) => ErrorKind::NotNullViolation,
+            Some(ffi::SQLITE_CONSTRAINT_CHECK) => ErrorKind::CheckViolation,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        sqlx::Error::Database(Box::new(SqliteError(error))).into()
+    }
+}
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Row as _;
-
     use super::*;
     use crate::store::db::values;
 
     /// SQLite undoes the whole transaction where the disk is full.
-    #[tokio::test]
-    async fn nothing_of_a_group_is_kept_after_the_disk_was_full() {
-        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    #[test]
+    fn nothing_of_a_group_is_kept_after_the_disk_was_full() {
+        let connection = Connection::open_in_memory().unwrap();
         for sql in ["CREATE TABLE t (v BLOB)", "PRAGMA max_page_count = 4"] {
-            sqlx::query(sql).execute(&mut connection).await.unwrap();
+            rows(&connection, sql, &[]).unwrap();
         }
         let insert =
             |size: usize| vec![Statement::new("INSERT INTO t VALUES ($1)", values![vec![0; size]])];
-        let group = vec![insert(1), insert(1_000_000), insert(2)];
-        assert!(commit_group(&mut connection, group).await.is_err());
-        let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
-        let count = sqlx::query("SELECT COUNT(*) FROM t").fetch_one(&mut connection).await.unwrap();
-        assert_eq!(count.get::<i64, _>(0), 0);
-        let results = commit_group(&mut connection, vec![insert(3)]).await.unwrap();
+        let group = [insert(1), insert(1_000_000), insert(2)];
+        assert!(commit_group(&connection, &group).is_err());
+        let _ = execute(&connection, "ROLLBACK");
+        let count = rows(&connection, "SELECT COUNT(*) FROM t", &[]).unwrap();
+        assert_eq!(count[0].int(0).unwrap(), 0);
+        let results = commit_group(&connection, &[insert(3)]).unwrap();
         assert!(matches!(results[..], [Ok((Done::Committed, _))]));
     }
 }

@@ -109,6 +109,8 @@ suite! {
         discarded_work_is_gone,
         a_lapsed_lease_neither_postpones_nor_discards,
         leases_of_a_process_before_lapse_at_once_on_sqlite_alone,
+        what_is_taken_on_at_once_is_claimed_once_its_lease_has_lapsed,
+        a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_complete,
         work_of_one_kind_is_not_claimed_as_the_other;
     limits:
         an_account_places_so_many_orders_in_an_hour,

@@ -5,13 +5,68 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, NOW, after, claim, claim_one, lease_validation, migrated, number, open, with_order,
+    ACCOUNT, ACCOUNT_URL, LEASE, NOW, ORDER, account, after, claim, claim_one, entry,
+    lease_validation, migrated, number, open, plan, proved, with_order, with_ready_order,
 };
+use crate::acme::account::Account;
+use crate::entropy::Entropy;
 use crate::store::db::Statement;
 use crate::store::work::enqueue;
 use crate::store::{Lease, Store, WorkKind};
 
 const KIND: WorkKind = WorkKind::Validation;
+
+const HTTP: &str = "order-0-http-01";
+
+pub(super) async fn what_is_taken_on_at_once_is_claimed_once_its_lease_has_lapsed(
+    database: &Database,
+) {
+    let store = with_order(database, &["a.test"]).await;
+    let take_on = |thumbprint: &'static str| {
+        let store = store.clone();
+        let thumbprint = thumbprint.to_owned();
+        async move {
+            let asking = Account { thumbprint, ..account(ACCOUNT, "web") };
+            let begun =
+                store.begin_and_lease_challenge(HTTP, ACCOUNT_URL, &asking, NOW, LEASE, Entropy);
+            begun.await.unwrap()
+        }
+    };
+    assert!(take_on("of a key that the account had before").await.is_none());
+    assert_eq!(store.next_due(KIND).await.unwrap(), None);
+    let lease = take_on("thumbprint of account").await.unwrap();
+    assert_eq!((lease.subject(), lease.attempt()), (HTTP, 1));
+    assert!(take_on("thumbprint of account").await.is_none(), "it was begun");
+    let other = open(database).await;
+    assert!(claim(&other, KIND, after(19), 10).await.is_empty());
+    let lapsed = claim_one(&other, KIND, after(20)).await;
+    assert_eq!(lapsed.attempt(), 2);
+    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
+    assert!(other.conclude_challenge(&lapsed, &proved(), None, &entry()).await.unwrap());
+}
+
+pub(super) async fn a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_complete(
+    database: &Database,
+) {
+    let store = with_ready_order(database).await;
+    let kind = WorkKind::Issuance;
+    let made = plan(&store, ORDER).await;
+    let lease =
+        store.plan_and_lease_issuance(&made, &entry(), LEASE, Entropy).await.unwrap().unwrap();
+    let again = store.plan_and_lease_issuance(&made, &entry(), LEASE, Entropy).await.unwrap();
+    assert!(again.is_none(), "it was planned");
+    let other = open(database).await;
+    assert!(claim(&other, kind, after(19), 10).await.is_empty());
+    let lapsed = claim_one(&other, kind, after(20)).await;
+    assert!(!store.complete_issuance(lease, b"late".to_vec(), after(21), &entry()).await.unwrap());
+    assert!(
+        other
+            .complete_issuance(lapsed, b"certificate".to_vec(), after(21), &entry())
+            .await
+            .unwrap()
+    );
+    assert_eq!(other.next_due(kind).await.unwrap(), None);
+}
 
 /// Puts pieces of work on the list, each due a second after the one before.
 async fn with_work(database: &Database, pieces: u64) -> Store {
@@ -191,7 +246,8 @@ pub(super) async fn work_of_one_kind_is_not_claimed_as_the_other(database: &Data
 async fn on_postgres_a_claim_keeps_to_its_limit_where_the_planner_expects_one_row() {
     let database = Database::postgres();
     let store = with_work(&database, 1).await;
-    store.db.change("ANALYZE work", Vec::new()).await.unwrap();
+    let analyze = Statement::new("ANALYZE work", Vec::new());
+    store.db.transact_long(vec![analyze]).await.unwrap();
     let statements: Vec<Statement> =
         (1..50).map(|piece| enqueue(KIND, &format!("piece-{piece}"), ACCOUNT, NOW)).collect();
     store.db.transact(statements).await.unwrap();

@@ -238,7 +238,9 @@ impl<'w> Play<'w> {
             Answer::Wrong | Answer::Nothing => "wrong".to_owned(),
         };
         self.world.responder.show_http01(&challenge.token, &shown);
-        may_be_refused(begin_challenge(context, found, &challenge.id, "https://ca.test/a").await);
+        may_be_refused(
+            begin_challenge(context, found, &challenge.id, &account, "https://ca.test/a").await,
+        );
     }
 
     async fn finalize(&self, context: &Context, client: usize, which: Index, right: bool) {

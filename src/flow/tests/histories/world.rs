@@ -74,6 +74,7 @@ async fn open(
         authorities: ArcSwap::from_pointee(Authorities::new(vec![Arc::clone(authority)])),
         validator: ArcSwap::from_pointee(validator.unwrap()),
         limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
+        at_once: AtOnce::default(),
         metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
         refusals: Default::default(),
     }

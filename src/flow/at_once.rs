@@ -1,0 +1,81 @@
+//! Work that the instance which puts it on the list does at once, without a claim.
+//!
+//! It is on the list all the same, under a lease: where the process dies, the lease lapses and another
+//! claims it.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::shares::{Share, Shares};
+use crate::store::{Lease, PlannedCertificate, ToValidate};
+
+/// What flows hand to this instance's workers.
+#[derive(Default)]
+pub(crate) struct AtOnce {
+    pub(crate) validations: Handover<ToValidate>,
+    pub(crate) issuances: Handover<PlannedCertificate>,
+}
+
+/// Leased work with what is known of it, as a worker would read it from the store.
+pub(crate) struct Handed<K> {
+    pub(crate) lease: Lease,
+    pub(crate) known: K,
+    /// Free again when this is dropped.
+    pub(crate) place: (OwnedSemaphorePermit, Share),
+}
+
+/// The way to the workers of one kind; there is none before they have started.
+pub(crate) struct Handover<K>(OnceLock<Way<K>>);
+
+struct Way<K> {
+    places: Arc<Semaphore>,
+    shares: Arc<Shares>,
+    sender: mpsc::UnboundedSender<Handed<K>>,
+}
+
+impl<K> Default for Handover<K> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<K> Handover<K> {
+    /// What is handed over from now on comes out here, as long as there are places for it.
+    pub(crate) fn open(
+        &self,
+        places: Arc<Semaphore>,
+        shares: Arc<Shares>,
+    ) -> mpsc::UnboundedReceiver<Handed<K>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        // A second set of workers would claim its work from the list.
+        let _ = self.0.set(Way { places, shares, sender });
+        receiver
+    }
+
+    /// A place where a piece of work of an account can be done now, if one is free and the account has
+    /// fewer than `most`.
+    pub(crate) fn place(&self, account_id: &str, most: usize) -> Option<Place<'_, K>> {
+        let Way { places, shares, sender } = self.0.get()?;
+        if sender.is_closed() {
+            return None;
+        }
+        let permit = Arc::clone(places).try_acquire_owned().ok()?;
+        let share = Share::take_below(shares, account_id, most)?;
+        Some(Place { sender, place: (permit, share) })
+    }
+}
+
+/// A place that is kept for one piece of work.
+pub(crate) struct Place<'a, K> {
+    sender: &'a mpsc::UnboundedSender<Handed<K>>,
+    place: (OwnedSemaphorePermit, Share),
+}
+
+impl<K> Place<'_, K> {
+    /// Has the work done; the lease comes back where the workers have just stopped.
+    pub(crate) fn hand_over(self, lease: Lease, known: K) -> Option<Lease> {
+        let handed = Handed { lease, known, place: self.place };
+        self.sender.send(handed).err().map(|refused| refused.0.lease)
+    }
+}

@@ -1,0 +1,39 @@
+//! Work that this instance's flows hand over under a lease, with what is known of it.
+
+use tokio::sync::mpsc;
+
+use super::each::span;
+use super::running::Running;
+use super::{Stop, goes_on};
+use crate::flow::{Error, Handed, SharedContext};
+use crate::store::{Lease, WorkKind};
+
+/// Runs `work` for each piece of work that is handed over until the end is told; then for what was on its
+/// way.
+pub(super) async fn run<K, F>(
+    context: SharedContext,
+    mut stop: Stop,
+    kind: WorkKind,
+    mut handed: mpsc::UnboundedReceiver<Handed<K>>,
+    work: impl Fn(SharedContext, Lease, K) -> F,
+) where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let mut running = Running::default();
+    loop {
+        running.forget_ended();
+        if !goes_on(&stop) {
+            // Nothing more comes in, and what is in comes out.
+            handed.close();
+        }
+        let next = tokio::select! {
+            next = handed.recv() => next,
+            _ = stop.changed(), if goes_on(&stop) => continue,
+        };
+        let Some(Handed { lease, known, place }) = next else { break };
+        let (span, claim) = (span(&context, kind, &lease), lease.claim());
+        let done = work(context.clone(), lease, known);
+        running.begin(&context, kind, span, claim, place, done);
+    }
+    running.end(&context, kind, stop).await;
+}
