@@ -38,7 +38,7 @@ format:
 
 lint:
 	$(STEP) 'Lint'
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features kipuka/bench -- -D warnings
 
 # Advisories are not checked: their database is no package, and may be out of reach.
 dependencies:

@@ -68,7 +68,8 @@ async fn clients_that_never_come_to_an_end_keep_nobody_else_waiting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_are_in_nobodys_way() {
     // More by hand: `KIPUKA_TEST_CONNECTIONS=10000`, with as many file descriptors (`ulimit -n`) and patience.
-    let count = std::env::var("KIPUKA_TEST_CONNECTIONS").map_or(400, |count| count.parse().unwrap());
+    let count =
+        std::env::var("KIPUKA_TEST_CONNECTIONS").map_or(400, |count| count.parse().unwrap());
     let server = Server::start(BINARY, Settings::key_file()).await;
     let mut client = server.account("ca").await;
     let before = resident_kib(&server);
