@@ -1,4 +1,4 @@
-# kipuka's two commands: see README.md. Both install what is missing and can be run again and again.
+# kipuka's commands: see README.md. Each installs what is missing and can be run again and again.
 
 SHELL := /bin/bash
 .NOTPARALLEL:
@@ -38,7 +38,7 @@ format:
 
 lint:
 	$(STEP) 'Lint'
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features kipuka/bench -- -D warnings
 
 # Advisories are not checked: their database is no package, and may be out of reach.
 dependencies:

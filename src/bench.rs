@@ -16,7 +16,7 @@ use crate::jose::jwk::Jwk;
 use crate::jose::jws::{self, Jws, KeyReference};
 use crate::jose::verify::Verifier;
 use crate::ledger::{Actor, Entry, Kind};
-use crate::store::{NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Store};
+use crate::store::{Caps, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Store};
 use crate::telemetry::metrics::StoreMetrics;
 use crate::x509::csr::CertificateRequest;
 use crate::x509::dates::RequestedDates;
@@ -155,6 +155,7 @@ impl Parts {
             replaces: None,
             identifiers: vec![OrderedIdentifier { identifier, authorization_id }],
             authorizations: vec![authorization],
+            caps: Caps::default(),
         };
         assert!(self.store.create_order(&new, &entry()).await.expect("a database"));
         order

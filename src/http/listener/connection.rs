@@ -1,24 +1,26 @@
 //! One connection, from its first byte to its last.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::Request;
 use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
+use tower::Service as _;
 
 use super::activity::{Activity, UnderWay};
 use super::{Limits, proxy};
@@ -94,19 +96,19 @@ struct Conversation {
 }
 
 impl Conversation {
-    async fn count(
-        State(conversation): State<Arc<Self>>,
-        mut request: Request,
-        next: Next,
-    ) -> Response {
-        let Self { activity, admission, peer, local } = &*conversation;
+    async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        mut router: Router,
+    ) -> Result<Response, Infallible> {
+        let Self { activity, admission, peer, local } = &*self;
         let _under_way = UnderWay::begin(activity);
         let caller = admission.caller(*peer, *local, request.headers());
         request.extensions_mut().insert(caller);
         if admission.makes_requests(peer.ip()) {
             request.extensions_mut().insert(FromTrustedProxy);
         }
-        next.run(request).await
+        router.call(request).await
     }
 }
 
@@ -140,10 +142,10 @@ async fn http(
         .keep_alive_timeout(limits.head);
     let activity = Arc::clone(&conversation);
     let activity = &activity.activity;
-    let router = router.layer(middleware::from_fn_with_state(conversation, Conversation::count));
-    let connection = builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-        .into_owned();
+    // A layer would make every route anew, for each connection.
+    let service =
+        service_fn(move |request| Arc::clone(&conversation).answer(request, router.clone()));
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let leave = GracefulShutdown::new();
     let mut connection = pin!(leave.watch(connection));
     // hyper counts no time before it knows the version, nor during an HTTP/2 handshake.

@@ -30,7 +30,7 @@ async fn exists(store: &Store, name: &str) -> bool {
 }
 
 pub(super) async fn a_database_that_is_there_answers(database: &Database) {
-    let store = open(database).await;
+    let store = migrated(database).await;
     store.ping().await.unwrap();
 }
 

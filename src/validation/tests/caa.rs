@@ -178,7 +178,10 @@ async fn validation_methods_must_list_the_one_that_was_used() {
     for kind in ChallengeType::ALL {
         for (methods, permitted) in [
             (kind.as_str(), true),
-            ("x-01,http-01,dns-01,tls-alpn-01,dns-account-01,dns-persist-01", true),
+            (
+                "x-01,http-01,dns-01,tls-alpn-01,dns-account-01,dns-persist-01,device-attest-01",
+                true,
+            ),
             ("ca-other", false),
             ("", false),
             (",", false),

@@ -218,7 +218,7 @@ fn each_postgres_database_is_new_and_goes_with_its_test() {
     psql(&one, "CREATE TABLE a (b BIGINT)");
     assert_eq!(psql(&one, "SELECT count(*) FROM a"), "0\n");
     psql(&other, "CREATE TABLE a (b TEXT)");
-    let name = one.url().rsplit('/').next().unwrap().to_owned();
+    let name = psql(&one, "SELECT current_database()").trim().to_owned();
     let left =
         || psql(&other, &format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'"));
     assert_eq!(left(), "1\n");
