@@ -45,10 +45,7 @@ async fn main() {
     measure("CSR P-256: read and verify", || bench::read_csr(&csr));
     measure("CSR, TBSCertificate and lint", || parts.prepare(&csr));
     for database in [Database::sqlite(), Database::durable_postgres()] {
-        let name = match database {
-            Database::Sqlite(_) => "SQLite",
-            Database::Postgres(_) => "Postgres",
-        };
+        let name = if matches!(database, Database::Sqlite(_)) { "SQLite" } else { "Postgres" };
         let settings = Settings { database_url: Some(database.url()), ..Settings::key_file() };
         let server = Server::prepare(env!("CARGO_BIN_EXE_kipuka"), settings).await;
         let parts = Arc::new(Parts::open(&server.config()).await);

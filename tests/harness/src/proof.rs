@@ -69,6 +69,8 @@ impl Witness {
     /// Waits until no work is left, and looks at everything.
     pub async fn prove(&mut self, database: &Database, token: &Token, diary: &Diary) -> Found {
         nothing_is_left_to_do(database).await;
+        // Before the database is read: the server may sign something more meanwhile, such as a checkpoint.
+        let signatures = token.signatures();
         self.look(database);
         let statement = database.hex_of_text("statement");
         for row in database.query(&format!("SELECT {statement} FROM audit_checkpoints")) {
@@ -109,7 +111,6 @@ impl Witness {
             );
         }
         let orders = orders_are_finished(database, &of_orders);
-        let signatures = token.signatures();
         for signature in &signatures {
             assert!(
                 self.known.contains_key(&signature.data),
