@@ -199,7 +199,8 @@ impl Message {
     }
 }
 
-/// Whether a message was undone because somebody else holds a lock: lock_not_available, deadlock_detected.
+/// Whether a message was undone because somebody else holds a lock: `lock_not_available`,
+/// `deadlock_detected`.
 pub(super) fn is_blocked(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| matches!(&*code, "55P03" | "40P01"))
