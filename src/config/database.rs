@@ -23,7 +23,7 @@ pub(crate) struct Database {
     /// As sqlx reads it; a relative path of SQLite is already taken from the file's folder. It may
     /// hold a password: show [`Self::describe`].
     pub(crate) url: SecretString,
-    /// Of Postgres, and of SQLite's readers: 1 to 1,000.
+    /// Of Postgres, 1 to 1,000; three are opened even where fewer are asked for.
     pub(crate) max_connections: u32,
     /// How long orders that led to a certificate are remembered after their end, with what was proved for
     /// them; 30 to 36,500 days.

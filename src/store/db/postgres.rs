@@ -1,8 +1,10 @@
 //! Postgres: what many callers ask in the same moment goes there and back in one message.
 //!
 //! A lane ([`lane`]) has a connection of its own and takes whatever waits, as SQLite's writer does: one
-//! lane for short reads, one for transactions. What may take long has the pool.
+//! lane for short reads, one for transactions. What may take long has the pool, and so has what waits for
+//! a lock ([`aside`]).
 
+mod aside;
 mod lane;
 mod message;
 
@@ -11,9 +13,10 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Arguments as _, Connection as _};
+use sqlx::{Arguments as _, Connection as _, Transaction};
 use tokio::time::timeout;
 
+use self::aside::Aside;
 use self::lane::Lane;
 use super::{Done, Ran, Row, Statement, Value};
 use crate::store::StoreError;
@@ -44,14 +47,16 @@ impl Postgres {
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(StoreError::Url)?;
+        let in_pool = max_connections.saturating_sub(LANES).max(1);
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections.saturating_sub(LANES).max(1))
+            .max_connections(in_pool)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options.clone())
             .await?;
+        let aside = Aside::new(pool.clone(), in_pool / 2, metrics.clone());
         Ok(Self {
-            reads: Lane::start(options.clone(), metrics.clone()),
-            writes: Lane::start(options, metrics.clone()),
+            reads: Lane::start(options.clone(), aside.clone(), metrics.clone()),
+            writes: Lane::start(options, aside, metrics.clone()),
             pool,
             metrics,
         })
@@ -97,7 +102,8 @@ impl Postgres {
 
     pub(super) fn show_pool(&self) {
         let max = self.pool.options().get_max_connections();
-        self.metrics.pool(self.pool.size(), self.pool.num_idle(), max, 0);
+        let waiting = self.reads.waiting() + self.writes.waiting();
+        self.metrics.pool(self.pool.size(), self.pool.num_idle(), max, waiting);
     }
 
     async fn on_loan(&self, statements: Vec<Statement>, writes: bool) -> Ran {
@@ -136,30 +142,39 @@ impl Drop for OnLoan {
 
 async fn transact(connection: &mut PgConnection, statements: Vec<Statement>) -> Ran {
     // One statement is a transaction of its own: it needs no BEGIN and COMMIT.
-    let statements = match <[Statement; 1]>::try_from(statements) {
-        Ok([only]) => {
-            let query = sqlx::query_with(only.sql, arguments(only.values)?);
-            if only.required {
-                let changed = query.execute(connection).await?.rows_affected();
-                return Ok((Done::of_required(changed), Vec::new()));
-            }
-            let rows = query.fetch_all(connection).await?;
-            return Ok((Done::Committed, rows.into_iter().map(Row::Postgres).collect()));
-        }
-        Err(several) => several,
-    };
+    if statements.len() == 1 {
+        return apply(connection, statements).await;
+    }
     let mut transaction = connection.begin().await?;
+    let ran = apply(&mut transaction, statements).await?;
+    end(transaction, ran).await
+}
+
+/// Runs statements up to the first that is refused.
+async fn apply(connection: &mut PgConnection, statements: Vec<Statement>) -> Ran {
+    let mut rows = Vec::new();
+    let alone = statements.len() == 1;
     for statement in statements {
-        let result = sqlx::query_with(statement.sql, arguments(statement.values)?)
-            .execute(&mut *transaction)
-            .await?;
-        if statement.required && result.rows_affected() == 0 {
-            transaction.rollback().await?;
-            return Ok((Done::Refused, Vec::new()));
+        let query = sqlx::query_with(statement.sql, arguments(statement.values)?);
+        if alone && !statement.required {
+            let found = query.fetch_all(&mut *connection).await?;
+            rows = found.into_iter().map(Row::Postgres).collect();
+        } else {
+            let changed = query.execute(&mut *connection).await?.rows_affected();
+            if statement.required && changed == 0 {
+                return Ok((Done::Refused, Vec::new()));
+            }
         }
     }
-    transaction.commit().await?;
-    Ok((Done::Committed, Vec::new()))
+    Ok((Done::Committed, rows))
+}
+
+async fn end(transaction: Transaction<'_, sqlx::Postgres>, ran: (Done, Vec<Row>)) -> Ran {
+    match ran.0 {
+        Done::Committed => transaction.commit().await?,
+        Done::Refused => transaction.rollback().await?,
+    }
+    Ok(ran)
 }
 
 fn arguments(values: Vec<Value>) -> Result<PgArguments, StoreError> {
@@ -178,7 +193,7 @@ fn arguments(values: Vec<Value>) -> Result<PgArguments, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::db::Db;
+    use crate::store::db::{Db, values};
 
     #[tokio::test]
     async fn a_connection_that_was_given_up_takes_no_place() {
@@ -189,5 +204,20 @@ mod tests {
         timeout(ACQUIRE_TIMEOUT, db.read("SELECT 1", Vec::new())).await.unwrap().unwrap();
         assert!(timeout(Duration::from_millis(200), db.scan(sleep, Vec::new())).await.is_err());
         timeout(ACQUIRE_TIMEOUT, db.scan("SELECT 1", Vec::new())).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn refusals_leave_no_prepared_statements_behind_without_end() {
+        let database = harness::Database::postgres();
+        let db = Db::open(&database.url(), 3, StoreMetrics::default()).await.unwrap();
+        db.migrate().await.unwrap();
+        for _ in 0..400 {
+            let delete = "DELETE FROM shared_keys WHERE name = $1";
+            let refused = || Statement::required(delete, values!["nobody"]);
+            assert_eq!(db.transact(vec![refused(), refused()]).await.unwrap(), Done::Refused);
+        }
+        let count = "SELECT COUNT(*) FROM pg_prepared_statements";
+        let rows = db.change(count, Vec::new()).await.unwrap();
+        assert!(rows[0].int(0).unwrap() < 300);
     }
 }

@@ -104,12 +104,16 @@ impl StoreMetrics {
             &families.errors,
         );
         series.add("store_pool_waiting", "Callers that wait for a connection", &families.waiting);
-        series.add("store_pool_connections", "Connections open", &families.connections);
+        series.add(
+            "store_pool_connections",
+            "Connections open; on Postgres, without the two lanes",
+            &families.connections,
+        );
         series.add("store_pool_idle", "Connections open and not in use", &families.idle);
         series.add("store_pool_connections_max", "Connections at most", &families.connections_max);
         series.add(
             "store_writer_queue",
-            "Transactions that wait for SQLite's writer; 0 on Postgres",
+            "Requests that wait for SQLite's writer; on Postgres, for one of the two lanes",
             &families.writer_queue,
         );
         series.add(

@@ -2,7 +2,7 @@
 //!
 //! What arrives while one message is under way goes with the next. Where anything in a message is
 //! refused or fails, nothing of it was kept, and each request goes by itself: so none has a result that is
-//! not its own.
+//! not its own. Whoever meets a lock of somebody else's steps aside.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -14,8 +14,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Either};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::message::{Answer, Message, Prepared, is_refusal};
-use super::{ACQUIRE_TIMEOUT, Done, Ran, Row, Statement, TIMEOUT};
+use super::message::{Answer, Message, Prepared, is_blocked, is_refusal};
+use super::{ACQUIRE_TIMEOUT, Aside, Done, Ran, Row, Statement, TIMEOUT};
 use crate::store::StoreError;
 use crate::telemetry::metrics::StoreMetrics;
 
@@ -40,9 +40,9 @@ struct Request {
 
 impl Lane {
     /// The connection is made when it is first needed.
-    pub(super) fn start(options: PgConnectOptions, metrics: StoreMetrics) -> Self {
+    pub(super) fn start(options: PgConnectOptions, aside: Aside, metrics: StoreMetrics) -> Self {
         let (sender, requests) = mpsc::channel(QUEUE);
-        let courier = Courier { options, metrics, open: None };
+        let courier = Courier { options, aside, metrics, open: None };
         tokio::spawn(courier.serve(requests));
         Self(sender)
     }
@@ -53,6 +53,11 @@ impl Lane {
         let request = Request { statements, writes, reply };
         self.0.send(request).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// How many requests wait for a message to take them.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
     }
 
     /// Waits until what was asked before has its answer.
@@ -69,6 +74,7 @@ struct Asked {
 
 struct Courier {
     options: PgConnectOptions,
+    aside: Aside,
     metrics: StoreMetrics,
     open: Option<Open>,
 }
@@ -91,7 +97,7 @@ impl Courier {
             if group.is_empty() {
                 continue;
             }
-            let (asked, mut replies): (Vec<_>, Vec<_>) = group
+            let (asked, replies) = group
                 .drain(..)
                 .map(|request| {
                     (
@@ -100,55 +106,81 @@ impl Courier {
                     )
                 })
                 .unzip();
-            let results = tokio::select! {
-                done = timeout(TIMEOUT, self.run_group(&asked)) => done.unwrap_or_default(),
-                () = abandoned(&mut replies) => Vec::new(),
-            };
-            if results.is_empty() {
-                // It hangs, and would have whoever comes next wait, too.
-                self.open = None;
-            }
-            let mut results = results.into_iter();
-            for reply in replies {
-                let _ = reply.send(results.next().unwrap_or(Err(StoreError::Slow(TIMEOUT))));
-            }
+            self.attend(asked, replies).await;
         }
         if let Some(open) = self.open {
             let _ = open.connection.close().await;
         }
     }
 
-    async fn run_group(&mut self, group: &[Asked]) -> Vec<Ran> {
-        if let [only] = group {
-            return vec![self.run_one(only).await];
-        }
-        match self.send(group).await {
-            Ok(results) => results,
-            // Something in it did not go through, and so nothing did.
-            Err(StoreError::Database(error) | StoreError::Conflict(error))
-                if error.as_database_error().is_some() =>
-            {
-                let mut results = Vec::with_capacity(group.len());
-                for request in group {
-                    results.push(self.run_one(request).await);
+    async fn attend(&mut self, asked: Vec<Asked>, mut replies: Vec<oneshot::Sender<Ran>>) {
+        if asked.len() > 1 {
+            let results = match self.send_in_time(&asked, &mut replies).await {
+                Ok(results) => results,
+                // Something in it did not go through, and so nothing did.
+                Err(error) if is_of_database(&error) => {
+                    return self.one_by_one(asked, replies).await;
                 }
-                results
+                // Whether it did is not known.
+                Err(StoreError::Slow(time)) => {
+                    asked.iter().map(|_| Err(StoreError::Slow(time))).collect()
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    asked.iter().map(|_| Err(StoreError::Group(text.clone()))).collect()
+                }
+            };
+            for (reply, result) in replies.into_iter().zip(results) {
+                let _ = reply.send(result);
             }
-            // Whether it did is not known.
-            Err(error) => {
-                let text = error.to_string();
-                group.iter().map(|_| Err(StoreError::Group(text.clone()))).collect()
+        } else {
+            self.one_by_one(asked, replies).await;
+        }
+    }
+
+    /// Each has its own time, and its answer as soon as it has ended.
+    async fn one_by_one(&mut self, asked: Vec<Asked>, replies: Vec<oneshot::Sender<Ran>>) {
+        let mut away: Option<String> = None;
+        for (asked, mut reply) in asked.into_iter().zip(replies) {
+            // Each of them would wait in vain for as long.
+            if let Some(text) = &away {
+                let _ = reply.send(Err(StoreError::Group(text.clone())));
+                continue;
+            }
+            let replies = std::slice::from_mut(&mut reply);
+            match self.send_in_time(std::slice::from_ref(&asked), replies).await {
+                Ok(results) => {
+                    let result = results.into_iter().next().unwrap_or(Err(StoreError::Closed));
+                    let _ = reply.send(result);
+                }
+                Err(StoreError::Database(error)) if is_refusal(&error) => {
+                    let _ = reply.send(Ok((Done::Refused, Vec::new())));
+                }
+                Err(StoreError::Database(error)) if is_blocked(&error) => {
+                    self.aside.take(asked.statements, asked.writes, error, reply);
+                }
+                Err(error) => {
+                    // That nobody waits for one says nothing of the others.
+                    if !is_of_database(&error) && !reply.is_closed() {
+                        away = Some(error.to_string());
+                    }
+                    let _ = reply.send(Err(error));
+                }
             }
         }
     }
 
-    async fn run_one(&mut self, request: &Asked) -> Ran {
-        match self.send(std::slice::from_ref(request)).await {
-            Ok(results) => results.into_iter().next().unwrap_or(Err(StoreError::Closed)),
-            Err(StoreError::Database(error)) if is_refusal(&error) => {
-                Ok((Done::Refused, Vec::new()))
+    /// What hangs is given up with its connection: it would have whoever comes next wait, too.
+    async fn send_in_time(
+        &mut self,
+        asked: &[Asked],
+        replies: &mut [oneshot::Sender<Ran>],
+    ) -> Result<Vec<Ran>, StoreError> {
+        tokio::select! {
+            sent = timeout(TIMEOUT, self.send(asked)) => {
+                sent.unwrap_or(Err(StoreError::Slow(TIMEOUT)))
             }
-            Err(error) => Err(error),
+            () = abandoned(replies) => Err(StoreError::Slow(GRACE)),
         }
     }
 
@@ -197,6 +229,14 @@ impl Courier {
             .map_err(|_| StoreError::Database(sqlx::Error::PoolTimedOut))??;
         Ok(Open { connection, prepared: Prepared::default(), used_at: Instant::now() })
     }
+}
+
+/// Whether the database itself said so, and so kept nothing.
+fn is_of_database(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Database(error) | StoreError::Conflict(error) if error.as_database_error().is_some()
+    )
 }
 
 /// Whether the server said so and ends the connection: an administrator's command, a shutdown.

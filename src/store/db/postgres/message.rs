@@ -11,7 +11,11 @@ use std::fmt::Write as _;
 use super::{Done, Ran, Row, Statement, Value};
 
 /// Prepared statements that a connection keeps: all that there are, and some of the lists.
-const PREPARED: usize = 256;
+const PREPARED: u64 = 256;
+
+/// Whoever waits longer for somebody else's lock steps aside ([`super::Aside`]), so that those behind
+/// it go on. Less than Postgres' `deadlock_timeout`: a deadlock ends by this.
+const LOCK_TIMEOUT: &str = "SET lock_timeout='100ms';";
 
 /// What a required statement that changed nothing says: Postgres has no shorter way to end a
 /// transaction in the middle of a message than an error.
@@ -23,6 +27,11 @@ pub(super) struct Prepared {
     names: HashMap<String, u64>,
     /// A name is given once: whether a message that failed prepared anything is not known.
     last: u64,
+    /// The last name that is known to be forgotten. A message that failed leaves behind what it prepared:
+    /// so what counts is the names that were given, not those that are remembered.
+    forgotten: u64,
+    /// Whether the connection has its lock timeout.
+    is_set_up: bool,
 }
 
 /// A message, and what will come back.
@@ -55,10 +64,14 @@ impl Prepared {
         &self,
         requests: impl IntoIterator<Item = &'a [Statement]>,
     ) -> Message {
-        let forgets = self.names.len() > PREPARED;
+        let forgets = self.last - self.forgotten > PREPARED;
         let mut message =
             Message { sql: String::new(), requests: Vec::new(), new: Vec::new(), forgets };
         let mut count = 0;
+        if !self.is_set_up {
+            message.sql.push_str(LOCK_TIMEOUT);
+            count += 1;
+        }
         if forgets {
             message.sql.push_str("DEALLOCATE ALL;");
             count += 1;
@@ -93,10 +106,17 @@ impl Prepared {
 
     /// Notes what a message prepared; where it failed, only that its names were used.
     pub(super) fn sent(&mut self, message: &Message, succeeded: bool) {
+        let before = self.last;
         self.last += message.new.len() as u64;
+        if message.forgets {
+            // No rollback brings back what was forgotten.
+            self.names.clear();
+        }
         if succeeded {
+            // A rollback takes the setting back.
+            self.is_set_up = true;
             if message.forgets {
-                self.names.clear();
+                self.forgotten = before;
             }
             self.names.extend(message.new.iter().cloned());
         }
@@ -179,6 +199,13 @@ impl Message {
     }
 }
 
+/// Whether a message was undone because somebody else holds a lock: `lock_not_available`,
+/// `deadlock_detected`.
+pub(super) fn is_blocked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| matches!(&*code, "55P03" | "40P01"))
+}
+
 /// Whether a message was undone because a required statement changed nothing.
 pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| {
@@ -197,7 +224,8 @@ mod tests {
         let evil = "'; DROP TABLE accounts; --\\";
         let statement = Statement::new("SELECT $1, $2, $3", values![evil, evil.as_bytes(), -1_i64]);
         let message = Prepared::default().message([&[statement][..]]);
-        let (prepare, execute) = message.sql.split_once(';').unwrap();
+        let sql = message.sql.strip_prefix(LOCK_TIMEOUT).unwrap();
+        let (prepare, execute) = sql.split_once(';').unwrap();
         assert_eq!(prepare, "PREPARE kipuka_1(TEXT,BYTEA,BIGINT) AS SELECT $1, $2, $3");
         let hex = data_encoding::HEXLOWER.encode(evil.as_bytes());
         let text = format!("convert_from(decode('{hex}','hex'),'UTF8')");
@@ -213,9 +241,27 @@ mod tests {
         assert_eq!(first.sql.matches("EXECUTE kipuka_1(").count(), 2);
         prepared.sent(&first, false);
         let second = prepared.message([&statement()[..]]);
-        assert!(second.sql.starts_with("PREPARE kipuka_2("), "{}", second.sql);
+        let begin = format!("{LOCK_TIMEOUT}PREPARE kipuka_2(");
+        assert!(second.sql.starts_with(&begin), "{}", second.sql);
         prepared.sent(&second, true);
         let third = prepared.message([&statement()[..]]);
         assert_eq!(third.sql, "EXECUTE kipuka_2(1);");
+    }
+
+    #[test]
+    fn names_that_failed_messages_gave_are_forgotten_too() {
+        let statement = [Statement::new("SELECT $1", values![1_i64])];
+        let mut prepared = Prepared::default();
+        for _ in 0..=PREPARED {
+            let message = prepared.message([&statement[..]]);
+            assert!(!message.sql.contains("DEALLOCATE"), "{}", message.sql);
+            prepared.sent(&message, false);
+        }
+        for succeeds in [false, true] {
+            let message = prepared.message([&statement[..]]);
+            assert!(message.sql.contains("DEALLOCATE ALL;PREPARE"), "{}", message.sql);
+            prepared.sent(&message, succeeds);
+        }
+        assert!(prepared.message([&statement[..]]).sql.starts_with("EXECUTE"));
     }
 }
