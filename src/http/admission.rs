@@ -31,6 +31,14 @@ const MAX_KEYS: usize = 100_000;
 /// After how many requests to look how many there are.
 const LOOK_EVERY: u32 = 1024;
 
+/// Where proxies that make requests say for whom.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// A trusted proxy's `X-Forwarded-For` names no address where it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("X-Forwarded-For does not end with an IP address, as it must from a trusted proxy")]
+pub(crate) struct UnreadableForwardedFor;
+
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
@@ -125,27 +133,30 @@ impl Admission {
 
     /// Who sends a request on a connection from `peer`: of a trusted proxy that says so, the last address in
     /// `X-Forwarded-For` that is not a trusted proxy's itself. From anybody else the header says nothing.
+    ///
+    /// # Errors
+    /// What a trusted proxy wrote there cannot be read: then nobody knows whose request this is, and what
+    /// stands before it is anybody's claim.
     pub(crate) fn caller(
         &self,
         peer: SocketAddr,
         local: Option<IpAddr>,
         headers: &HeaderMap,
-    ) -> Caller {
+    ) -> Result<Caller, UnreadableForwardedFor> {
         let limits = &self.rules.load().limits;
         let mut address = peer;
         if self.makes_requests(peer.ip()) {
-            let lines = headers.get_all("x-forwarded-for").into_iter();
-            let all: Vec<_> = lines.filter_map(|line| line.to_str().ok()).collect();
-            for text in all.join(",").rsplit(',') {
-                // What cannot be read was not written by the proxy: what stands before it counts less.
-                let Some(ip) = forwarded(text.trim()) else { break };
+            let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+            // As bytes: one that is no text must not hide its whole line.
+            for element in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+                let ip = forwarded(element).ok_or(UnreadableForwardedFor)?;
                 address = SocketAddr::new(ip, 0);
                 if !contains(&limits.trusted_proxies, ip) {
                     break;
                 }
             }
         }
-        Caller { address, local, exempt: contains(&limits.exempt_networks, address.ip()) }
+        Ok(Caller { address, local, exempt: contains(&limits.exempt_networks, address.ip()) })
     }
 
     /// Counts a request of an address.
@@ -226,7 +237,8 @@ fn contains(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// An address as proxies write it: some with a port, and then that of IPv6 in brackets.
-fn forwarded(text: &str) -> Option<IpAddr> {
+fn forwarded(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }

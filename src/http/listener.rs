@@ -4,6 +4,7 @@ mod activity;
 mod connection;
 mod places;
 mod proxy;
+mod sending;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ struct Limits {
     request: Duration,
     /// For a client to take anything of what is sent to it.
     write: Duration,
+    /// For a client to take all of an answer, and more where it is a large one.
+    sending: Duration,
     /// For an HTTP/2 connection on which nothing is asked. HTTP/1.1 has `head` for that, too.
     idle: Duration,
     /// The same while others wait for a place.
@@ -50,6 +53,7 @@ impl Default for Limits {
             // The longest hold and then some.
             request: Duration::from_secs(60),
             write: Duration::from_secs(30),
+            sending: Duration::from_secs(60),
             idle: Duration::from_secs(180),
             scarce: Duration::from_secs(2),
             head_bytes: 32 * 1024,

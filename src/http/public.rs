@@ -1,5 +1,7 @@
 //! What anybody may read without an account: the CAs' certificates and CRLs.
 
+mod crls;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,6 +11,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use self::crls::Crls;
 use super::admission::Admission;
 use crate::clock::Timestamp;
 use crate::flow::SharedContext;
@@ -20,17 +23,24 @@ const MAX_AGE_S: u64 = 300;
 /// When to ask again for a CRL that is about to be signed; in seconds.
 const RETRY_AFTER_S: u32 = 5;
 
+#[derive(Clone)]
+struct Public {
+    context: SharedContext,
+    crls: Arc<Crls>,
+}
+
 pub(crate) fn router(context: SharedContext, admission: Arc<Admission>) -> Router {
+    let public = Public { context, crls: Arc::default() };
     Router::new()
         .route("/ca/{file}", get(issuer))
         .route("/crl/{file}", get(crl))
         .layer(middleware::from_fn_with_state(admission, Admission::guard))
-        .with_state(context)
+        .with_state(public)
 }
 
 /// `/ca/{ca}.cer` is the CA's certificate as DER, `/ca/{ca}.pem` its whole chain.
-async fn issuer(State(context): State<SharedContext>, Path(file): Path<String>) -> Response {
-    let authorities = context.authorities.load();
+async fn issuer(State(public): State<Public>, Path(file): Path<String>) -> Response {
+    let authorities = public.context.authorities.load();
     let Some((ca, form)) = file.rsplit_once('.') else { return not_found() };
     let Some(authority) = authorities.get(ca) else { return not_found() };
     match form {
@@ -49,7 +59,7 @@ async fn issuer(State(context): State<SharedContext>, Path(file): Path<String>) 
 /// `/crl/{ca}.crl` is the CA's newest CRL as DER (RFC 5280 §4.2.1.13), also where that is past its
 /// nextUpdate: an old list is better than none.
 async fn crl(
-    State(context): State<SharedContext>,
+    State(Public { context, crls }): State<Public>,
     Path(file): Path<String>,
     headers: HeaderMap,
 ) -> Response {
@@ -62,9 +72,9 @@ async fn crl(
         tracing::error!(%error, "a CRL could not be served");
         not_now("the CRL cannot be read just now\n")
     };
-    let issuer = authority.crl_issuer();
+    let (issuer, signing_key) = (authority.crl_issuer(), authority.signing_key());
     let store = &context.store;
-    let published = match store.published_crl(&issuer, &authority.signing_key()).await {
+    let published = match store.published_crl(&issuer, &signing_key).await {
         Ok(Some(published)) => published,
         Ok(None) => return not_now("no CRL is signed yet\n"),
         Err(error) => return unavailable(error),
@@ -73,7 +83,8 @@ async fn crl(
     if is_known(&headers, &told) {
         return (StatusCode::NOT_MODIFIED, told).into_response();
     }
-    match store.crl(&issuer, published.number).await {
+    let load = store.crl(&issuer, published.number);
+    match crls.get(&issuer, &signing_key, published, load).await {
         Ok(Some(der)) => {
             (told, [(header::CONTENT_TYPE, "application/pkix-crl")], der).into_response()
         }

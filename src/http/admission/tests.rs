@@ -1,3 +1,5 @@
+use axum::http::HeaderValue;
+
 use super::*;
 
 fn admission(limits: &Limits) -> Arc<Admission> {
@@ -11,13 +13,14 @@ fn nobody_exempt() -> Limits {
 fn forwarded_for(lines: &[&str]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines {
-        headers.append("x-forwarded-for", line.parse().unwrap());
+        headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
     }
     headers
 }
 
 fn caller(admission: &Admission, peer: &str, forwarded: &[&str]) -> Caller {
-    admission.caller(SocketAddr::new(peer.parse().unwrap(), 1), None, &forwarded_for(forwarded))
+    let peer = SocketAddr::new(peer.parse().unwrap(), 1);
+    admission.caller(peer, None, &forwarded_for(forwarded)).unwrap()
 }
 
 #[test]
@@ -75,8 +78,10 @@ fn the_header_of_a_proxy_is_believed_and_of_nobody_else() {
         // A chain of proxies.
         ("10.0.0.1", &["198.51.100.1, 192.0.2.1, 10.0.0.2"], "192.0.2.1"),
         ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-        ("10.0.0.1", &["192.0.2.1, nonsense, 10.0.0.2"], "10.0.0.2"),
-        ("10.0.0.1", &["192.0.2.1, "], "10.0.0.1"),
+        ("10.0.0.1", &["198.51.100.1", "", "nonsense,, 192.0.2.1"], "192.0.2.1"),
+        ("10.0.0.1", &["198.51.100.1, \u{80}", "192.0.2.1"], "192.0.2.1"),
+        ("10.0.0.1", &["198.51.100.1, \u{fc}, 192.0.2.1 , [fd00::2]:443"], "192.0.2.1"),
+        ("10.0.0.1", &["192.0.2.1", "[fd00::2]", "10.0.0.2:80"], "192.0.2.1"),
         ("10.0.0.1", &[], "10.0.0.1"),
         ("198.51.100.9", &["192.0.2.1"], "198.51.100.9"),
     ] {
@@ -89,6 +94,43 @@ fn the_header_of_a_proxy_is_believed_and_of_nobody_else() {
     assert!(other.speaks_proxy_protocol("::ffff:10.0.0.1".parse().unwrap()));
     assert!(!other.speaks_proxy_protocol("198.51.100.9".parse().unwrap()));
     assert!(!trusting.speaks_proxy_protocol("10.0.0.1".parse().unwrap()));
+}
+
+#[test]
+fn what_a_proxy_writes_and_nobody_can_read_is_nobodys_request() {
+    let limits = Limits {
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        proxy_header: ProxyHeader::ForwardedFor,
+        ..Limits::default()
+    };
+    let admission = admission(&limits);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let lines: [&[&[u8]]; 13] = [
+        &[b""],
+        &[b"\x80"],
+        &[b"nonsense"],
+        &[b"unknown"],
+        &[b"192.0.2.1, "],
+        &[b"192.0.2.1,,"],
+        &[b"192.0.2.1\x80"],
+        &[b"192.0.2.1, \xff"],
+        &[b"192.0.2.1", b""],
+        &[b"192.0.2.1", b"\xff"],
+        &[b"192.0.2.1, nonsense, 127.0.0.2"],
+        &[b"192.0.2.1, \xff", b"127.0.0.2"],
+        &[b"[2001:db8::1"],
+    ];
+    for lines in lines {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line).unwrap());
+        }
+        let refused = admission.caller(peer, None, &headers);
+        assert_eq!(refused.unwrap_err(), UnreadableForwardedFor, "{headers:?}");
+        // Of anybody else it says nothing.
+        let other = SocketAddr::from(([192, 0, 2, 9], 1));
+        assert_eq!(admission.caller(other, None, &headers).unwrap().address, other);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a connection is used for.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,6 +14,8 @@ struct Requests {
     under_way: usize,
     /// When the last one began or ended.
     at: Option<Instant>,
+    /// By when the answers must be sent that are being sent.
+    due: Vec<Instant>,
 }
 
 impl Activity {
@@ -36,7 +38,7 @@ impl Activity {
         loop {
             let limit = if *scarce.borrow_and_update() { limit.min(at_least) } else { limit };
             let left = match &*self.requests() {
-                Requests { under_way: 0, at: Some(at) } => limit.saturating_sub(at.elapsed()),
+                Requests { under_way: 0, at: Some(at), .. } => limit.saturating_sub(at.elapsed()),
                 _ => limit,
             };
             if left.is_zero() {
@@ -49,24 +51,52 @@ impl Activity {
             }
         }
     }
-}
 
-/// A request, until this is dropped: answered, or given up by its client.
-pub(super) struct UnderWay<'a>(&'a Activity);
-
-impl<'a> UnderWay<'a> {
-    pub(super) fn begin(activity: &'a Activity) -> Self {
-        let mut requests = activity.requests();
-        requests.under_way += 1;
-        requests.at = Some(Instant::now());
-        Self(activity)
+    /// Returns once an answer is not sent by when it must be. `at_least` is what each has for it.
+    pub(super) async fn is_overdue(&self, at_least: Duration) {
+        loop {
+            let now = Instant::now();
+            let due = self.requests().due.iter().min().copied();
+            if due.is_some_and(|due| due <= now) {
+                return;
+            }
+            // What begins meanwhile is not due before that.
+            let later = now + at_least;
+            tokio::time::sleep_until(due.map_or(later, |due| due.min(later))).await;
+        }
     }
 }
 
-impl Drop for UnderWay<'_> {
+/// A request, until this is dropped: its answer is sent, or it was given up by its client.
+pub(super) struct UnderWay {
+    activity: Arc<Activity>,
+    due: Option<Instant>,
+}
+
+impl UnderWay {
+    pub(super) fn begin(activity: &Arc<Activity>) -> Self {
+        let mut requests = activity.requests();
+        requests.under_way += 1;
+        requests.at = Some(Instant::now());
+        drop(requests);
+        Self { activity: Arc::clone(activity), due: None }
+    }
+
+    /// From now on it is answered, and that must be done within this time.
+    pub(super) fn answer_within(&mut self, time: Duration) {
+        let due = Instant::now() + time;
+        self.activity.requests().due.push(due);
+        self.due = Some(due);
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut requests = self.0.requests();
+        let mut requests = self.activity.requests();
         requests.under_way -= 1;
         requests.at = Some(Instant::now());
+        if let Some(place) = requests.due.iter().position(|due| Some(*due) == self.due) {
+            requests.due.swap_remove(place);
+        }
     }
 }

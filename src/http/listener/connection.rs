@@ -5,10 +5,12 @@ use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
 use super::activity::{Activity, UnderWay};
+use super::sending::Sending;
 use super::{Limits, proxy};
 use crate::http::admission::Admission;
 use crate::http::request_log::FromTrustedProxy;
@@ -69,7 +72,8 @@ pub(super) async fn serve(
     let mut stream = Box::pin(TimeoutStream::new(stream));
     stream.as_mut().set_write_timeout_pinned(Some(limits.write));
     let conversation = Arc::new(Conversation {
-        activity: Activity::default(),
+        activity: Arc::default(),
+        sending: limits.sending,
         admission: service.admission,
         peer,
         local,
@@ -89,7 +93,8 @@ pub(super) async fn serve(
 
 /// Who speaks, and what about.
 struct Conversation {
-    activity: Activity,
+    activity: Arc<Activity>,
+    sending: Duration,
     admission: Arc<Admission>,
     peer: SocketAddr,
     local: Option<IpAddr>,
@@ -100,15 +105,23 @@ impl Conversation {
         self: Arc<Self>,
         mut request: Request<Incoming>,
         mut router: Router,
-    ) -> Result<Response, Infallible> {
-        let Self { activity, admission, peer, local } = &*self;
-        let _under_way = UnderWay::begin(activity);
-        let caller = admission.caller(*peer, *local, request.headers());
-        request.extensions_mut().insert(caller);
-        if admission.makes_requests(peer.ip()) {
-            request.extensions_mut().insert(FromTrustedProxy);
-        }
-        router.call(request).await
+    ) -> Result<Response<Sending>, Infallible> {
+        let Self { activity, sending, admission, peer, local } = &*self;
+        let under_way = UnderWay::begin(activity);
+        let response = match admission.caller(*peer, *local, request.headers()) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                if admission.makes_requests(peer.ip()) {
+                    request.extensions_mut().insert(FromTrustedProxy);
+                }
+                router.call(request).await?
+            }
+            Err(error) => {
+                tracing::warn!(%peer, %error, "a request was refused: nobody knows whose it is");
+                (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+            }
+        };
+        Ok(response.map(|body| Sending::new(body, under_way, *sending)))
     }
 }
 
@@ -159,6 +172,7 @@ async fn http(
     let idle = tokio::select! {
         ended = connection.as_mut() => return ended,
         () = nothing_asked => return Err("no request came in time".into()),
+        () = activity.is_overdue(limits.sending) => return Err("an answer was not taken in time".into()),
         () = activity.idle_for(limits.idle, limits.scarce, scarce) => true,
         _ = stopped.wait_for(|stopped| *stopped) => false,
     };

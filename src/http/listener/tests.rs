@@ -114,11 +114,19 @@ impl Server {
     }
 
     async fn h2(&self, root: &X509) -> SendRequest<Empty<bytes::Bytes>> {
+        self.h2_with_window(root, 64 * 1024).await
+    }
+
+    /// Of each answer so many bytes may come before they are read.
+    async fn h2_with_window(&self, root: &X509, window: u32) -> SendRequest<Empty<bytes::Bytes>> {
         let stream = self.tls(root, &[b"h2"]).await;
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let io = TokioIo::new(stream);
-        let (sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(io)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         sender
     }
@@ -608,6 +616,48 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
     let mut taken = Vec::new();
     let _ = timeout(PATIENCE, stream.read_to_end(&mut taken)).await.expect("the server hung on");
     assert!(taken.len() < 64 * 1024 * 1024, "all of it came");
+}
+
+#[tokio::test]
+async fn an_http_2_client_that_does_not_let_its_answer_come_is_cut() {
+    let (root, slot) = slot();
+    let limits = Limits { sending: SHORT, ..Limits::default() };
+    let server = Server::start(hello(), limits, Some(&slot)).await;
+    // Where none of the body may come, and where it is taken in by what speaks HTTP/2.
+    for window in [0, 1] {
+        let mut client = server.h2_with_window(&root, window).await;
+        let started = Instant::now();
+        let _held = client.send_request(request("https://localhost/")).await.unwrap();
+        let closed = async {
+            while !client.is_closed() {
+                sleep(SHORT / 10).await;
+            }
+        };
+        timeout(PATIENCE, closed).await.expect("the server hung on");
+        assert!(started.elapsed() >= SHORT);
+    }
+    // Who takes its answers stays.
+    let mut client = server.h2(&root).await;
+    for _ in 0..3 {
+        let answer = client.send_request(request("https://localhost/")).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
+        sleep(SHORT).await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_say_for_whom_it_asks_is_refused() {
+    let config = config::Limits {
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        proxy_header: config::ProxyHeader::ForwardedFor,
+        ..config::Limits::default()
+    };
+    let server = Server::start_with(hello(), Limits::default(), None, PATIENCE, &config).await;
+    let head = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-forwarded-for: ";
+    for (value, status) in [(&b"192.0.2.1"[..], 200), (b"192.0.2.1, \x80", 400)] {
+        let answer = server.ask(&[head, value, b"\r\n\r\n"].concat()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
 }
 
 #[tokio::test]
