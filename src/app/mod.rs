@@ -32,7 +32,7 @@ use crate::acme::nonce::NonceKey;
 use crate::clock::Clock;
 use crate::config::{CaaMode, Config, Hsm};
 use crate::entropy::Entropy;
-use crate::flow::{AtOnce, Context, LONGEST_IN_ATTEMPTS, Limits, Refusals, SharedContext};
+use crate::flow::{AtCap, AtOnce, Context, LONGEST_IN_ATTEMPTS, Limits, Refusals, SharedContext};
 use crate::http::acme::{self, Acme, Bodies, Known};
 use crate::http::admission::Admission;
 use crate::http::listener::Listener;
@@ -124,6 +124,7 @@ impl App {
             )?),
             limits: ArcSwap::from_pointee(limits(&config)),
             at_once: AtOnce::default(),
+            at_cap: AtCap::default(),
             metrics: Arc::clone(&metrics),
             refusals: Refusals::default(),
         });

@@ -6,7 +6,9 @@
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::Instrument as _;
 
+use super::Error;
 use super::shares::{Share, Shares};
 use crate::store::{Lease, PlannedCertificate, ToValidate};
 
@@ -55,24 +57,34 @@ impl<K> Handover<K> {
 
     /// A place where a piece of work of an account can be done now, if one is free and the account has
     /// fewer than `most`.
-    pub(crate) fn place(&self, account_id: &str, most: usize) -> Option<Place<'_, K>> {
+    pub(crate) fn place(&self, account_id: &str, most: usize) -> Option<Place<K>> {
         let Way { places, shares, sender } = self.0.get()?;
         if sender.is_closed() {
             return None;
         }
         let permit = Arc::clone(places).try_acquire_owned().ok()?;
         let share = Share::take_below(shares, account_id, most)?;
-        Some(Place { sender, place: (permit, share) })
+        Some(Place { sender: sender.clone(), place: (permit, share) })
     }
 }
 
+/// Puts work on the list and hands it over, be it that the client goes away meanwhile: between the two
+/// nobody else would do it before the lease lapses. `false` where it was not put there.
+pub(super) async fn to_its_end(
+    taking_on: impl Future<Output = Result<bool, Error>> + Send + 'static,
+) -> Result<bool, Error> {
+    tokio::spawn(taking_on.in_current_span())
+        .await
+        .map_err(|error| Error::Failed(error.to_string()))?
+}
+
 /// A place that is kept for one piece of work.
-pub(crate) struct Place<'a, K> {
-    sender: &'a mpsc::UnboundedSender<Handed<K>>,
+pub(crate) struct Place<K> {
+    sender: mpsc::UnboundedSender<Handed<K>>,
     place: (OwnedSemaphorePermit, Share),
 }
 
-impl<K> Place<'_, K> {
+impl<K> Place<K> {
     /// Has the work done; the lease comes back where the workers have just stopped.
     pub(crate) fn hand_over(self, lease: Lease, known: K) -> Option<Lease> {
         let handed = Handed { lease, known, place: self.place };

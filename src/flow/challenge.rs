@@ -1,5 +1,6 @@
 //! The client says that a challenge is ready (RFC 8555 §7.5.1).
 
+use super::at_once::to_its_end;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
@@ -115,28 +116,26 @@ async fn take_on(
     let Some(place) = context.at_once.validations.place(&account.id, most) else {
         return Ok(false);
     };
+    let (store, entropy) = (context.store.clone(), context.entropy);
     let (now, lease) = (context.clock.now(), context.limits.load().validation_lease);
-    let begun = context.store.begin_and_lease_challenge(
-        &challenge.id,
-        account_url,
-        account,
-        now,
-        lease,
-        context.entropy,
-    );
-    let Some(lease) = begun.await? else { return Ok(false) };
-    let challenge = Challenge {
-        begun_at: Some(now),
-        account_url: Some(account_url.to_owned()),
-        ..challenge.clone()
-    };
-    let known = ToValidate {
-        authorization: Authorization { challenges: vec![challenge], ..authorization.clone() },
-        account_thumbprint: account.thumbprint.clone(),
-        response: None,
-    };
-    if let Some(lease) = place.hand_over(lease, known) {
-        context.store.postpone(lease, now).await?;
-    }
-    Ok(true)
+    let (account, account_url) = (account.clone(), account_url.to_owned());
+    let (authorization, challenge) = (authorization.clone(), challenge.clone());
+    to_its_end(async move {
+        let id = &challenge.id;
+        let begun =
+            store.begin_and_lease_challenge(id, &account_url, &account, now, lease, entropy);
+        let Some(lease) = begun.await? else { return Ok(false) };
+        let challenge =
+            Challenge { begun_at: Some(now), account_url: Some(account_url), ..challenge };
+        let known = ToValidate {
+            authorization: Authorization { challenges: vec![challenge], ..authorization },
+            account_thumbprint: account.thumbprint,
+            response: None,
+        };
+        if let Some(lease) = place.hand_over(lease, known) {
+            store.postpone(lease, now).await?;
+        }
+        Ok(true)
+    })
+    .await
 }

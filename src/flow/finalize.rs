@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::at_once::Place;
+use super::at_once::{Place, to_its_end};
 use super::attest::key_of;
 use super::identifiers::judge_again;
 use super::new_order::requested_dates;
@@ -136,7 +136,7 @@ async fn plan(
     let most = context.limits.load().at_once_per_account;
     let planned = match context.at_once.issuances.place(&account.id, most) {
         Some(place) if authority.signer.health() == Health::Up => {
-            take_on(context, order, plan, &entry, place).await?
+            take_on(context, order, plan, entry, place).await?
         }
         _ => context.store.plan_issuance(plan, &entry).await?,
     };
@@ -155,34 +155,41 @@ async fn take_on(
     context: &Context,
     order: &Order,
     plan: Plan,
-    entry: &Entry,
-    place: Place<'_, PlannedCertificate>,
+    entry: Entry,
+    place: Place<PlannedCertificate>,
 ) -> Result<bool, Error> {
+    let (store, entropy) = (context.store.clone(), context.entropy);
     let lease = context.limits.load().issuance_lease;
-    let planned = context.store.plan_and_lease_issuance(&plan, entry, lease, context.entropy);
-    let Some(lease) = planned.await? else { return Ok(false) };
     let methods = order.authorizations.iter().filter_map(Authorization::concluding_challenge);
-    let known = PlannedCertificate {
-        methods: methods.map(|challenge| challenge.kind).collect(),
-        ca: plan.ca,
-        account_id: plan.account_id,
-        serial: plan.serial,
-        tbs: plan.tbs,
-        csr: plan.csr,
-        planned_at: plan.now,
-        account_deactivated: false,
-        identifiers: order.identifiers.clone(),
-        // The plan was not kept if one was.
-        deactivated: Vec::new(),
-        not_before: order.not_before,
-        not_after: order.not_after,
-        profile: Some(plan.profile),
-        profile_name: order.profile.clone(),
-    };
-    if let Some(lease) = place.hand_over(lease, known) {
-        context.store.postpone(lease, plan.now).await?;
-    }
-    Ok(true)
+    let methods = methods.map(|challenge| challenge.kind).collect();
+    let (not_before, not_after) = (order.not_before, order.not_after);
+    let (identifiers, profile_name) = (order.identifiers.clone(), order.profile.clone());
+    to_its_end(async move {
+        let planned = store.plan_and_lease_issuance(&plan, &entry, lease, entropy);
+        let Some(lease) = planned.await? else { return Ok(false) };
+        let known = PlannedCertificate {
+            methods,
+            ca: plan.ca,
+            account_id: plan.account_id,
+            serial: plan.serial,
+            tbs: plan.tbs,
+            csr: plan.csr,
+            planned_at: plan.now,
+            account_deactivated: false,
+            identifiers,
+            // The plan was not kept if one was.
+            deactivated: Vec::new(),
+            not_before,
+            not_after,
+            profile: Some(plan.profile),
+            profile_name,
+        };
+        if let Some(lease) = place.hand_over(lease, known) {
+            store.postpone(lease, plan.now).await?;
+        }
+        Ok(true)
+    })
+    .await
 }
 
 /// The profile that the order was placed for. Where the CA no longer issues by it, that is what the

@@ -1,6 +1,7 @@
 //! One file for each thing that happens; the only place where store, signer and validation meet.
 
 mod account;
+mod at_cap;
 mod at_once;
 mod attest;
 mod audit;
@@ -29,6 +30,7 @@ mod tests;
 mod validate;
 
 pub(crate) use account::{check_terms, deactivate_account, update_account};
+pub(crate) use at_cap::AtCap;
 pub(crate) use at_once::{AtOnce, Handed};
 pub(crate) use audit::{Checkpoints, KeysSeen, checkpoint, checkpoint_when_due, note_keys, seal};
 pub(crate) use authorization::deactivate_authorization;
@@ -73,6 +75,7 @@ pub(crate) struct Context {
     pub(crate) validator: ArcSwap<Validator>,
     pub(crate) limits: ArcSwap<Limits>,
     pub(crate) at_once: AtOnce,
+    pub(crate) at_cap: AtCap,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Refusals,
 }

@@ -7,6 +7,7 @@ use super::{Context, Error};
 use crate::acme::account::{Account, AccountStatus, Agreement, check_contacts, terms_not_agreed};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
+use crate::clock::Timestamp;
 use crate::jose::jwk::Jwk;
 use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::too_many_accounts;
@@ -75,6 +76,11 @@ pub(crate) async fn new_account(
     let cap = context.limits.load().accounts.accounts_per_address_per_hour;
     let network = asked.network.filter(|_| cap > 0).map(|network| network.to_string());
     let from = network.clone().map(|network| MadeFrom { network, cap: cap.into() });
+    if let Some(network) = &network
+        && context.at_cap.was_refused(network, now)
+    {
+        check_network(context, authority, network, now, cap.into()).await?;
+    }
     let entry = entry_of(&account);
     let new = store::NewAccount { account: account.clone(), from };
     match context.store.register_account(new, &entry).await? {
@@ -90,13 +96,30 @@ pub(crate) async fn new_account(
         Registered::Exists(account) => existing(*account),
         Registered::TooMany => {
             let network = network.unwrap_or_default();
-            let (made, first_at) = context.store.accounts_made_from(&network, now).await?;
-            tracing::warn!(ca.id = account.ca, network, made, "no more accounts for an address");
-            Err(too_many_accounts(made, first_at, now).into())
+            // As many as there are: that they were too many was seen already.
+            check_network(context, authority, &network, now, 0).await?;
+            Err(Error::Failed("an account was refused within the limits".to_owned()))
         }
         // Another account was bound by the same key in this very moment, or it was revoked.
         Registered::NotBound => Err(super::external_account::refused().into()),
     }
+}
+
+/// Whether one more account may be made from a network.
+async fn check_network(
+    context: &Context,
+    authority: &Authority,
+    network: &str,
+    now: Timestamp,
+    cap: i64,
+) -> Result<(), Error> {
+    let (made, first_at) = context.store.accounts_made_from(network, now).await?;
+    if made < cap {
+        return Ok(());
+    }
+    context.at_cap.refused(network, now);
+    tracing::warn!(ca.id = authority.id, network, made, "no more accounts for an address");
+    Err(too_many_accounts(made, first_at, now).into())
 }
 
 fn entry_of(account: &Account) -> Entry {

@@ -52,6 +52,9 @@ pub(crate) async fn new_authz(
         .with("subdomains", subdomains);
     let caps = caps(&context.limits.load().accounts);
     let (ca, id) = (&authority.id, &account.id);
+    if context.at_cap.was_refused(id, now) {
+        check_account(context, account, 0, std::slice::from_ref(&new)).await?;
+    }
     if !context.store.create_authorization(ca, id, &new, caps, &entry).await? {
         check_account(context, account, 0, std::slice::from_ref(&new)).await?;
         return Err(Error::Failed("an authorization was refused within the limits".to_owned()));

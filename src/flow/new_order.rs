@@ -71,6 +71,9 @@ pub(crate) async fn new_order(
             authorizations: new,
             caps: caps(&limits.accounts),
         };
+        if context.at_cap.was_refused(&account.id, now) {
+            check_account(context, account, 1, &order.authorizations).await?;
+        }
         if context.store.create_order(&order, &entry_of(&order)).await? {
             context.metrics.issuance.order(&order.ca, "placed");
             tracing::info!(
@@ -121,6 +124,7 @@ pub(super) async fn check_account(
             problem = problem.detail,
             "an account has reached a limit"
         );
+        context.at_cap.refused(&account.id, now);
         problem.into()
     })
 }

@@ -1,6 +1,11 @@
 //! A CSR comes, or comes again.
 
+use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
 use super::*;
+use crate::flow::Shares;
 
 #[tokio::test]
 async fn a_csr_that_is_sent_again_while_the_signer_is_away_plans_nothing_twice() {
@@ -103,4 +108,28 @@ async fn an_order_that_is_not_ready_or_not_ones_own_is_not_finalized() {
     assert_eq!(refusal(theirs).status, 404);
     site.advance(DAY * 8);
     assert_eq!(refusal(site.finalize(&order, &csr).await).kind, ProblemType::OrderNotReady);
+}
+
+/// Between the commit and the hand-over nobody else would do it before the lease lapses.
+#[tokio::test]
+async fn what_a_client_asked_for_that_hung_up_is_handed_over_all_the_same() {
+    let site = Site::new().await;
+    let order = site.ready(&["a.test"]).await;
+    let unproved = site.place(&["b.test"]).await.authorizations.remove(0);
+    let places = || (Arc::new(Semaphore::new(1)), Arc::new(Shares::default()));
+    let (issuances, validations) = (places(), places());
+    let mut issuances = site.context.at_once.issuances.open(issuances.0, issuances.1);
+    let mut validations = site.context.at_once.validations.open(validations.0, validations.1);
+    let csr = Csr::new(&["a.test"]).der();
+    let (context, account) = (&site.context, &site.account);
+    let challenge = unproved.challenges[0].id.clone();
+    // Each is polled once, until its transaction is under way, and dropped.
+    assert!(site.finalize(&order, &csr).now_or_never().is_none());
+    let begun = begin_challenge(context, unproved, &challenge, account, ACCOUNT_URL);
+    assert!(begun.now_or_never().is_none());
+    let long = Duration::from_secs(10);
+    let handed = timeout(long, issuances.recv()).await.unwrap().unwrap();
+    assert_eq!(handed.lease.subject(), order.id);
+    let handed = timeout(long, validations.recv()).await.unwrap().unwrap();
+    assert_eq!(handed.lease.subject(), challenge);
 }

@@ -60,3 +60,46 @@ async fn an_account_that_reached_a_limit_is_told_which_and_when_to_come_again() 
     allow(unlimited());
     place("b.test").await.unwrap();
 }
+
+#[tokio::test]
+async fn whoever_was_refused_by_a_limit_is_looked_up_before_anything_is_written() {
+    let site = Site::new().await;
+    let accounts = config::Limits {
+        pending_orders_per_account: 1,
+        accounts_per_address_per_hour: 1,
+        ..config::Limits::default()
+    };
+    let limits = Limits { hold: Duration::ZERO, accounts, ..Limits::default() };
+    site.context.limits.store(Arc::new(limits));
+    let (context, authority) = (&site.context, &site.authority);
+    let order = site.place(&["a.test"]).await;
+    let place = async || {
+        let identifiers = vec![asked_name("b.test")];
+        let request = NewOrderRequest { identifiers, ..NewOrderRequest::default() };
+        new_order(context, authority, &site.account, request).await
+    };
+    let register = async || {
+        let key = Key::new(Algorithm::Es256);
+        let network = Some("192.0.2.1/32".parse().unwrap());
+        new_account(context, authority, NewAccount { network, ..asked(&key) }).await
+    };
+    register().await.unwrap();
+    assert_eq!(refusal(place().await).kind, ProblemType::RateLimited);
+    assert_eq!(refusal(register().await).kind, ProblemType::RateLimited);
+    let before = site.transactions();
+    for _ in 0..5 {
+        // So that it is longer ago than is remembered, but for those between.
+        site.advance(Duration::from_secs(20));
+        assert_eq!(refusal(place().await).kind, ProblemType::RateLimited);
+        assert_eq!(refusal(register().await).kind, ProblemType::RateLimited);
+    }
+    assert_eq!(site.transactions(), before);
+    // As soon as the counts allow it, and not only when the refusals are forgotten.
+    let pending = order.authorizations[0].clone();
+    deactivate_authorization(context, pending).await.unwrap();
+    place().await.unwrap();
+    site.advance(Duration::from_secs(3490));
+    assert_eq!(refusal(register().await).kind, ProblemType::RateLimited);
+    site.advance(Duration::from_secs(11));
+    register().await.unwrap();
+}

@@ -130,7 +130,9 @@ impl Site {
     /// With a CA that is bent a little, and that looks at the network in this way.
     async fn with(validator: Validator, bend: impl FnOnce(&mut Authority)) -> Self {
         let database = Database::sqlite();
-        let store = Store::open(&database.url(), 1).await.unwrap();
+        let metrics = Arc::new(crate::telemetry::metrics::Metrics::new());
+        let url = database.url();
+        let store = Store::open_counted(&url, 1, metrics.store.clone()).await.unwrap();
         store.migrate().await.unwrap();
         let clock = Clock::fake(START);
         let (mut authority, signer) = authority(&store, clock.now()).await;
@@ -148,7 +150,8 @@ impl Site {
                 ..Limits::default()
             }),
             at_once: AtOnce::default(),
-            metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
+            at_cap: Default::default(),
+            metrics,
             refusals: Default::default(),
         };
         let key = Key::new(Algorithm::Es256);
@@ -256,6 +259,14 @@ impl Site {
     async fn count(&self, sql: &'static str) -> i64 {
         let mut connection = SqliteConnection::connect(&self.database.url()).await.unwrap();
         sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get(0)
+    }
+
+    /// How many transactions the store was given, be it that nothing of them was kept.
+    fn transactions(&self) -> u64 {
+        let text = self.context.metrics.encode(crate::telemetry::metrics::Format::Prometheus);
+        let series = "kipuka_store_transaction_seconds_count{access=\"write\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
     }
 
     async fn signed(&self) -> i64 {

@@ -18,7 +18,7 @@ use crate::acme::nonce::Nonce;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::flow::Error;
 use crate::jose::jwk::Jwk;
-use crate::jose::jws::{Jws, JwsError, KeyReference};
+use crate::jose::jws::{Jws, KeyReference};
 use crate::jose::verify::{Algorithm, Verifier};
 
 /// Accounts and verifiers kept at most, each of a kilobyte or two.
@@ -86,8 +86,12 @@ pub(super) async fn verify(
     jws: Jws,
     wrong: &str,
 ) -> Result<Jws, AcmeError> {
-    let verifier = acme.known.verifier(&key.thumbprint(), key, jws.algorithm());
-    let (right, jws) = run(verifier.map_err(|error| problem_of(&error))?, jws).await?;
+    // Not kept: anybody can sign with a new key each time, and would have those of accounts forgotten.
+    let verifier = match acme.known.verifier(&key.thumbprint(), jws.algorithm()) {
+        Some(verifier) => verifier,
+        None => new_verifier(key, jws.algorithm())?,
+    };
+    let (right, jws) = run(verifier, jws).await?;
     if right { Ok(jws) } else { Err(Problem::new(ProblemType::Unauthorized, wrong).into()) }
 }
 
@@ -143,13 +147,23 @@ async fn verify_by(
     jws: Jws,
 ) -> Result<(Result<(), Problem>, Jws), AcmeError> {
     let KnownAccount { account, key } = known;
-    let verifier = match acme.known.verifier(&account.thumbprint, key, jws.algorithm()) {
+    let (thumbprint, algorithm) = (account.thumbprint.as_str(), jws.algorithm());
+    let kept = acme.known.verifier(thumbprint, algorithm);
+    let is_new = kept.is_none();
+    let verifier = match kept.map_or_else(|| new_verifier(key, algorithm), Ok) {
         Ok(verifier) => verifier,
-        Err(error) => return Ok((Err(problem_of(&error)), jws)),
+        Err(problem) => return Ok((Err(problem), jws)),
     };
-    let (right, jws) = run(verifier, jws).await?;
+    let (right, jws) = run(Arc::clone(&verifier), jws).await?;
+    if right && is_new {
+        acme.known.keep_verifier(thumbprint, algorithm, verifier);
+    }
     let wrong = || Problem::new(ProblemType::Unauthorized, WRONG_SIGNATURE);
     Ok((if right { Ok(()) } else { Err(wrong()) }, jws))
+}
+
+fn new_verifier(key: &Jwk, algorithm: Algorithm) -> Result<Arc<Verifier>, Problem> {
+    Verifier::new(key, algorithm).map(Arc::new).map_err(|error| problem_of(&error))
 }
 
 async fn run(verifier: Arc<Verifier>, jws: Jws) -> Result<(bool, Jws), AcmeError> {
@@ -189,7 +203,7 @@ async fn spend_for(
     Err(bad_nonce(acme, USED_BEFORE))
 }
 
-/// Accounts that were seen lately, and the verifiers of keys: to make one costs more than to use it.
+/// Accounts that were seen lately, and the verifiers of their keys: to make one costs more than to use it.
 #[derive(Default)]
 pub(crate) struct Known {
     /// By the ids of CA and account.
@@ -208,20 +222,14 @@ impl Known {
         keep(&self.accounts, name, known);
     }
 
-    /// The verifier of the key with this thumbprint.
-    fn verifier(
-        &self,
-        thumbprint: &str,
-        key: &Jwk,
-        algorithm: Algorithm,
-    ) -> Result<Arc<Verifier>, JwsError> {
-        let name = (thumbprint.to_owned(), algorithm);
-        if let Some(verifier) = locked(&self.verifiers).get(&name) {
-            return Ok(Arc::clone(verifier));
-        }
-        let verifier = Arc::new(Verifier::new(key, algorithm)?);
-        keep(&self.verifiers, name, Arc::clone(&verifier));
-        Ok(verifier)
+    /// The verifier of the key with this thumbprint, if it is an account's that signed lately.
+    fn verifier(&self, thumbprint: &str, algorithm: Algorithm) -> Option<Arc<Verifier>> {
+        locked(&self.verifiers).get(&(thumbprint.to_owned(), algorithm)).cloned()
+    }
+
+    /// Keeps what has verified a signature of an account.
+    fn keep_verifier(&self, thumbprint: &str, algorithm: Algorithm, verifier: Arc<Verifier>) {
+        keep(&self.verifiers, (thumbprint.to_owned(), algorithm), verifier);
     }
 }
 

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, ToSql, ffi};
 use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::{Done, Ran, Row, Statement, Value};
@@ -26,7 +26,10 @@ use crate::telemetry::metrics::StoreMetrics;
 const WRITER_QUEUE: usize = 1024;
 /// Transactions in one commit at most.
 const GROUP: usize = 64;
+/// Connections for short reads.
 const READERS: usize = 4;
+/// Connections for long ones, which are apart: a short read waits on the thread that asks.
+const SCANNERS: usize = 2;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before the file is opened again that another process is just making.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -37,7 +40,10 @@ const PREPARED: usize = 256;
 #[derive(Clone)]
 pub(in crate::store) struct Sqlite {
     options: Arc<SqliteConnectOptions>,
-    readers: Arc<Readers>,
+    readers: Arc<Readers<READERS>>,
+    scanners: Arc<Readers<SCANNERS>>,
+    /// Who may scan; the others wait without a thread.
+    scans: Arc<Semaphore>,
     writer: mpsc::Sender<Request>,
     pub(super) metrics: StoreMetrics,
 }
@@ -61,7 +67,9 @@ impl Sqlite {
             .map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
         Ok(Self {
             options: Arc::new(options),
-            readers: Arc::new(Readers::of(file)),
+            readers: Arc::new(Readers::of(file.clone())),
+            scanners: Arc::new(Readers::of(file)),
+            scans: Arc::new(Semaphore::new(SCANNERS)),
             writer,
             metrics,
         })
@@ -83,6 +91,7 @@ impl Sqlite {
         // The writer answers in turn: what was asked before is written when it does.
         let _ = self.run(Vec::new()).await;
         self.readers.close();
+        self.scanners.close();
     }
 
     /// Runs a query that takes no longer than a few rows by their key do.
@@ -98,16 +107,22 @@ impl Sqlite {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, StoreError> {
         self.metrics.asked(1, 1);
-        let readers = Arc::clone(&self.readers);
-        tokio::task::spawn_blocking(move || readers.read(sql, &values))
-            .await
-            .unwrap_or(Err(StoreError::Closed))
+        let permit = Arc::clone(&self.scans).acquire_owned().await;
+        let permit = permit.map_err(|_| StoreError::Closed)?;
+        let scanners = Arc::clone(&self.scanners);
+        let scan = move || {
+            // Until the end, be it that nobody waits for it any more.
+            let _permit = permit;
+            scanners.read(sql, &values)
+        };
+        tokio::task::spawn_blocking(scan).await.unwrap_or(Err(StoreError::Closed))
     }
 
     pub(super) fn show_pool(&self) {
         let queue = self.writer.max_capacity() - self.writer.capacity();
-        let (open, idle) = self.readers.figures();
-        self.metrics.pool(open, idle, READERS as u32, queue);
+        let (short, long) = (self.readers.figures(), self.scanners.figures());
+        let (open, idle) = (short.0 + long.0, short.1 + long.1);
+        self.metrics.pool(open, idle, (READERS + SCANNERS) as u32, queue);
     }
 
     /// Has the writer run all statements or none.
@@ -152,16 +167,20 @@ fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// Connections that cannot write, each opened when it is first needed.
-struct Readers {
+struct Readers<const N: usize> {
     file: PathBuf,
-    connections: [Mutex<Option<Connection>>; READERS],
+    connections: [Mutex<Option<Connection>>; N],
     /// Whose turn it is where all are busy.
     next: AtomicUsize,
 }
 
-impl Readers {
+impl<const N: usize> Readers<N> {
     fn of(file: PathBuf) -> Self {
-        Self { file, connections: Default::default(), next: AtomicUsize::new(0) }
+        Self {
+            file,
+            connections: std::array::from_fn(|_| Mutex::default()),
+            next: AtomicUsize::new(0),
+        }
     }
 
     fn read(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
@@ -177,7 +196,7 @@ impl Readers {
         if let Some(free) = self.connections.iter().find_map(|place| place.try_lock().ok()) {
             return free;
         }
-        let next = self.next.fetch_add(1, Ordering::Relaxed) % READERS;
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % N;
         // A panic between two calls of SQLite leaves the connection as it was.
         self.connections[next].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -402,6 +421,34 @@ impl From<rusqlite::Error> for StoreError {
 mod tests {
     use super::*;
     use crate::store::db::values;
+
+    #[tokio::test]
+    async fn a_short_read_never_waits_for_long_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}?mode=rwc", folder.path().join("db").display());
+        let sqlite = Sqlite::open(&url, StoreMetrics::default()).await.unwrap();
+        // About a second.
+        let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+                    WHERE i < 5000000) SELECT COUNT(*) FROM n";
+        let scans: Vec<_> = (0..2 * (READERS + SCANNERS))
+            .map(|_| {
+                let sqlite = sqlite.clone();
+                tokio::spawn(async move { sqlite.scan(long, Vec::new()).await })
+            })
+            .collect();
+        while sqlite.scanners.figures() != (SCANNERS as u32, 0) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..2 * READERS {
+            assert_eq!(sqlite.read("SELECT 1", &[]).unwrap()[0].int(0).unwrap(), 1);
+        }
+        assert!(scans.iter().all(|scan| !scan.is_finished()));
+        for scan in &scans[1..] {
+            scan.abort();
+        }
+        let counted = scans.into_iter().next().unwrap().await.unwrap().unwrap();
+        assert_eq!(counted[0].int(0).unwrap(), 5_000_000);
+    }
 
     /// SQLite undoes the whole transaction where the disk is full.
     #[test]

@@ -75,6 +75,7 @@ async fn open(
         validator: ArcSwap::from_pointee(validator.unwrap()),
         limits: ArcSwap::from_pointee(Limits { hold: Duration::ZERO, ..Limits::default() }),
         at_once: AtOnce::default(),
+        at_cap: Default::default(),
         metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
         refusals: Default::default(),
     }
