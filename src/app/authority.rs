@@ -1,5 +1,6 @@
 //! A `[[ca]]` becomes an authority: its certificate is read, its key found, and both prove that they belong together.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::config::{self, Ca, CaKey, Config, Digest, RsaPadding, Sharing};
 use crate::policy::Policy;
 use crate::signer::failover::Failover;
 use crate::signer::key_file::KeyFile;
-use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Token};
+use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Surveyed, Token};
 use crate::signer::{Health, Signer};
 use crate::store::{self, Store};
 use crate::x509::algorithm::{Hash, KeyType, PublicKey, SignatureAlgorithm};
@@ -304,12 +305,14 @@ pub(super) async fn open_authorities(
     now: Timestamp,
 ) -> Result<Authorities, StartError> {
     let mut authorities = Vec::with_capacity(config.cas.len());
+    let keys_in = |token: &str| {
+        let is_in = |ca: &&Ca| matches!(&ca.key, CaKey::Hsm { tokens, .. } if tokens.iter().any(|name| name == token));
+        config.cas.iter().filter(is_in).count()
+    };
+    let _until_all_are_open: Vec<_> =
+        tokens.iter().map(|(name, token)| Surveyed::new(token, keys_in(name))).collect();
     for ca in &config.cas {
         let authority = open_authority(ca, tokens, Demand::NoneIsWrong, http_url, now).await?;
-        store
-            .keep_issuer(&authority.chain.download_chain())
-            .await
-            .map_err(|error| StartError::new("database", error))?;
         tracing::info!(
             ca.id = authority.id,
             ca.name = authority.name,
@@ -319,6 +322,10 @@ pub(super) async fn open_authorities(
         warn_of_crl(&authority);
         authorities.push(Arc::new(authority));
     }
+    let chains = authorities.iter().map(|authority| authority.chain.download_chain());
+    // In one order in every instance: none waits for another that waits for it.
+    let chains: BTreeSet<_> = chains.collect();
+    store.keep_issuers(chains).await.map_err(|error| StartError::new("database", error))?;
     Ok(Authorities::new(authorities))
 }
 

@@ -15,19 +15,27 @@ pub(crate) struct IssuedCertificate {
     pub(crate) chain: String,
 }
 
-/// The id under which [`Store::keep_issuer`] keeps a chain: the SHA-256 of its text, in hex.
+/// The id under which [`Store::keep_issuers`] keeps a chain: the SHA-256 of its text, in hex.
 pub(crate) fn issuer_id(chain: &str) -> String {
     openssl::sha::sha256(chain.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Store {
-    /// Keeps a chain, and returns the id that plans name it by. Certificates are handed out with the
-    /// chain they were issued below, also after the CA has moved on to another.
-    pub(crate) async fn keep_issuer(&self, chain: &str) -> Result<String, StoreError> {
-        let id = issuer_id(chain);
+    /// Keeps chains by the ids that plans name them by. Certificates are handed out with the chain they
+    /// were issued below, also after the CA has moved on to another.
+    pub(crate) async fn keep_issuers(
+        &self,
+        chains: impl IntoIterator<Item = String>,
+    ) -> Result<(), StoreError> {
         let insert = "INSERT INTO issuers (id, chain) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
-        self.db.transact(vec![Statement::new(insert, values![id.as_str(), chain])]).await?;
-        Ok(id)
+        let of = |chain: String| Statement::new(insert, values![issuer_id(&chain), chain]);
+        self.db.transact(chains.into_iter().map(of).collect()).await.map(drop)
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn keep_issuer(&self, chain: &str) -> Result<String, StoreError> {
+        self.keep_issuers([chain.to_owned()]).await?;
+        Ok(issuer_id(chain))
     }
 
     /// The issued certificate with this id and CA.

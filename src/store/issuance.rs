@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     pub(crate) account_id: String,
     pub(crate) csr: Vec<u8>,
     pub(crate) certificate_id: String,
-    /// From [`Store::keep_issuer`].
+    /// From [`Store::keep_issuers`].
     pub(crate) issuer_id: String,
     /// In lower-case hex.
     pub(crate) serial: String,

@@ -46,18 +46,26 @@ pub(super) fn public_halves(
     id: &[u8],
     private: ObjectHandle,
 ) -> Result<Vec<PublicKey>, Fault> {
-    let mut objects = session
+    let public = session
         .find_objects(&[Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::Id(id.to_vec())])?;
-    objects.push(private);
+    Ok(shown_by(session, public, private))
+}
+
+/// As [`public_halves`], of objects that were found already.
+pub(super) fn shown_by(
+    session: &Session,
+    public: Vec<ObjectHandle>,
+    private: ObjectHandle,
+) -> Vec<PublicKey> {
     let mut found: Vec<PublicKey> = Vec::new();
-    for object in objects {
+    for object in public.into_iter().chain([private]) {
         if let Some(key) = public_half(session, object)
             && !found.contains(&key)
         {
             found.push(key);
         }
     }
-    Ok(found)
+    found
 }
 
 /// Whether the token wants a login before each signature (`CKA_ALWAYS_AUTHENTICATE`).

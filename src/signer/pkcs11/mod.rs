@@ -14,12 +14,14 @@ use cryptoki::session::Session;
 
 use super::{BoxFuture, Health, SignError, Signer, UnfitKey, algorithm_for};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use access::Lent;
 use circuit::Circuit;
 use inventory::{Listing, keys_in};
-use key::{hex, private_keys, public_halves, wants_login_per_signature};
+use key::{hex, private_keys, public_halves, shown_by, wants_login_per_signature};
 use mechanism::Recipe;
 use module::lock;
 use recovery::{Fault, Remedy};
+use survey::Objects;
 
 mod access;
 pub(crate) mod attributes;
@@ -37,10 +39,12 @@ pub(super) mod recovery;
 mod session;
 pub(super) mod session_pool;
 mod signing_thread;
+mod survey;
 mod token;
 
 pub(crate) use module::LibraryError;
 pub(crate) use session_pool::{DEFAULT_SIGN_DEADLINE, shut_down};
+pub(crate) use survey::Surveyed;
 pub(crate) use token::{Token, TokenOptions};
 
 /// A signer whose key never leaves its token.
@@ -176,37 +180,53 @@ impl Pkcs11Signer {
     /// Every [`OpenError`] is for the operator; [`OpenError::KeyMismatch`] names the key ids (RFC 5280
     /// §4.2.1.2) of both keys.
     pub(crate) fn prove(&self) -> Result<(), OpenError> {
-        let (access, key) = (&self.token.access, &self.key);
-        let id = || hex(&key.id);
-        let expected = &key.public_key;
-        access.with_management(|lent| {
-            let (handle, halves) = find(lent, &lent.place.entry.label, &key.id)?;
-            let mismatch = |found| OpenError::KeyMismatch {
-                id: id(),
-                found,
-                expected: expected.key_identifier_hex(),
-            };
-            if let Some(found) = halves.first()
-                && !halves.contains(expected)
+        self.token.access.with_management(|lent| {
+            let surveyed = lock(&self.token.survey).objects(lent, &self.key.id);
+            if let Some(Objects { private, public }) = surveyed
+                && let [handle] = private[..]
+                && !wants_login_per_signature(lent, handle)
+                && self.prove_by(lent, handle, &shown_by(lent, public, handle)).is_ok()
             {
-                return Err(mismatch(format!("key id {}", found.key_identifier_hex())));
+                return Ok(());
             }
-            let recipe = access::choose_recipe(lent.context, lent.place, key.algorithm)?;
-            let recipe = recipe.map_err(|needed| OpenError::NoMechanism {
-                token: lent.place.entry.label.clone(),
-                algorithm: key.algorithm,
-                needed,
-            })?;
-            // The proof where the token shows no public half, and the test of the mechanism.
-            let signature = access::sign(lent, handle, recipe, expected, PROBE)?;
-            if !expected.verify(key.algorithm, PROBE, &signature) {
-                return Err(mismatch("another key id (its signature does not verify)".to_owned()));
-            }
-            key.set_recipe(lent.place.generation, recipe);
-            self.token.heed(&lent.place.entry);
-            self.token.pool.watch(key);
-            Ok(())
+            let (handle, halves) = find(lent, &lent.place.entry.label, &self.key.id)?;
+            self.prove_by(lent, handle, &halves)
         })
+    }
+
+    fn prove_by(
+        &self,
+        lent: &Lent<'_>,
+        handle: ObjectHandle,
+        halves: &[PublicKey],
+    ) -> Result<(), OpenError> {
+        let key = &self.key;
+        let expected = &key.public_key;
+        let mismatch = |found| OpenError::KeyMismatch {
+            id: hex(&key.id),
+            found,
+            expected: expected.key_identifier_hex(),
+        };
+        if let Some(found) = halves.first()
+            && !halves.contains(expected)
+        {
+            return Err(mismatch(format!("key id {}", found.key_identifier_hex())));
+        }
+        let recipe = access::choose_recipe(lent.context, lent.place, key.algorithm)?;
+        let recipe = recipe.map_err(|needed| OpenError::NoMechanism {
+            token: lent.place.entry.label.clone(),
+            algorithm: key.algorithm,
+            needed,
+        })?;
+        // The proof where the token shows no public half, and the test of the mechanism.
+        let signature = access::sign(lent, handle, recipe, expected, PROBE)?;
+        if !expected.verify(key.algorithm, PROBE, &signature) {
+            return Err(mismatch("another key id (its signature does not verify)".to_owned()));
+        }
+        key.set_recipe(lent.place.generation, recipe);
+        self.token.heed(&lent.place.entry);
+        self.token.pool.watch(&self.key);
+        Ok(())
     }
 
     /// Why it would be of no use to ask for a proof now, if it would.

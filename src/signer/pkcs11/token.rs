@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -14,6 +14,7 @@ use super::key::hex;
 use super::session_pool::{
     DEFAULT_SESSIONS, DEFAULT_SIGN_DEADLINE, Limits, SessionPool, SessionSource as _,
 };
+use super::survey::Survey;
 use crate::telemetry::metrics::TokenMetrics;
 use crate::x509::algorithm::PublicKey;
 
@@ -43,6 +44,7 @@ pub(crate) struct TokenOptions {
 pub(crate) struct Token {
     pub(in crate::signer) access: Arc<Access>,
     pub(super) pool: SessionPool,
+    pub(super) survey: Mutex<Survey>,
 }
 
 impl Token {
@@ -59,7 +61,7 @@ impl Token {
         let metrics = Arc::clone(&options.metrics);
         let access = Access::new(options);
         let pool = SessionPool::start(&access, limits, &metrics).map_err(OpenError::Threads)?;
-        Ok(Arc::new(Self { access, pool }))
+        Ok(Arc::new(Self { access, pool, survey: Mutex::default() }))
     }
 
     /// Loads the library, finds the token and logs in. Blocking, for as long as the library likes:

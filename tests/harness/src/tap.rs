@@ -2,7 +2,7 @@
 //! stops at one of them, so that a test can kill whoever sent it before the commit is done, or when it
 //! is done and nobody was told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,8 +30,25 @@ pub struct Tap {
 
 struct Shared {
     commits: Vec<String>,
-    armed: Option<(String, Moment)>,
+    armed: Option<Armed>,
     struck: watch::Sender<u64>,
+}
+
+struct Armed {
+    transaction: String,
+    moment: Moment,
+    /// Of which transactions a message with several may be made.
+    kinds: BTreeSet<String>,
+}
+
+impl Armed {
+    fn is_for(&self, name: &str, moment: Moment) -> bool {
+        self.moment == moment
+            && (self.transaction == name
+                || (!self.kinds.contains(name)
+                    && parts(name, &self.kinds)
+                        .is_some_and(|parts| parts.contains(&&*self.transaction))))
+    }
 }
 
 impl Tap {
@@ -53,10 +70,38 @@ impl Tap {
         self.shared.lock().unwrap().commits.clone()
     }
 
-    /// The next transaction of this name does not get past this moment. Once.
+    /// As [`Self::commits`], each once, and without those that are several which others sent alone:
+    /// what waits in the same moment goes as one message, and is one commit.
+    pub fn kinds(&self) -> BTreeSet<String> {
+        let mut kinds: BTreeSet<_> = self.commits().into_iter().collect();
+        for name in kinds.clone() {
+            kinds.remove(&name);
+            if parts(&name, &kinds).is_none() {
+                kinds.insert(name);
+            }
+        }
+        kinds
+    }
+
+    /// Of which [`Self::kinds`] these commits are.
+    pub fn kinds_of(&self, commits: &[String]) -> BTreeSet<String> {
+        let kinds = self.kinds();
+        let alone_or_not = |name: &String| match kinds.contains(name) {
+            true => vec![name.clone()],
+            false => {
+                let parts = parts(name, &kinds).unwrap_or_default();
+                parts.into_iter().map(str::to_owned).collect()
+            }
+        };
+        commits.iter().flat_map(alone_or_not).collect()
+    }
+
+    /// The next transaction of this name does not get past this moment, whether it goes alone or with
+    /// others. Once.
     pub fn arm(&mut self, transaction: &str, moment: Moment) {
         self.before = *self.struck.borrow_and_update();
-        self.shared.lock().unwrap().armed = Some((transaction.to_owned(), moment));
+        let (transaction, kinds) = (transaction.to_owned(), self.kinds());
+        self.shared.lock().unwrap().armed = Some(Armed { transaction, moment, kinds });
     }
 
     pub fn disarm(&self) {
@@ -76,17 +121,22 @@ struct Conversation {
     has_begun: bool,
     asked: Vec<u8>,
     answered: Vec<u8>,
-    /// Prepared statements by their names.
+    /// Prepared statements by their names, whether they were prepared by a message or in SQL.
     statements: HashMap<String, String>,
     bound: String,
     /// What the transaction that is under way has changed.
     changes: Vec<String>,
     in_transaction: bool,
     ends: bool,
-    /// For each ReadyForQuery that is still to come, the transaction that it says is committed.
-    awaited: VecDeque<Option<String>>,
+    /// Statements of what is being sent that change a row or fail, and answer as a SELECT does.
+    required: u64,
+    /// For each ReadyForQuery that is still to come, the transaction that it says is committed, and
+    /// how many rows it has changed at least, if it is.
+    awaited: VecDeque<(Option<String>, u64)>,
     /// Rows that were changed since the last commit.
     changed: u64,
+    /// An error came since the last ReadyForQuery.
+    failed: bool,
 }
 
 impl Conversation {
@@ -101,8 +151,29 @@ impl Conversation {
             changes: Vec::new(),
             in_transaction: false,
             ends: false,
+            required: 0,
             awaited: VecDeque::new(),
             changed: 0,
+            failed: false,
+        }
+    }
+
+    /// The statements of one message. No semicolon stands within one: values are digits.
+    fn execute_all(&mut self, sql: &str) {
+        for statement in sql.split(';').map(str::trim) {
+            let (verb, rest) = statement.split_once(' ').unwrap_or((statement, ""));
+            let name = rest.split(['(', ' ']).next().unwrap_or_default().to_owned();
+            match verb {
+                "PREPARE" => {
+                    let (_, prepared) = rest.split_once(" AS ").expect("PREPARE has an AS");
+                    self.statements.insert(name, prepared.to_owned());
+                }
+                "EXECUTE" => {
+                    let prepared = self.statements.get(&name).expect("it was prepared").clone();
+                    self.execute(&prepared);
+                }
+                _ => self.execute(statement),
+            }
         }
     }
 
@@ -116,6 +187,7 @@ impl Conversation {
             self.ends = true;
             self.changes.clear();
         } else {
+            self.required += u64::from(upper.starts_with("WITH CHANGED AS ("));
             self.changes.extend(changes(sql));
         }
     }
@@ -128,13 +200,31 @@ impl Conversation {
         }
         let name = commits.then(|| std::mem::take(&mut self.changes).join(", "));
         let passes = name.as_deref().is_none_or(|name| self.may_pass(name, Moment::Before));
-        self.awaited.push_back(name);
+        self.awaited.push_back((name, std::mem::take(&mut self.required)));
         passes
+    }
+
+    /// All that was sent until one point is answered; returns whether the answer may pass.
+    fn is_answered(&mut self) -> bool {
+        let (name, required) = self.awaited.pop_front().unwrap_or_default();
+        if std::mem::take(&mut self.failed) {
+            // Nothing of it was kept, whatever was said of single statements before.
+            self.changed = 0;
+            return true;
+        }
+        self.changed += required;
+        match name {
+            Some(name) if std::mem::take(&mut self.changed) > 0 => {
+                self.shared.lock().unwrap().commits.push(name.clone());
+                self.may_pass(&name, Moment::After)
+            }
+            _ => true,
+        }
     }
 
     fn may_pass(&self, name: &str, moment: Moment) -> bool {
         let mut shared = self.shared.lock().unwrap();
-        if shared.armed.as_ref().is_none_or(|(armed, when)| armed != name || *when != moment) {
+        if !shared.armed.as_ref().is_some_and(|armed| armed.is_for(name, moment)) {
             return true;
         }
         shared.armed = None;
@@ -157,7 +247,7 @@ impl Conversation {
             b'E' => self.execute(&self.bound.clone()),
             b'Q' => {
                 let sql = text();
-                self.execute(&sql);
+                self.execute_all(&sql);
                 return self.is_sent();
             }
             b'S' => return self.is_sent(),
@@ -188,15 +278,11 @@ impl Inspector for Conversation {
         self.answered.extend(bytes);
         let mut passes = true;
         while let Some((kind, body)) = message(&mut self.answered) {
-            if kind == b'C' {
-                self.changed += rows(&body);
-            }
-            if kind == b'Z'
-                && let Some(Some(name)) = self.awaited.pop_front()
-                && std::mem::take(&mut self.changed) > 0
-            {
-                self.shared.lock().unwrap().commits.push(name.clone());
-                passes &= self.may_pass(&name, Moment::After);
+            match kind {
+                b'C' => self.changed += rows(&body),
+                b'E' => self.failed = true,
+                b'Z' => passes &= self.is_answered(),
+                _ => {}
             }
         }
         passes
@@ -224,6 +310,17 @@ fn taken(stream: &mut Vec<u8>, at: usize) -> Option<Vec<u8>> {
     let length = stream.get(at..at + 4)?;
     let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
     (stream.len() >= at + length).then(|| stream.drain(..at + length).skip(at + 4).collect())
+}
+
+/// The transactions, all of these kinds, that a message did one after the other.
+fn parts<'a>(name: &'a str, kinds: &'a BTreeSet<String>) -> Option<Vec<&'a str>> {
+    kinds.iter().find_map(|kind| {
+        let rest = name.strip_prefix(&**kind)?;
+        let mut found =
+            if rest.is_empty() { Vec::new() } else { parts(rest.strip_prefix(", ")?, kinds)? };
+        found.push(kind);
+        Some(found)
+    })
 }
 
 /// What a statement changes: `insert orders`, of one with several parts each.
@@ -261,8 +358,69 @@ mod tests {
                 &["update orders", "insert work"],
             ),
             ("DELETE FROM work WHERE kind = $1", &["delete work"]),
+            (
+                "WITH changed AS (INSERT INTO crls (a) VALUES ($1) RETURNING 1) SELECT 1",
+                &["insert crls"],
+            ),
         ] {
             assert_eq!(changes(sql), named, "{sql}");
         }
+    }
+
+    fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[kind][..], &length, body].concat()
+    }
+
+    fn conversation() -> (Conversation, Arc<Mutex<Shared>>) {
+        let shared = Shared { commits: Vec::new(), armed: None, struck: watch::channel(0).0 };
+        let shared = Arc::new(Mutex::new(shared));
+        let mut conversation = Conversation::new(Arc::clone(&shared));
+        conversation.has_begun = true;
+        (conversation, shared)
+    }
+
+    fn ask(conversation: &mut Conversation, sql: &str) -> bool {
+        conversation.to_server(&framed(b'Q', &[sql.as_bytes(), b"\0"].concat()))
+    }
+
+    fn answer(conversation: &mut Conversation, parts: &[(u8, &str)]) -> bool {
+        let messages = parts.iter().map(|(kind, body)| framed(*kind, body.as_bytes()));
+        conversation.to_client(&messages.collect::<Vec<_>>().concat())
+    }
+
+    #[test]
+    fn a_message_of_several_statements_is_one_commit_unless_one_of_them_fails() {
+        let (mut conversation, shared) = conversation();
+        let first = "PREPARE k_1(TEXT) AS WITH changed AS (UPDATE orders SET a = $1 RETURNING 1) \
+                     SELECT 1;EXECUTE k_1('');PREPARE k_2 AS INSERT INTO work VALUES (1);EXECUTE k_2;";
+        let begun = [(b'C', "PREPARE\0"), (b'C', "SELECT 1\0"), (b'C', "PREPARE\0")];
+        ask(&mut conversation, first);
+        answer(&mut conversation, &[&begun[..], &[(b'E', ""), (b'Z', "I")]].concat());
+        assert!(shared.lock().unwrap().commits.is_empty());
+        ask(&mut conversation, first);
+        answer(&mut conversation, &[&begun[..], &[(b'C', "INSERT 0 0\0"), (b'Z', "I")]].concat());
+        // Prepared before.
+        ask(&mut conversation, "EXECUTE k_2;");
+        answer(&mut conversation, &[(b'C', "INSERT 0 1\0"), (b'Z', "I")]);
+        // Nothing was changed.
+        ask(&mut conversation, "EXECUTE k_2;");
+        answer(&mut conversation, &[(b'C', "INSERT 0 0\0"), (b'Z', "I")]);
+        let commits = &shared.lock().unwrap().commits;
+        assert_eq!(*commits, ["update orders, insert work", "insert work"]);
+    }
+
+    #[test]
+    fn a_transaction_is_struck_among_others_but_not_in_one_that_does_more() {
+        let kinds = ["insert work", "insert orders, insert work", "update orders"];
+        let armed = Armed {
+            transaction: "insert work".to_owned(),
+            moment: Moment::After,
+            kinds: kinds.map(str::to_owned).into(),
+        };
+        let is_for = |name| armed.is_for(name, Moment::After);
+        assert!(is_for("insert work") && is_for("update orders, insert work"));
+        assert!(!is_for("insert orders, insert work") && !is_for("update orders"));
+        assert!(!armed.is_for("insert work", Moment::Before));
     }
 }

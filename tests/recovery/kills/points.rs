@@ -1,6 +1,5 @@
 //! Killed at each commit: before the database has it, and when the database has it and nobody was told.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harness::Moment;
@@ -33,9 +32,7 @@ async fn killed_at_each_commit(moment: Moment) {
         site.stories.join_next().await.unwrap().unwrap();
         site.all_revocations_are_told().await;
     }
-    let commits = tap.commits();
-    let all: BTreeSet<_> = commits.iter().cloned().collect();
-    let of_a_story: BTreeSet<_> = commits[first..].iter().cloned().collect();
+    let (all, of_a_story) = (tap.kinds(), tap.kinds_of(&tap.commits()[first..]));
     for needed in
         ["insert spent_nonces", "insert certificates", "insert revocations", "insert crls"]
     {
