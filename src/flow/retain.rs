@@ -1,11 +1,23 @@
 //! What was over long ago is forgotten.
 
-use super::{Context, Error};
+use tokio::time::Instant;
+
+use super::{Context, Error, Steady};
+use crate::clock::Timestamp;
 use crate::store::Swept;
 
 /// One bounded step of forgetting, of each kind of what there is; `progress` is where the last one ended.
-pub(crate) async fn retain(context: &Context, progress: &mut Progress) -> Result<(), Error> {
+/// Nothing is forgotten while the clock may be one that has jumped ahead.
+pub(crate) async fn retain(
+    context: &Context,
+    progress: &mut Progress,
+    at: Instant,
+) -> Result<(), Error> {
     let (store, now) = (&context.store, context.clock.now());
+    if !progress.steady.look(now, at) {
+        progress.more = false;
+        return Ok(());
+    }
     let (keep, keep_unfinished) = {
         let limits = context.limits.load();
         (limits.keep.max(limits.keep_unfinished), limits.keep_unfinished)
@@ -21,10 +33,22 @@ pub(crate) async fn retain(context: &Context, progress: &mut Progress) -> Result
 }
 
 /// How far forgetting has come. After the end it begins anew: what had to stay may go by then.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
+    steady: Steady,
     orders: Swept,
     authorizations: Swept,
     /// Whether the last step left something.
     pub(crate) more: bool,
+}
+
+impl Progress {
+    pub(crate) fn begin(clock: Timestamp, at: Instant) -> Self {
+        Self {
+            steady: Steady::begin(clock, at),
+            orders: Swept::default(),
+            authorizations: Swept::default(),
+            more: false,
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::account::contact_text;
 use super::db::{Done, Statement, values};
 use super::{Store, StoreError};
 use crate::acme::account::Account;
-use crate::acme::nonce::Nonce;
+use crate::acme::nonce::{self, Nonce};
 use crate::clock::Timestamp;
 
 impl Store {
@@ -44,9 +44,11 @@ impl Store {
         Ok(done.await? == Done::Committed)
     }
 
-    /// Forgets spent nonces that have expired: their expiry is reason enough to refuse them.
+    /// Forgets spent nonces that expired long ago: their expiry is reason enough to refuse them, also by the
+    /// clock of an instance that is behind this one's, or of this one once it was set back a little.
     pub(crate) async fn forget_nonces(&self, now: Timestamp) -> Result<(), StoreError> {
+        let long_ago = now.minus(nonce::LIFETIME);
         let delete = "DELETE FROM spent_nonces WHERE expires_at <= $1";
-        self.db.transact_long(vec![Statement::new(delete, values![now])]).await.map(drop)
+        self.db.transact_long(vec![Statement::new(delete, values![long_ago])]).await.map(drop)
     }
 }

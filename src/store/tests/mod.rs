@@ -55,7 +55,7 @@ suite! {
         a_challenge_is_validated_with_the_key_it_was_begun_with,
         a_nonce_is_spent_once,
         of_concurrent_spenders_of_a_nonce_one_spends_it,
-        only_expired_nonces_are_forgotten,
+        only_nonces_that_expired_long_ago_are_forgotten,
         two_stores_on_one_database_share_their_keys;
     external_accounts:
         an_external_account_is_given_back_as_it_was_made,
