@@ -13,7 +13,7 @@ use super::backend::{
 use super::suite::{self, runtime};
 use crate::signer::Signer;
 use crate::signer::pkcs11::keygen::{self, KeySpec, KeygenError};
-use crate::signer::pkcs11::{Pkcs11Signer, Token, init, inventory};
+use crate::signer::pkcs11::{OpenError, Pkcs11Signer, Surveyed, Token, init, inventory};
 use crate::x509::algorithm::{KeyType, ParameterSet, SignatureAlgorithm};
 
 /// Makes keys with ids 1, 2, … on `token`.
@@ -42,6 +42,27 @@ fn a_token_that_does_not_hash_is_given_digests() {
             assert!(!offered.contains(&missing));
         }
         suite::every_algorithm_signs(&maker(token), suite::EVERY_KEY_BUT_ML_DSA);
+    });
+}
+
+#[test]
+fn of_many_keys_that_are_found_in_one_pass_each_proves_itself() {
+    let name = "::of_many_keys_that_are_found_in_one_pass_each_proves_itself";
+    isolated(&format!("{}{name}", module_path!()), Backend::SoftHsm, || {
+        let token = open_token();
+        let make = |id: u8| keygen::generate(&token, KeySpec::EcP256, &[id], "ca").unwrap();
+        let (one, two) = (make(1), make(2));
+        let surveyed = Surveyed::new(&token, 100);
+        let open = |id: u8, key| Pkcs11Signer::open(&token, &[id], None, key).map(drop);
+        open(1, &one).unwrap();
+        open(2, &two).unwrap();
+        assert!(matches!(open(1, &two), Err(OpenError::KeyMismatch { .. })));
+        assert!(matches!(open(3, &one), Err(OpenError::KeyNotFound { .. })));
+        // Made since the token was gone through.
+        let three = make(3);
+        open(3, &three).unwrap();
+        drop(surveyed);
+        open(1, &one).unwrap();
     });
 }
 
