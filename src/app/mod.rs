@@ -126,6 +126,7 @@ impl App {
             at_once: AtOnce::default(),
             metrics: Arc::clone(&metrics),
             refusals: Refusals::default(),
+            changes: Default::default(),
         });
         let started = trail::of_instance(Kind::InstanceStarted, &config, &context);
         let failed = |error| StartError::new("database", error);

@@ -10,6 +10,8 @@ mod limited;
 mod offered;
 mod ordering;
 mod recheck;
+mod retaining;
+mod trail;
 mod validating;
 
 use std::collections::VecDeque;
@@ -150,6 +152,7 @@ impl Site {
             at_once: AtOnce::default(),
             metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
             refusals: Default::default(),
+            changes: Default::default(),
         };
         let key = Key::new(Algorithm::Es256);
         let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();

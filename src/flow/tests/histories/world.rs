@@ -77,5 +77,6 @@ async fn open(
         at_once: AtOnce::default(),
         metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
         refusals: Default::default(),
+        changes: Default::default(),
     }
 }
