@@ -127,6 +127,7 @@ impl App {
             at_cap: AtCap::default(),
             metrics: Arc::clone(&metrics),
             refusals: Refusals::default(),
+            changes: Default::default(),
         });
         let started = trail::of_instance(Kind::InstanceStarted, &config, &context);
         let failed = |error| StartError::new("database", error);

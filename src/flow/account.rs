@@ -1,5 +1,6 @@
 //! An account changes (RFC 8555 §7.3.2, §7.3.3, §7.3.6).
 
+use super::changes::{Change, count_change};
 use super::{Context, Error};
 use crate::acme::account::{Account, Agreement, check_contacts, terms_not_agreed};
 use crate::acme::problem::Problem;
@@ -21,12 +22,17 @@ pub(crate) async fn update_account(
         at: context.clock.now(),
         to: authority.meta.terms_of_service.clone(),
     });
+    if contact.is_some() && agreement.is_none() {
+        check_terms(authority, &account)?;
+    }
+    // What changes nothing is no decision, and leaves no entry.
+    let contact = contact.filter(|contact| *contact != account.contact);
+    let known = account.terms.as_ref().map(|terms| &terms.to);
+    let agreement = agreement.filter(|agreement| known != Some(&agreement.to));
     if contact.is_none() && agreement.is_none() {
         return Ok(account);
     }
-    if agreement.is_none() {
-        check_terms(authority, &account)?;
-    }
+    count_change(context, Change::Account, &account.id)?;
     let entry = of_account(Kind::AccountUpdated, &account, context)
         .with("contact", contact.clone())
         .with("terms", agreement.as_ref().and_then(|agreement| agreement.to.clone()));

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::{Context, Error};
 use crate::clock::Timestamp;
-use crate::ledger::{Actor, Checkpoint, Entry, Kind};
+use crate::ledger::{Actor, Checkpoint, Entry, Head, Kind};
 use crate::signer::Health;
-use crate::store::{Sealed, SignedCheckpoint};
+use crate::store::{End, Sealed, SignedCheckpoint};
+use crate::x509::algorithm::SignatureAlgorithm;
+use crate::x509::chain::Chain;
 use crate::x509::pem;
 
 /// After so many entries the end of the chain is signed,
@@ -16,6 +18,8 @@ const ENTRIES: i64 = 10_000;
 const INTERVAL: Duration = Duration::from_secs(600);
 /// After a signature that could not be had.
 const PAUSE: Duration = Duration::from_secs(30);
+/// Checkpoints that are read at once.
+const CHECKPOINTS: i64 = 100;
 
 /// When the end of the chain was last signed, as far as this instance knows.
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +38,83 @@ impl Checkpoints {
     }
 }
 
-/// Seals what is pending, unless another instance does.
+/// Seals what is pending, unless another instance does, or the chain is not what it was.
 pub(crate) async fn seal(context: &Context) -> Result<(), Error> {
-    while let Sealed::Entries(_) = context.store.seal(context.clock.now()).await? {}
-    Ok(())
+    know_end(context).await?;
+    loop {
+        match context.store.seal(context.clock.now()).await? {
+            Sealed::Entries(_) => {}
+            Sealed::Broken(position) => {
+                tell_whether_broken(context, Some(position));
+                return Ok(());
+            }
+            Sealed::Nothing | Sealed::Elsewhere => {
+                tell_whether_broken(context, None);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What a CA's key has signed of the chain is where this process begins to watch it; later it knows more
+/// by itself. Where nothing was signed yet, it begins at the beginning.
+async fn know_end(context: &Context) -> Result<(), Error> {
+    if context.store.knows_end() {
+        return Ok(());
+    }
+    let authorities = context.authorities.load_full();
+    let spkis: Vec<_> = authorities
+        .iter()
+        .map(|authority| authority.chain.issuer().public_key().spki().to_vec())
+        .collect();
+    let mut before = i64::MAX;
+    loop {
+        let page = context.store.checkpoints_before(before, CHECKPOINTS).await?;
+        for signed in &page {
+            before = signed.position;
+            if let Ok((head, true)) = check_checkpoint(signed, &spkis) {
+                context.store.know_end(&head);
+                return Ok(());
+            }
+        }
+        if page.is_empty() {
+            context.store.know_end(&Head::genesis());
+            return Ok(());
+        }
+    }
+}
+
+/// What a checkpoint says of the chain, where it is signed rightly, and whether by one of these keys.
+pub(crate) fn check_checkpoint(
+    signed: &SignedCheckpoint,
+    spkis: &[Vec<u8>],
+) -> Result<(Head, bool), &'static str> {
+    let says = Checkpoint::read(&signed.statement)
+        .filter(|says| says.head.position == signed.position)
+        .ok_or("it does not say what a checkpoint of its position says")?;
+    let chain = Chain::from_pem(&signed.certificate)
+        .map_err(|_| "the certificate beside it cannot be read")?;
+    let key = chain.issuer().public_key();
+    let algorithm = SignatureAlgorithm::from_name(&signed.algorithm, key.key_type())
+        .ok_or("its signature is of an algorithm that does not fit the key")?;
+    if !key.verify(algorithm, signed.statement.as_bytes(), &signed.signature) {
+        return Err("its signature is wrong");
+    }
+    Ok((says.head, spkis.iter().any(|spki| spki == key.spki())))
+}
+
+fn tell_whether_broken(context: &Context, broken: Option<i64>) {
+    let was = context.metrics.audit.show_broken(broken.is_some());
+    match broken {
+        Some(position) if !was => tracing::error!(
+            position,
+            "the audit trail was changed in the database from this position on: it is neither sealed \
+             nor signed any more, and entries wait; run `kipuka audit verify`, find out who can write \
+             to the database, and restore the trail from a backup"
+        ),
+        None if was => tracing::info!("the audit trail is again what it was, and is sealed"),
+        _ => {}
+    }
 }
 
 /// Signs the end of the chain where it is time, if this instance is the one that seals.
@@ -62,9 +139,16 @@ pub(crate) async fn checkpoint_when_due(
 }
 
 /// Signs the end of the chain with the key of the first CA that signs; `None` where there is none, or
-/// nothing to sign.
+/// nothing to sign, or the chain is not what it was.
 pub(crate) async fn checkpoint(context: &Context) -> Result<Option<SignedCheckpoint>, Error> {
-    let head = context.store.trail().await?.head;
+    know_end(context).await?;
+    let head = match context.store.end().await? {
+        End::Whole(trail) => trail.head,
+        End::Broken(position) => {
+            tell_whether_broken(context, Some(position));
+            return Ok(None);
+        }
+    };
     if head.position == 0 {
         return Ok(None);
     }

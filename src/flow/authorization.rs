@@ -1,5 +1,6 @@
 //! An authorization is given up (RFC 8555 §7.5.2).
 
+use super::changes::{Change, count_change};
 use super::{Context, Error};
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::problem::Problem;
@@ -13,6 +14,7 @@ pub(crate) async fn deactivate_authorization(
     let now = context.clock.now();
     match authorization.status(now) {
         AuthorizationStatus::Pending | AuthorizationStatus::Valid => {
+            count_change(context, Change::Authorization, &authorization.account_id)?;
             let actor = Actor::Account(authorization.account_id.clone());
             let id = authorization.id.as_str();
             let entry = Entry::new(Kind::AuthorizationDeactivated, actor, id, now)

@@ -1,5 +1,6 @@
 //! An account gets another key (RFC 8555 §7.3.5).
 
+use super::changes::{Change, count_change};
 use super::{Context, Error};
 use crate::acme::account::Account;
 use crate::acme::problem::{Problem, ProblemType};
@@ -27,6 +28,7 @@ pub(crate) async fn change_key(
         let detail = "\"oldKey\" is not the account's key";
         return Err(Problem::malformed(detail).into());
     }
+    count_change(context, Change::Account, &account.id)?;
     let (jwk, thumbprint) = (new_key.canonical_json(), new_key.thumbprint());
     let actor = Actor::Account(account.id.clone());
     let now = context.clock.now();

@@ -9,6 +9,7 @@ mod authorization;
 mod authorize;
 mod caa;
 mod challenge;
+mod changes;
 mod external_account;
 mod finalize;
 mod identifiers;
@@ -25,6 +26,7 @@ mod replaces;
 mod retain;
 mod revoke;
 mod shares;
+mod steady;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -32,9 +34,12 @@ mod validate;
 pub(crate) use account::{check_terms, deactivate_account, update_account};
 pub(crate) use at_cap::AtCap;
 pub(crate) use at_once::{AtOnce, Handed};
-pub(crate) use audit::{Checkpoints, KeysSeen, checkpoint, checkpoint_when_due, note_keys, seal};
+pub(crate) use audit::{
+    Checkpoints, KeysSeen, check_checkpoint, checkpoint, checkpoint_when_due, note_keys, seal,
+};
 pub(crate) use authorization::deactivate_authorization;
 pub(crate) use challenge::{begin_attestation, begin_challenge};
+pub(crate) use changes::Changes;
 pub(crate) use finalize::finalize;
 pub(crate) use identifiers::AskedIdentifier;
 pub(crate) use issue::{issue, issue_planned};
@@ -49,6 +54,7 @@ pub(crate) use refusals::{Refusals, note_refusals_left_out, noting_refusal};
 pub(crate) use retain::{Progress as RetainProgress, retain};
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use shares::{Share, Shares};
+pub(crate) use steady::Steady;
 pub(crate) use validate::{validate, validate_known};
 
 use std::sync::Arc;
@@ -78,6 +84,7 @@ pub(crate) struct Context {
     pub(crate) at_cap: AtCap,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Refusals,
+    pub(crate) changes: Changes,
 }
 
 /// How long things may take and live, and how many there may be.

@@ -1,7 +1,7 @@
 //! The audit trail's entries, and their way into the chain.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::db::{Done, Row as DbRow, Statement, values};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
-use crate::ledger::{Entry, Head, Row};
+use crate::ledger::{ChainCheck, Entry, Head, Row};
 use crate::telemetry::metrics::AuditFigures;
 
 /// Entries that are sealed in one transaction at most.
@@ -28,6 +28,17 @@ pub(crate) enum Sealed {
     Elsewhere,
     /// So many; more may be pending.
     Entries(usize),
+    /// The chain is not what this process knows of it, from this position on: nothing is added to it.
+    Broken(i64),
+}
+
+/// Where the chain ends, as far as this process can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It goes on from what this process knew of it.
+    Whole(Trail),
+    /// From this position on it does not.
+    Broken(i64),
 }
 
 /// The end of the chain, and who seals until when.
@@ -58,13 +69,16 @@ pub(super) struct Origin {
     /// In the ids of its entries.
     tag: Arc<str>,
     written: Arc<AtomicU32>,
+    /// The last end of the chain that this process has sealed or followed: whoever can write to the
+    /// database cannot change it. `None` where it knows none yet.
+    known: Arc<Mutex<Option<Head>>>,
 }
 
 impl Origin {
     pub(super) fn draw() -> Result<Self, StoreError> {
         let tag: String = Entropy.bytes::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let tag: Arc<str> = tag.into();
-        Ok(Self { name: Arc::clone(&tag), tag, written: Arc::default() })
+        Ok(Self { name: Arc::clone(&tag), tag, written: Arc::default(), known: Arc::default() })
     }
 
     /// Of all processes no two give the same, and those that are given later come later, as far as
@@ -72,6 +86,18 @@ impl Origin {
     fn id(&self, entry: &Entry) -> String {
         let written = self.written.fetch_add(1, Ordering::Relaxed);
         format!("{:012x}{written:08x}{}", entry.at.unix_ms().max(0), self.tag)
+    }
+
+    fn known(&self) -> Option<Head> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Never back to one before.
+    fn know(&self, head: &Head) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|known| known.position < head.position) {
+            *known = Some(head.clone());
+        }
     }
 }
 
@@ -95,13 +121,19 @@ impl Store {
 
     /// Gives entries that are pending their places in the chain: moves them from where decisions write
     /// them to the end of the log. One instance does so at a time, for as long as it goes on; the end of
-    /// the chain is compared and set, so that no two could ever write one position.
+    /// the chain is compared and set, so that no two could ever write one position. What is not the chain
+    /// that this process knows gets nothing added.
     pub(crate) async fn seal(&self, now: Timestamp) -> Result<Sealed, StoreError> {
-        let select = "SELECT h.position, h.hash, h.sealer, h.sealer_until, p.id, p.entry \
-                      FROM audit_head h LEFT JOIN (SELECT id, entry FROM audit_pending \
+        let select = "SELECT h.position, h.hash, h.sealer, h.sealer_until, p.id, p.entry, \
+                      l.hash FROM audit_head h LEFT JOIN audit_log l ON l.position = h.position \
+                      LEFT JOIN (SELECT id, entry FROM audit_pending \
                       ORDER BY id LIMIT $1) p ON 1 = 1 WHERE h.name = 'trail' ORDER BY p.id";
         let rows = self.db.read(select, values![BATCH]).await?;
         let trail = trail_of(rows.first())?;
+        let last = rows.first().map(|row| row.optional_text(6)).transpose()?.flatten();
+        if let Some(broken) = self.follow(&trail.head, last.as_deref()).await? {
+            return Ok(Sealed::Broken(broken));
+        }
         let mut places = Vec::with_capacity(rows.len());
         let mut head = trail.head.clone();
         for row in &rows {
@@ -156,7 +188,75 @@ impl Store {
             Statement::new(keep, values![places.as_str()]),
             Statement::required(clear, values![places.as_str(), from.position, count]),
         ]);
-        Ok(if done.await? == Done::Committed { Sealed::Entries(sealed) } else { Sealed::Elsewhere })
+        if done.await? != Done::Committed {
+            return Ok(Sealed::Elsewhere);
+        }
+        self.origin.know(&head);
+        Ok(Sealed::Entries(sealed))
+    }
+
+    /// Whether this process knows an end of the chain.
+    pub(crate) fn knows_end(&self) -> bool {
+        self.origin.known().is_some()
+    }
+
+    /// Takes an end of the chain for true that somebody has vouched for: what is sealed and signed from
+    /// now on must go on from there.
+    pub(crate) fn know_end(&self, head: &Head) {
+        self.origin.know(head);
+    }
+
+    /// Where the chain ends, if it goes on from what this process knows of it.
+    pub(crate) async fn end(&self) -> Result<End, StoreError> {
+        let trail = self.trail().await?;
+        let last = self.sealed_entries(trail.head.position - 1, 1).await?;
+        let last = last.first().filter(|row| row.position == trail.head.position);
+        let broken = self.follow(&trail.head, last.map(|row| row.hash.as_str())).await?;
+        Ok(broken.map_or(End::Whole(trail), End::Broken))
+    }
+
+    /// Follows the chain from the end that this process knows to the one that is noted, whose row has
+    /// this hash; the position from which on it does not fit, if it does not.
+    async fn follow(&self, head: &Head, last: Option<&str>) -> Result<Option<i64>, StoreError> {
+        let Some(known) = self.origin.known() else { return Ok(None) };
+        if head.position < known.position {
+            return Ok(Some(head.position + 1));
+        }
+        if head.position > 0 && last != Some(&head.hash) {
+            return Ok(Some(head.position));
+        }
+        if head.position == known.position {
+            return Ok((head.hash != known.hash).then_some(known.position));
+        }
+        let mut end = known.clone();
+        if known.position > 0 {
+            let row = self.sealed_entries(known.position - 1, 1).await?;
+            if row
+                .first()
+                .is_none_or(|row| (row.position, &row.hash) != (known.position, &known.hash))
+            {
+                return Ok(Some(known.position));
+            }
+        }
+        while end.position < head.position {
+            let mut check = ChainCheck::after(end.clone());
+            let rows = self.sealed_entries(end.position, BATCH).await?;
+            // Behind the end that was noted there may be more by now.
+            for row in rows.iter().take_while(|row| row.position <= head.position) {
+                if check.row(row).is_some() {
+                    return Ok(Some(row.position));
+                }
+            }
+            if check.head().position == end.position {
+                return Ok(Some(end.position + 1));
+            }
+            end = check.head().clone();
+        }
+        if end != *head {
+            return Ok(Some(head.position));
+        }
+        self.origin.know(head);
+        Ok(None)
     }
 
     /// Seals what this process noted, if it did and nobody else seals: for commands, whose entries would
@@ -259,6 +359,18 @@ impl Store {
         let select = "SELECT position, statement, algorithm, signature, certificate \
                       FROM audit_checkpoints WHERE position > $1 ORDER BY position LIMIT $2";
         let rows = self.db.read(select, values![after, limit]).await?;
+        rows.iter().map(checkpoint_of).collect()
+    }
+
+    /// Checkpoints before a position, the newest first.
+    pub(crate) async fn checkpoints_before(
+        &self,
+        before: i64,
+        limit: i64,
+    ) -> Result<Vec<SignedCheckpoint>, StoreError> {
+        let select = "SELECT position, statement, algorithm, signature, certificate \
+                      FROM audit_checkpoints WHERE position < $1 ORDER BY position DESC LIMIT $2";
+        let rows = self.db.read(select, values![before, limit]).await?;
         rows.iter().map(checkpoint_of).collect()
     }
 

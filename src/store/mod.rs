@@ -30,7 +30,7 @@ pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use crl::{CrlPlan, PublishedCrl};
 pub(crate) use issuance::{Plan, PlannedCertificate};
-pub(crate) use ledger::{Sealed, SignedCheckpoint};
+pub(crate) use ledger::{End, Sealed, SignedCheckpoint};
 pub(crate) use order::{
     ListedOrder, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, OrdersCursor,
 };

@@ -161,7 +161,8 @@ async fn every_tampering_is_found(database: Database, disarm: &str) {
     // elsewhere tells all the same.
     ask(&unnoted);
     ask(&format!("DELETE FROM audit_checkpoints WHERE position = {last}"));
-    audit(&server, &["verify"], 0);
+    let said = audit(&server, &["verify"], 0);
+    assert!(said.contains("warning  there is no checkpoint"), "{said}");
     let outside = outside.to_str().unwrap();
     let said = audit(&server, &["verify", "--checkpoint", outside], 1);
     assert!(said.contains("no such entry"), "{said}");
@@ -218,6 +219,24 @@ async fn the_commands_of_its_page_work() {
     assert!(said.contains("certificate.revoked") && said.contains("\"ok\": true"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_by_a_strangers_key_is_wrong_unless_the_caller_vouches_for_it() {
+    let databases = [Database::sqlite(), Database::sqlite()];
+    let (server, _) = history(&databases[0]).await;
+    let (stranger, _) = history(&databases[1]).await;
+    audit(&stranger, &["checkpoint", "--out", stranger.folder.path().to_str().unwrap()], 0);
+    let file = stranger.folder.path().join("checkpoint.json");
+    std::fs::write(&file, audit(&stranger, &["checkpoint"], 0)).unwrap();
+    let file = file.to_str().unwrap();
+    let said = audit(&server, &["verify", "--checkpoint", file], 1);
+    assert!(said.contains("no configured CA's"), "{said}");
+    let certificate = stranger.folder.path().join("certificate.pem");
+    let certificate = certificate.to_str().unwrap();
+    let vouched = ["verify", "--checkpoint", file, "--ca-certificate", certificate];
+    let said = audit(&server, &vouched, 1);
+    assert!(!said.contains("no configured CA's") && said.contains("signs entry"), "{said}");
+}
+
 /// Other commands of docs/operate/audit.md.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_auditor_checks_a_checkpoint_and_a_hash_without_kipuka() {
@@ -269,7 +288,9 @@ async fn what_was_decided_before_a_kill_is_sealed_after_it() {
     };
     let entries = |report: &Value| report["entries"].as_u64().unwrap();
     assert!(entries(&after) > entries(&killed) + killed["pending"].as_u64().unwrap(), "a start");
-    assert_eq!(after["warnings"], 0, "{after}");
+    let findings = after["findings"].to_string();
+    assert_eq!(after["warnings"], 1, "{findings}");
+    assert!(findings.contains("there is no checkpoint"), "{findings}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::super::{Failure, print_json};
 use crate::app;
 use crate::config::Config;
-use crate::ledger::{self, Head};
+use crate::flow::check_checkpoint;
+use crate::ledger::Head;
 use crate::store::{SignedCheckpoint, Store};
-use crate::x509::algorithm::SignatureAlgorithm;
-use crate::x509::chain::Chain;
 
 /// A checkpoint as it is kept elsewhere.
 #[derive(Debug, Deserialize, Serialize)]
@@ -92,17 +91,6 @@ impl Keys {
 
     /// What the checkpoint says of the chain, and whether its key is known, where it is signed rightly.
     pub(super) fn check(&self, signed: &SignedCheckpoint) -> Result<(Head, bool), &'static str> {
-        let says = ledger::Checkpoint::read(&signed.statement)
-            .filter(|says| says.head.position == signed.position)
-            .ok_or("it does not say what a checkpoint of its position says")?;
-        let chain = Chain::from_pem(&signed.certificate)
-            .map_err(|_| "the certificate beside it cannot be read")?;
-        let key = chain.issuer().public_key();
-        let algorithm = SignatureAlgorithm::from_name(&signed.algorithm, key.key_type())
-            .ok_or("its signature is of an algorithm that does not fit the key")?;
-        if !key.verify(algorithm, signed.statement.as_bytes(), &signed.signature) {
-            return Err("its signature is wrong");
-        }
-        Ok((says.head, self.spkis.iter().any(|spki| spki == key.spki())))
+        check_checkpoint(signed, &self.spkis)
     }
 }

@@ -17,6 +17,9 @@ use crate::store::{SignedCheckpoint, Store};
 
 /// A server seals every second, and whoever takes over from one that was killed after ten.
 const PENDING_AT_MOST: Duration = Duration::from_secs(60);
+/// A server signs every ten minutes and every 10,000 entries.
+const UNSIGNED_AT_MOST: Duration = Duration::from_secs(3600);
+const UNSIGNED_ENTRIES_AT_MOST: i64 = 20_000;
 /// Findings that are kept for JSON at most; all are counted.
 const KEPT: usize = 10_000;
 
@@ -35,6 +38,8 @@ pub(super) async fn verify(
     let trail = store.trail().await.map_err(Failure::failed)?;
     let mut checkpoints = checkpoints(store, &keys, start.position, &mut report).await?;
     let checked = checkpoints.len();
+    let newest = checkpoints.last_key_value().map(|(position, _)| *position);
+    let (mut signed_at, mut sealed_at) = (None, None);
     let mut check = ChainCheck::after(start);
     let mut oldest_pending: Option<Timestamp> = None;
     let mut pending = 0_u64;
@@ -44,6 +49,10 @@ pub(super) async fn verify(
             Seen::Sealed { row, known } => {
                 if let Some(found) = check.row(row) {
                     report.wrong(Some(row.position), &found.to_string());
+                }
+                sealed_at = time_of(&row.id);
+                if newest == Some(row.position) {
+                    signed_at = sealed_at;
                 }
                 let signed = checkpoints.remove(&row.position);
                 if signed.is_some_and(|hash| hash != row.hash) {
@@ -61,8 +70,7 @@ pub(super) async fn verify(
             }
             Seen::Pending { id, entry } => {
                 pending += 1;
-                let at = id.get(..12).and_then(|ms| i64::from_str_radix(ms, 16).ok());
-                let at = Timestamp::from_unix_ms(at.unwrap_or(0));
+                let at = time_of(id).unwrap_or(Timestamp::from_unix_ms(0));
                 oldest_pending = Some(oldest_pending.map_or(at, |oldest| oldest.min(at)));
                 (None, entry, false)
             }
@@ -102,6 +110,9 @@ pub(super) async fn verify(
             "a checkpoint of entry {position} was signed, and there is no such entry: the last ones were deleted"
         );
         report.wrong(Some(position), &text);
+    }
+    if arguments.since.is_none() {
+        tell_of_unsigned(newest, end.position, signed_at, sealed_at, &mut report);
     }
     for file in &arguments.checkpoint {
         outside(store, &keys, file, &mut report).await?;
@@ -160,12 +171,13 @@ fn signed_head(keys: &Keys, signed: &SignedCheckpoint, report: &mut Report) -> O
     match keys.check(signed) {
         Ok((head, true)) => Some(head),
         Ok((head, false)) => {
-            report.warning(&format!(
-                "the checkpoint of entry {} is signed by a key that is no configured CA's: give its \
-                 certificate with --ca-certificate",
+            let text = format!(
+                "the checkpoint of entry {} is signed by a key that is no configured CA's: if it was \
+                 one's, give its certificate with --ca-certificate; else it is forged",
                 head.position
-            ));
-            Some(head)
+            );
+            report.wrong(Some(head.position), &text);
+            None
         }
         Err(why) => {
             let text = format!("the checkpoint of entry {} is no good: {why}", signed.position);
@@ -199,6 +211,40 @@ async fn outside(
         report.wrong(Some(head.position), &text);
     }
     Ok(())
+}
+
+/// An id begins with the time of its entry.
+fn time_of(id: &str) -> Option<Timestamp> {
+    let ms = i64::from_str_radix(id.get(..12)?, 16).ok()?;
+    Some(Timestamp::from_unix_ms(ms))
+}
+
+/// Whoever rewrites what no key has signed leaves no trace.
+fn tell_of_unsigned(
+    newest: Option<i64>,
+    end: i64,
+    signed_at: Option<Timestamp>,
+    sealed_at: Option<Timestamp>,
+    report: &mut Report,
+) {
+    let Some(newest) = newest else {
+        if end > 0 {
+            report.warning(
+                "there is no checkpoint: no key vouches for the chain, and who can write to the \
+                 database could have written it anew; a running server signs one within ten minutes",
+            );
+        }
+        return;
+    };
+    let late = signed_at
+        .zip(sealed_at)
+        .is_some_and(|(signed, sealed)| sealed.since(signed) > UNSIGNED_AT_MOST);
+    if late || end - newest > UNSIGNED_ENTRIES_AT_MOST {
+        report.warning(&format!(
+            "the newest checkpoint is of entry {newest}, and the trail ends with entry {end}: no key \
+             vouches for what is between; checkpoints were deleted, or no CA's key signs"
+        ));
+    }
 }
 
 fn tell_of_unaudited(unaudited: &Unaudited, report: &mut Report) {

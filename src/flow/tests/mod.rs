@@ -10,6 +10,8 @@ mod limited;
 mod offered;
 mod ordering;
 mod recheck;
+mod retaining;
+mod trail;
 mod validating;
 
 use std::collections::VecDeque;
@@ -153,6 +155,7 @@ impl Site {
             at_cap: Default::default(),
             metrics,
             refusals: Default::default(),
+            changes: Default::default(),
         };
         let key = Key::new(Algorithm::Es256);
         let (account, created) = new_account(&context, &authority, asked(&key)).await.unwrap();

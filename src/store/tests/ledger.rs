@@ -120,7 +120,9 @@ pub(super) async fn nothing_is_sealed_where_an_entry_was_taken_away(database: &D
     // The end of the chain is moved on behind the store's back: what comes does not fit.
     execute(&store, "UPDATE audit_head SET position = 1", values![]).await;
     store.note_alone(&entry()).await.unwrap();
-    assert!(store.seal(NOW).await.is_err(), "a position that is taken");
+    assert_eq!(store.seal(NOW).await.unwrap(), Sealed::Broken(2));
+    let unknowing = open(database).await;
+    assert!(unknowing.seal(after(100)).await.is_err(), "a position that is taken");
     assert_eq!(number(&store, PENDING).await, 1, "the entry waits");
     execute(&store, "UPDATE audit_head SET position = 2", values![]).await;
     assert_eq!(store.seal(NOW).await.unwrap(), Sealed::Entries(1));

@@ -24,6 +24,7 @@ pub(crate) struct AuditMetrics {
     oldest_pending: Gauge<f64, AtomicU64>,
     position: Gauge,
     checkpoint: Gauge,
+    broken: Gauge,
 }
 
 impl AuditMetrics {
@@ -45,6 +46,11 @@ impl AuditMetrics {
             "The position that a CA's key has signed",
             &metrics.checkpoint,
         );
+        series.add(
+            "audit_broken",
+            "Whether the trail in the database is another than this instance has seen, and is not sealed",
+            &metrics.broken,
+        );
         metrics
     }
 
@@ -53,5 +59,10 @@ impl AuditMetrics {
         self.oldest_pending.set(figures.oldest_pending.as_secs_f64());
         self.position.set(figures.position);
         self.checkpoint.set(figures.checkpoint);
+    }
+
+    /// Whether it was broken before, too.
+    pub(crate) fn show_broken(&self, broken: bool) -> bool {
+        self.broken.set(i64::from(broken)) != 0
     }
 }

@@ -78,5 +78,6 @@ async fn open(
         at_cap: Default::default(),
         metrics: Arc::new(crate::telemetry::metrics::Metrics::new()),
         refusals: Default::default(),
+        changes: Default::default(),
     }
 }
