@@ -174,7 +174,10 @@ impl Bench {
         if load.sizes {
             sizes::print(&self.database);
         }
-        drop((idle, self.answers));
+        if let Some(idle) = idle {
+            idle.abort();
+        }
+        drop(self.answers);
         run
     }
 
