@@ -156,8 +156,7 @@ async fn a_trusted_proxy_names_requests_and_traces_and_nobody_else_does() {
         let answer = plain_request(server.admin, "GET", "/healthz", &headers).unwrap();
         let name = answer.header("x-request-id");
         assert_eq!(name == "from-the-proxy", trusted, "{name}");
-        let log = server.log();
-        assert!(log.contains(&format!("\"request_id\":\"{name}\"")), "{log}");
+        server.says(&format!("\"request_id\":\"{name}\"")).await;
         let spans = collector.until("GET /healthz").await;
         let span = spans.iter().find(|span| span.name == "GET /healthz").unwrap();
         let followed: String = span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
