@@ -8,7 +8,6 @@ use openssl::sha::sha256;
 use super::certificate::AttestationCertificate;
 use super::object::Statement;
 use super::{AttestationError, Expected};
-use crate::x509::algorithm::{Hash, KeyType, SignatureAlgorithm};
 
 /// The key description (Android Keystore, "attestation extension data schema").
 const DESCRIPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.1.17");
@@ -21,9 +20,6 @@ const SERIAL: u32 = 713;
 
 const PURPOSE_SIGN: u8 = 2;
 const ORIGIN_GENERATED: u8 = 0;
-
-const ES256: i64 = -7;
-const RS256: i64 = -257;
 
 pub(super) fn check(
     statement: &Statement<'_>,
@@ -64,12 +60,8 @@ fn check_signature(
     expected: &Expected<'_>,
 ) -> Result<(), AttestationError> {
     let signature = statement.sig.ok_or(AttestationError::Missing("sig"))?;
-    let algorithm = match (statement.alg, leaf.public_key.key_type()) {
-        (Some(ES256), KeyType::EcP256) => SignatureAlgorithm::Ecdsa(Hash::Sha256),
-        (Some(RS256), KeyType::Rsa(_)) => SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
-        (None, _) => return Err(AttestationError::Missing("alg")),
-        (Some(_), _) => return Err(AttestationError::Key("and alg do not fit ES256 or RS256")),
-    };
+    let misfit = AttestationError::Key("and alg do not fit ES256 or RS256");
+    let algorithm = statement.algorithm(leaf.public_key.key_type(), misfit)?;
     let message = expected.key_authorization.as_bytes();
     let verified = leaf.public_key.verify(algorithm, message, signature);
     verified.then_some(()).ok_or(AttestationError::Signature)

@@ -4,6 +4,7 @@ use minicbor::decode::Error;
 use minicbor::{Decoder, data::Type};
 
 use super::AttestationError;
+use crate::x509::algorithm::{Hash, KeyType, SignatureAlgorithm};
 
 /// Certificates and a signature fit in a fraction of it.
 pub(crate) const MAX_LENGTH: usize = 48 * 1024;
@@ -11,6 +12,10 @@ pub(crate) const MAX_LENGTH: usize = 48 * 1024;
 const MAX_CERTIFICATES: u64 = 8;
 /// Members of a map; those that are known are fewer.
 const MAX_MEMBERS: u64 = 16;
+
+/// `COSEAlgorithmIdentifier`s. SHA-1 (-65535) is none of them.
+const ES256: i64 = -7;
+const RS256: i64 = -257;
 
 /// An attestation object, read where it lies.
 #[derive(Debug)]
@@ -73,6 +78,21 @@ impl<'b> Statement<'b> {
             Ok(())
         })?;
         Ok(this)
+    }
+}
+
+impl Statement<'_> {
+    /// What `alg` says, for a key of this type; `misfit` where it says something else.
+    pub(super) fn algorithm(
+        &self,
+        key: KeyType,
+        misfit: AttestationError,
+    ) -> Result<SignatureAlgorithm, AttestationError> {
+        match (self.alg.ok_or(AttestationError::Missing("alg"))?, key) {
+            (ES256, KeyType::EcP256) => Ok(SignatureAlgorithm::Ecdsa(Hash::Sha256)),
+            (RS256, KeyType::Rsa(_)) => Ok(SignatureAlgorithm::RsaPkcs1(Hash::Sha256)),
+            _ => Err(misfit),
+        }
     }
 }
 

@@ -96,9 +96,9 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
         ($($key:ident: $range:expr),+ $(,)?) => {
             Limits {
                 $($key: limit(stringify!($key), $range, default.$key),)+
-                exempt_networks: networks(section, "exempt_networks")
+                exempt_networks: section.networks("exempt_networks")
                     .unwrap_or(default.exempt_networks),
-                trusted_proxies: networks(section, "trusted_proxies")
+                trusted_proxies: section.networks("trusted_proxies")
                     .unwrap_or(default.trusted_proxies),
                 proxy_header: proxy_header(section),
             }
@@ -118,22 +118,6 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
         failed_validations_per_hour: 0..=10_000,
         at_once_per_account: 1..=128,
     }
-}
-
-fn networks(section: &Section<'_>, key: &str) -> Option<Vec<IpNet>> {
-    let mut networks = Vec::new();
-    for text in section.strings(key)? {
-        let bare = || text.value.parse().map(|ip: IpAddr| IpNet::from(ip));
-        match text.value.parse::<IpNet>().or_else(|_| bare()) {
-            Ok(network) => networks.push(network.trunc()),
-            Err(_) => section.reader.mistake(
-                &text.place,
-                format!("`{}` is not a network", shortened(text.value)),
-                "write an address, or one and the length of its prefix: \"10.0.0.7\", \"fd00::/8\"",
-            ),
-        }
-    }
-    Some(networks)
 }
 
 fn proxy_header(section: &Section<'_>) -> ProxyHeader {

@@ -86,23 +86,10 @@ fn resolvers(section: &Section<'_>) -> Vec<SocketAddr> {
 }
 
 fn denied_networks(section: &Section<'_>) -> Vec<IpNet> {
-    let Some(texts) = section.strings("denied_networks") else {
-        return vec![
+    section.networks("denied_networks").unwrap_or_else(|| {
+        vec![
             Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16).into(),
             Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10).into(),
-        ];
-    };
-    let mut networks = Vec::new();
-    for text in texts {
-        let bare = || text.value.parse().map(|ip: IpAddr| IpNet::from(ip));
-        match text.value.parse::<IpNet>().or_else(|_| bare()) {
-            Ok(network) => networks.push(network.trunc()),
-            Err(_) => section.reader.mistake(
-                &text.place,
-                format!("`{}` is not a network", shortened(text.value)),
-                "write an address and the length of its prefix: \"10.0.0.0/8\", \"fd00::/8\"",
-            ),
-        }
-    }
-    networks
+        ]
+    })
 }

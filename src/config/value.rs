@@ -1,9 +1,11 @@
 //! Takes values of the right kind out of a section.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -154,6 +156,23 @@ impl<'a> Section<'a> {
         let what = format!("`{}` is not understood", shortened(text.value));
         self.reader.mistake(&text.place, what, remedy);
         None
+    }
+
+    /// A list of networks; an address alone is a network of one.
+    pub(super) fn networks(&self, key: &str) -> Option<Vec<IpNet>> {
+        let mut networks = Vec::new();
+        for text in self.strings(key)? {
+            let bare = || text.value.parse().map(|ip: IpAddr| IpNet::from(ip));
+            match text.value.parse::<IpNet>().or_else(|_| bare()) {
+                Ok(network) => networks.push(network.trunc()),
+                Err(_) => self.reader.mistake(
+                    &text.place,
+                    format!("`{}` is not a network", shortened(text.value)),
+                    "write an address, or one and the length of its prefix: \"10.0.0.7\", \"fd00::/8\"",
+                ),
+            }
+        }
+        Some(networks)
     }
 
     /// A list of paths.

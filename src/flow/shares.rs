@@ -41,12 +41,6 @@ impl Shares {
     pub(crate) async fn freed(&self) {
         self.freed.notified().await;
     }
-
-    /// Whether an account has this many places already.
-    fn has(&self, account_id: &str, most: usize) -> bool {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.by_account.get(account_id).is_some_and(|count| *count >= most)
-    }
 }
 
 /// One of an account's places, until this is dropped.
@@ -59,12 +53,22 @@ impl Share {
     pub(crate) fn take(shares: &Arc<Shares>, account_id: &str) -> Self {
         let mut taken = shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
         *taken.by_account.entry(account_id.to_owned()).or_default() += 1;
-        Self { shares: Arc::clone(shares), account_id: account_id.to_owned() }
+        Self::of(shares, account_id)
     }
 
     /// One of an account's places, if it has fewer than `most`.
     pub(super) fn take_below(shares: &Arc<Shares>, account_id: &str, most: usize) -> Option<Self> {
-        (!shares.has(account_id, most)).then(|| Self::take(shares, account_id))
+        let mut taken = shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.by_account.get(account_id).copied().unwrap_or_default();
+        if count >= most {
+            return None;
+        }
+        taken.by_account.insert(account_id.to_owned(), count + 1);
+        Some(Self::of(shares, account_id))
+    }
+
+    fn of(shares: &Arc<Shares>, account_id: &str) -> Self {
+        Self { shares: Arc::clone(shares), account_id: account_id.to_owned() }
     }
 }
 

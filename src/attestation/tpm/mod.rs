@@ -14,7 +14,6 @@ use self::structures::{Certified, Public, signature};
 use super::certificate::AttestationCertificate;
 use super::object::Statement;
 use super::{AttestationError, Expected};
-use crate::x509::algorithm::{Hash, KeyType, SignatureAlgorithm};
 use crate::x509::permanent_identifier::PermanentIdentifier;
 
 /// tcg-kp-AIKCertificate.
@@ -25,10 +24,6 @@ const HARDWARE: [ObjectIdentifier; 3] = [
     ObjectIdentifier::new_unwrap("2.23.133.2.2"),
     ObjectIdentifier::new_unwrap("2.23.133.2.3"),
 ];
-
-/// `COSEAlgorithmIdentifier`s. SHA-1 (-65535) is none of them.
-const ES256: i64 = -7;
-const RS256: i64 = -257;
 
 pub(super) fn check(
     statement: &Statement<'_>,
@@ -103,16 +98,8 @@ fn check_signature(
     cert_info: &[u8],
 ) -> Result<(), AttestationError> {
     let bytes = statement.sig.ok_or(AttestationError::Missing("sig"))?;
-    let algorithm = match (statement.alg, leaf.public_key.key_type()) {
-        (Some(ES256), KeyType::EcP256) => SignatureAlgorithm::Ecdsa(Hash::Sha256),
-        (Some(RS256), KeyType::Rsa(_)) => SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
-        (None, _) => return Err(AttestationError::Missing("alg")),
-        (Some(_), _) => {
-            return Err(AttestationError::Certificate(
-                "has a key that does not fit alg: ES256 or RS256",
-            ));
-        }
-    };
+    let misfit = AttestationError::Certificate("has a key that does not fit alg: ES256 or RS256");
+    let algorithm = statement.algorithm(leaf.public_key.key_type(), misfit)?;
     let signature = signature(bytes, algorithm).ok_or(AttestationError::Unreadable("sig"))?;
     let verified = leaf.public_key.verify(algorithm, cert_info, &signature);
     verified.then_some(()).ok_or(AttestationError::Signature)

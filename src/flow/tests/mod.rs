@@ -31,7 +31,7 @@ use super::{
     new_account, new_authz, new_order, own_certificate, update_account, validate,
 };
 use crate::acme::account::Account;
-use crate::acme::authorization::AuthorizationStatus;
+use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::challenge::{ChallengeResult, ChallengeStatus, ChallengeType};
 use crate::acme::order::{Order, OrderStatus};
 use crate::acme::problem::{Problem, ProblemType};
@@ -186,6 +186,11 @@ impl Site {
         new_order(&self.context, &self.authority, &self.account, request).await.unwrap()
     }
 
+    /// The client says that this challenge is ready.
+    async fn begin(&self, of: &Authorization, challenge: &str) -> Result<Authorization, Error> {
+        begin_challenge(&self.context, of.clone(), challenge, &self.account, ACCOUNT_URL).await
+    }
+
     async fn order(&self, id: &str) -> Order {
         self.store().order("web", id).await.unwrap().unwrap()
     }
@@ -218,15 +223,7 @@ impl Site {
                 continue;
             }
             let challenge = &placed.challenges[0].id;
-            let begun = begin_challenge(
-                &self.context,
-                placed.clone(),
-                challenge,
-                &self.account,
-                ACCOUNT_URL,
-            )
-            .await
-            .unwrap();
+            let begun = self.begin(placed, challenge).await.unwrap();
             assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
             let proved = ChallengeResult::Proved { at: self.context.clock.now() };

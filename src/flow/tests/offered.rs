@@ -31,7 +31,7 @@ async fn a_challenge_under_way_fails_at_once_where_its_type_was_taken_out() {
     let order = site.place(&["a.localhost"]).await;
     let placed = order.authorizations[0].clone();
     let id = challenge(&order, ChallengeType::Http01);
-    begin_challenge(&site.context, placed.clone(), &id, &site.account, ACCOUNT_URL).await.unwrap();
+    site.begin(&placed, &id).await.unwrap();
     site.offer(&[ChallengeType::Dns01]);
     let lease = site.claim(WorkKind::Validation).await.unwrap();
     validate(&site.context, lease).await.unwrap();

@@ -9,15 +9,7 @@ async fn a_validation_without_answer_is_put_off_with_doubling_pauses_and_then_gi
         let order = site.place(&["a.localhost"]).await;
         let placed = &order.authorizations[0];
         let challenge = placed.challenges.iter().find(|one| one.kind == kind).unwrap();
-        let begun = begin_challenge(
-            &site.context,
-            placed.clone(),
-            &challenge.id,
-            &site.account,
-            ACCOUNT_URL,
-        )
-        .await
-        .unwrap();
+        let begun = site.begin(placed, &challenge.id).await.unwrap();
         assert_eq!(begun.status(START), AuthorizationStatus::Pending);
 
         for (failed, pause) in [1, 2, 4].into_iter().enumerate() {
@@ -54,14 +46,9 @@ async fn a_validation_without_answer_is_put_off_with_doubling_pauses_and_then_gi
         assert_eq!(site.status(&order.id).await.as_str(), "invalid");
 
         // Said again, the client gets the result; no work comes of it.
-        begin_challenge(&site.context, found.clone(), &challenge.id, &site.account, ACCOUNT_URL)
-            .await
-            .unwrap();
+        site.begin(&found, &challenge.id).await.unwrap();
         let other = found.challenges.iter().find(|one| one.kind != kind).unwrap();
-        let problem = refusal(
-            begin_challenge(&site.context, found.clone(), &other.id, &site.account, ACCOUNT_URL)
-                .await,
-        );
+        let problem = refusal(site.begin(&found, &other.id).await);
         assert_eq!(problem.kind, ProblemType::Malformed);
         assert_eq!(site.pause(WorkKind::Validation).await, None);
     }
@@ -72,15 +59,7 @@ async fn a_validation_that_has_become_pointless_is_dropped() {
     let site = Site::new().await;
     let order = site.place(&["a.localhost", "b.localhost", "c.localhost"]).await;
     for placed in &order.authorizations {
-        begin_challenge(
-            &site.context,
-            placed.clone(),
-            &placed.challenges[0].id,
-            &site.account,
-            ACCOUNT_URL,
-        )
-        .await
-        .unwrap();
+        site.begin(placed, &placed.challenges[0].id).await.unwrap();
     }
     let now = site.context.clock.now();
     let leases = site
@@ -114,23 +93,13 @@ async fn an_authorization_of_a_deactivated_account_goes_no_further() {
     let site = Site::new().await;
     let order = site.place(&["a.localhost"]).await;
     let placed = &order.authorizations[0];
-    begin_challenge(
-        &site.context,
-        placed.clone(),
-        &placed.challenges[0].id,
-        &site.account,
-        ACCOUNT_URL,
-    )
-    .await
-    .unwrap();
+    site.begin(placed, &placed.challenges[0].id).await.unwrap();
     let lease = site.claim(WorkKind::Validation).await.unwrap();
     deactivate_account(&site.context, site.account.clone()).await.unwrap();
     let found = site.store().authorization("web", &placed.id).await.unwrap().unwrap();
     assert_eq!(found.status(START), AuthorizationStatus::Deactivated);
     validate(&site.context, lease).await.unwrap();
-    let late =
-        begin_challenge(&site.context, found, &placed.challenges[1].id, &site.account, ACCOUNT_URL)
-            .await;
+    let late = site.begin(&found, &placed.challenges[1].id).await;
     assert_eq!(refusal(late).kind, ProblemType::Malformed);
     assert_eq!(site.status(&order.id).await.as_str(), "invalid");
     assert_eq!(site.count("SELECT COUNT(*) FROM work").await, 0);
