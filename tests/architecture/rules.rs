@@ -48,7 +48,11 @@ const KEPT: &[(&str, &[&str], &str)] = &[
     ("sqlx", &["src/store/"], "the store is the only one that knows the databases"),
     ("cryptoki", &["src/signer/pkcs11/"], "the rest knows signers, not PKCS#11"),
     ("axum", &["src/http/"], "flows can be called without HTTP"),
-    ("hyper", &["src/http/", "src/validation/"], "flows can be called without HTTP"),
+    (
+        "hyper",
+        &["src/http/", "src/validation/", "src/telemetry/traces/"],
+        "flows can be called without HTTP",
+    ),
     ("clap", &["src/cli/"], "the rest can be used without a command line"),
     (
         "josekit",

@@ -47,7 +47,8 @@ impl Collector {
         }
         let head = String::from_utf8(head).unwrap();
         assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+        let lower = head.to_lowercase();
+        let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         let mut body = vec![0; length.parse().unwrap()];
         stream.read_exact(&mut body).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();

@@ -1,22 +1,25 @@
-//! HTTP/1.1 as far as a collector needs it: one POST a connection, within some seconds.
+//! The way to a collector: one POST a connection, within some seconds.
 //!
-//! It blocks, since it runs on the thread of the exporter, where no runtime is. That is also why hyper
-//! does not serve.
+//! It blocks, since it runs on the thread of the exporter, where no runtime is, and brings its own.
 
-use std::io::{self, Read, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use opentelemetry_http::{HttpClient, HttpError};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 
-/// For a connection, and again for each step of the answer.
+/// From the connection to the end of the answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Of the answer, which says nothing that is of use.
-const LONGEST_ANSWER: u64 = 64 * 1024;
+const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Says once when a collector begins to fail, and when it is back.
 #[derive(Debug, Default)]
@@ -34,8 +37,15 @@ impl HttpClient for Client {
         Self: 'async_trait,
     {
         Box::pin(async move {
-            let answer = post(&request);
-            let endpoint = request.uri();
+            let endpoint = request.uri().clone();
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let answer = runtime.block_on(async {
+                timeout(PATIENCE, post(request))
+                    .await
+                    .unwrap_or_else(|_| Err("it takes too long to answer".into()))
+            });
+            // A name that is still being looked up is not waited for.
+            runtime.shutdown_background();
             match &answer {
                 Ok(status) if status.is_success() => {
                     if self.failing.swap(false, Ordering::Relaxed) {
@@ -59,58 +69,21 @@ impl HttpClient for Client {
     }
 }
 
-fn post(request: &Request<Bytes>) -> io::Result<StatusCode> {
-    let invalid = |what: &'static str| io::Error::new(io::ErrorKind::InvalidData, what);
-    let uri = request.uri();
-    let host = uri.host().ok_or_else(|| invalid("no host"))?;
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    let mut last = invalid("the host has no address");
-    let mut connected = None;
-    for address in (name, uri.port_u16().unwrap_or(80)).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => {
-                connected = Some(stream);
-                break;
-            }
-            Err(error) => last = error,
-        }
-    }
-    let mut stream = connected.ok_or(last)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let authority = uri.authority().map_or(host, |authority| authority.as_str());
-    let mut head = format!(
-        "POST {} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nContent-Length: {}\r\n",
-        uri.path(),
-        request.body().len()
-    )
-    .into_bytes();
-    for (name, value) in request.headers() {
-        if name != http::header::CONTENT_LENGTH && name != http::header::HOST {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-    }
-    head.extend_from_slice(b"\r\n");
-    stream.write_all(&head)?;
-    stream.write_all(request.body())?;
-    let mut answer = [0; 64];
-    let mut length = 0;
-    while length < answer.len() {
-        let rest = answer.get_mut(length..).unwrap_or_default();
-        let read = stream.read(rest)?;
-        if read == 0 {
-            break;
-        }
-        length += read;
-    }
+/// To one connection, which ends with the answer.
+async fn post(request: Request<Bytes>) -> Result<StatusCode, HttpError> {
+    let (mut head, body) = request.into_parts();
+    let authority = head.uri.authority().ok_or("the endpoint has no host")?.clone();
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((name, authority.port_u16().unwrap_or(80))).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    head.headers.insert(header::HOST, HeaderValue::try_from(authority.as_str())?);
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    head.uri = Uri::try_from(head.uri.path())?;
+    let answer = sender.send_request(Request::from_parts(head, Full::new(body))).await?;
+    let status = answer.status();
     // Whoever sends an answer likes to see it taken.
-    let _ = io::copy(&mut (&stream).take(LONGEST_ANSWER), &mut io::sink());
-    let head = String::from_utf8_lossy(&answer);
-    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1));
-    status
-        .and_then(|status| status.trim_end().parse().ok())
-        .ok_or_else(|| invalid("the answer is not HTTP/1.1"))
+    let _ = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
+    connection.abort();
+    Ok(status)
 }
