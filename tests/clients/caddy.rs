@@ -21,7 +21,9 @@ fn policy(server: &Server, external: &Credentials, name: &str, challenge: &str) 
         "issuers": [{
             "module": "acme",
             "ca": server.directory("ca"),
-            "email": "admin@example.test",
+            // An account each: Caddy keeps them by their address, and three that are made at once under
+            // one address can leave the key of one beside the URL of another.
+            "email": format!("{challenge}-{name}@example.test"),
             "external_account": { "key_id": external.kid, "mac_key": external.hmac_key },
             "trusted_roots_pem_files": [server.root()],
             "challenges": {
