@@ -77,7 +77,7 @@ impl Parts {
         let tokens = Tokens::new();
         let ca = app::open_authority(&config.cas[0], &tokens, Demand::OneSigns, None, now);
         let authority = ca.await.unwrap_or_else(|error| panic!("{error}"));
-        let key = store.shared_key("nonce", Entropy).await.expect("a database");
+        let key = store.nonce_key(Entropy).await.expect("a database");
         let account = Account {
             id: id(),
             ca: authority.id.clone(),
@@ -90,13 +90,14 @@ impl Parts {
             deactivated_at: None,
         };
         store.register_account(account.clone(), &entry()).await.expect("a database");
-        let nonces = NonceKey::new(&key).expect("a key");
+        let nonces = NonceKey::new(key);
         Self { store, authority, nonces, account }
     }
 
     pub fn make_nonce(&self) -> String {
-        let random = Entropy.bytes().expect("randomness");
-        self.nonces.make(&self.authority.id, Clock::System.now(), random).expect("a MAC")
+        let now = Clock::System.now();
+        let id = self.store.nonce_id(now, Entropy).expect("randomness");
+        self.nonces.make(&self.authority.id, now, id)
     }
 
     pub fn check_nonce(&self, nonce: &str) {
@@ -124,7 +125,8 @@ impl Parts {
     }
 
     pub async fn spend_nonce(&self) {
-        let id = Entropy.bytes::<16>().expect("randomness").to_vec();
+        let now = Clock::System.now();
+        let id = self.store.nonce_id(now, Entropy).expect("randomness").to_vec();
         let nonce = Nonce { id, expires_at: Timestamp::from_unix_s(i64::from(u32::MAX)) };
         assert!(self.store.spend_nonce_for(nonce, &self.account).await.expect("a database"));
     }

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::HEXLOWER;
 
 use crate::clock::Timestamp;
 
@@ -43,7 +44,7 @@ impl CertId {
 
     /// In lower-case hex.
     pub(crate) fn serial(&self) -> String {
-        self.serial.iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.serial)
     }
 }
 

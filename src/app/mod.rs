@@ -107,12 +107,9 @@ impl App {
             .lapse_leases(clock.now())
             .await
             .map_err(|error| StartError::new("database", error))?;
-        let nonce_key = store
-            .shared_key("nonce", Entropy)
-            .await
-            .map_err(|error| StartError::new("database", error))?;
-        let nonces =
-            NonceKey::new(&nonce_key).map_err(|error| StartError::new("nonce key", error))?;
+        let nonce_key =
+            store.nonce_key(Entropy).await.map_err(|error| StartError::new("database", error))?;
+        let nonces = NonceKey::new(nonce_key);
         let context = Arc::new(Context {
             store,
             clock,

@@ -1,5 +1,6 @@
 //! A device's statement is looked at (draft-ietf-acme-device-attest §5).
 
+use data_encoding::HEXLOWER;
 use openssl::sha::sha256;
 
 use crate::acme::challenge::Challenge;
@@ -47,5 +48,5 @@ pub(super) fn look(
 
 /// What is kept of a key (SubjectPublicKeyInfo, DER) that a device attested.
 pub(super) fn key_of(spki: &[u8]) -> String {
-    sha256(spki).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&sha256(spki))
 }

@@ -120,11 +120,12 @@ pub(super) fn new_authorization(
     identifier: Identifier,
     subdomains: bool,
 ) -> Result<NewAuthorization, Error> {
-    let entropy = context.entropy;
+    let now = context.clock.now();
+    let id = || context.entropy.id_of(now.unix_ms());
     let mut challenges = Vec::new();
     for kind in authority.challenges_for(&identifier) {
         if !subdomains || matches!(kind, ChallengeType::Dns01 | ChallengeType::DnsAccount01) {
-            challenges.push(NewChallenge { id: entropy.id()?, kind, token: entropy.token()? });
+            challenges.push(NewChallenge { id: id()?, kind, token: context.entropy.token()? });
         }
     }
     if challenges.is_empty() {
@@ -134,8 +135,8 @@ pub(super) fn new_authorization(
     }
     // As the store lists them.
     challenges.sort_by_key(|challenge| challenge.kind.as_str());
-    let expires_at = context.clock.now().plus(context.limits.load().order_lifetime);
-    Ok(NewAuthorization { id: entropy.id()?, identifier, subdomains, expires_at, challenges })
+    let expires_at = now.plus(context.limits.load().order_lifetime);
+    Ok(NewAuthorization { id: id()?, identifier, subdomains, expires_at, challenges })
 }
 
 /// A new authorization as it stands when it was just kept.

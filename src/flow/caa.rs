@@ -57,12 +57,13 @@ pub(super) async fn keep(
     });
     // No answer says nothing: it neither permits nor forbids.
     if !matches!(found, Outcome::Unreachable(_)) {
+        let now = context.clock.now();
         let check = CaaCheck {
-            id: context.entropy.id()?,
+            id: context.entropy.id_of(now.unix_ms())?,
             account_id: proved.account_id.to_owned(),
             identifier: proved.identifier.clone(),
             method: proved.method,
-            checked_at: context.clock.now(),
+            checked_at: now,
             permits,
             evidence: evidence.to_owned(),
         };

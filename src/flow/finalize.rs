@@ -92,7 +92,7 @@ async fn plan(
     }
     // RFC 8555 §11.1 keeps the two kinds of keys apart: those that sign requests and those in
     // certificates.
-    if let Some(key) = Jwk::from_spki(request.public_key().spki())
+    if let Some(key) = request.public_key().pkey().and_then(|key| Jwk::of(key))
         && context.store.account_by_key(&authority.id, &key.thumbprint()).await?.is_some()
     {
         return Err(bad_csr("the CSR's key is an account's key; use a key of its own".to_owned()));
@@ -125,7 +125,7 @@ async fn plan(
         ca: authority.id.clone(),
         account_id: account.id.clone(),
         csr: csr.to_vec(),
-        certificate_id: context.entropy.id()?,
+        certificate_id: context.entropy.id_of(now.unix_ms())?,
         issuer_id: authority.issuer_id.clone(),
         serial: prepared.serial,
         tbs: prepared.tbs.der().to_vec(),
@@ -261,11 +261,9 @@ fn check_names(
 /// A device vouches for one key: the certificate must be for that one, and so must every device of the
 /// order.
 fn check_attested_key(request: &CertificateRequest, order: &Order) -> Result<(), Problem> {
-    let key = key_of(request.public_key().spki());
-    for authorization in &order.authorizations {
-        if authorization.identifier.as_device().is_none() {
-            continue;
-        }
+    let devices = order.authorizations.iter().filter(|one| one.identifier.as_device().is_some());
+    for authorization in devices {
+        let key = key_of(request.public_key().spki());
         let attested =
             authorization.concluding_challenge().and_then(|one| one.attested_key.as_ref());
         if attested != Some(&key) {

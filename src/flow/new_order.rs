@@ -58,7 +58,7 @@ pub(crate) async fn new_order(
         // With the first of these the order cannot be fulfilled any more.
         let ends = earlier.iter().map(|earlier| earlier.expires_at).chain(request.not_after);
         let order = NewOrder {
-            id: context.entropy.id()?,
+            id: context.entropy.id_of(now.unix_ms())?,
             ca: authority.id.clone(),
             account_id: account.id.clone(),
             created_at: now,

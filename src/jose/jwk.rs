@@ -9,7 +9,7 @@ use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
-use openssl::pkey::{Id, PKey, Public};
+use openssl::pkey::{Id, PKey, PKeyRef, Public};
 use openssl::rsa::Rsa;
 
 use super::members::{Member, Members, NotText};
@@ -170,12 +170,10 @@ impl Jwk {
         URL_SAFE_NO_PAD.encode(openssl::sha::sha256(self.canonical_json().as_bytes()))
     }
 
-    /// The key of a `SubjectPublicKeyInfo`'s DER; `None` where it could be no account's.
-    pub(crate) fn from_spki(der: &[u8]) -> Option<Self> {
-        let key = PKey::public_key_from_der(der).and_then(|key| of_pkey(&key));
-        // Of what OpenSSL does not know, its errors stay in the thread's queue.
-        drop(ErrorStack::get());
-        key.ok().flatten().map(Self)
+    /// The JWK of a key that OpenSSL has read, an EC key's point being on its curve; `None` where it could
+    /// be no account's.
+    pub(crate) fn of(key: &PKeyRef<Public>) -> Option<Self> {
+        of_pkey(key).ok().flatten().map(Self)
     }
 
     /// The key as the DER of a `SubjectPublicKeyInfo`.
@@ -218,7 +216,7 @@ impl Jwk {
     }
 }
 
-fn of_pkey(key: &PKey<Public>) -> Result<Option<Key>, ErrorStack> {
+fn of_pkey(key: &PKeyRef<Public>) -> Result<Option<Key>, ErrorStack> {
     let text = |bytes: Vec<u8>| URL_SAFE_NO_PAD.encode(bytes);
     let read = match key.id() {
         Id::RSA => {
@@ -234,7 +232,8 @@ fn of_pkey(key: &PKey<Public>) -> Result<Option<Key>, ErrorStack> {
             let context = &mut *BigNumContext::new()?;
             key.public_key().affine_coordinates(key.group(), &mut x, &mut y, context)?;
             let length = i32::try_from(curve.coordinate()).unwrap_or(i32::MAX);
-            ec(curve, &text(x.to_vec_padded(length)?), &text(y.to_vec_padded(length)?))
+            let (x, y) = (text(x.to_vec_padded(length)?), text(y.to_vec_padded(length)?));
+            return Ok(Some(Key::Ec { curve, x, y }));
         }
         Id::ED25519 => ed25519(&text(key.raw_public_key()?)),
         _ => return Ok(None),

@@ -10,6 +10,8 @@ mod checkpoint;
 mod entry;
 mod tally;
 
+use data_encoding::HEXLOWER;
+
 pub(crate) use chain::Head;
 pub(crate) use check::{ChainCheck, Row};
 pub(crate) use checkpoint::Checkpoint;
@@ -18,5 +20,5 @@ pub(crate) use tally::{Tally, bucket};
 
 /// The SHA-256 in lower-case hex.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    openssl::sha::sha256(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&openssl::sha::sha256(bytes))
 }

@@ -1,5 +1,7 @@
 //! Certificates and the chains below which they were issued.
 
+use data_encoding::HEXLOWER;
+
 use super::db::{Statement, values};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -17,7 +19,7 @@ pub(crate) struct IssuedCertificate {
 
 /// The id under which [`Store::keep_issuers`] keeps a chain: the SHA-256 of its text, in hex.
 pub(crate) fn issuer_id(chain: &str) -> String {
-    openssl::sha::sha256(chain.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&openssl::sha::sha256(chain.as_bytes()))
 }
 
 impl Store {

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::db::{Done, Row as DbRow, Statement, values};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -76,7 +78,7 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn draw() -> Result<Self, StoreError> {
-        let tag: String = Entropy.bytes::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let tag = HEXLOWER.encode(&Entropy.bytes::<8>()?);
         let tag: Arc<str> = tag.into();
         Ok(Self { name: Arc::clone(&tag), tag, written: Arc::default(), known: Arc::default() })
     }

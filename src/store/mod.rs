@@ -50,6 +50,7 @@ pub(crate) struct Store {
     wakeups: work::Wakeups,
     metrics: StoreMetrics,
     origin: ledger::Origin,
+    nonces: nonce::Nonces,
 }
 
 /// Why the store could not do as asked, by what the caller can do about it.
@@ -147,7 +148,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let db = Db::open(url, max_connections, metrics.clone()).await?;
         let (wakeups, origin) = (work::Wakeups::default(), ledger::Origin::draw()?);
-        Ok(Self { db, wakeups, metrics, origin })
+        Ok(Self { db, wakeups, metrics, origin, nonces: nonce::Nonces::default() })
     }
 
     /// Has the metrics show the connections as they are now.

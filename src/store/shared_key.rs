@@ -10,7 +10,7 @@ impl Store {
         &self,
         name: &'static str,
         entropy: Entropy,
-    ) -> Result<Vec<u8>, StoreError> {
+    ) -> Result<[u8; 32], StoreError> {
         let drawn = entropy.bytes::<32>()?;
         // Of two instances that start at once, the first to write decides for both.
         let insert = "INSERT INTO shared_keys (name, value) VALUES ($1, $2) \
@@ -19,6 +19,7 @@ impl Store {
         let rows =
             self.db.read("SELECT value FROM shared_keys WHERE name = $1", values![name]).await?;
         let corrupt = || StoreError::Corrupt { table: "shared_keys", id: name.to_owned() };
-        rows.first().ok_or_else(corrupt)?.blob(0)
+        let key = rows.first().ok_or_else(corrupt)?.blob(0)?;
+        key.try_into().map_err(|_| corrupt())
     }
 }

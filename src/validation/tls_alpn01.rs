@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
+use data_encoding::HEXLOWER;
 use der::Decode;
 use openssl::sha::sha256;
 use rustls::ClientConfig;
@@ -208,7 +209,7 @@ fn only<'a>(
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(bytes)
 }
 
 /// Reads a certificate that a stranger showed.

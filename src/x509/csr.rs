@@ -17,7 +17,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 use x509_cert::request::{CertReq, ExtensionReq};
 
-use super::algorithm::{KeyError, PssParameters, PublicKey, SignatureAlgorithm};
+use super::algorithm::{Hash, KeyError, PssParameters, PublicKey, SignatureAlgorithm};
 use super::permanent_identifier::PermanentIdentifier;
 use super::signed::Signed;
 use super::weak_key::{self, WeakKey};
@@ -184,7 +184,7 @@ pub(super) fn signed_request(der: &[u8]) -> Result<(CertReq, PublicKey), CsrErro
     // Before the signature: a monstrous exponent makes verifying it dear.
     weak_key::check(&public_key)?;
     check_signature_algorithm(&request.algorithm)?;
-    if !is_signed_by(der, &public_key)? {
+    if !is_signed_by(der, &request, &public_key)? {
         return Err(CsrError::Signature);
     }
     Ok((request, public_key))
@@ -206,11 +206,16 @@ fn check_signature_algorithm(algorithm: &AlgorithmIdentifierOwned) -> Result<(),
     Ok(())
 }
 
-fn is_signed_by(der: &[u8], key: &PublicKey) -> Result<bool, CsrError> {
-    let Some(pkey) = key.pkey() else {
-        let signed = Signed::from_der(der).map_err(|_| CsrError::Malformed)?;
-        return Ok(signed.is_signed_by(key, SignatureAlgorithm::default_for(key.key_type())));
+fn is_signed_by(der: &[u8], request: &CertReq, key: &PublicKey) -> Result<bool, CsrError> {
+    let malformed = |_| CsrError::Malformed;
+    let ecdsa = Hash::ALL.map(SignatureAlgorithm::Ecdsa);
+    let plain = ecdsa.into_iter().find(|ecdsa| ecdsa.identifier() == request.algorithm);
+    let Some(pkey) = key.pkey().filter(|_| plain.is_none()) else {
+        let algorithm = plain.unwrap_or_else(|| SignatureAlgorithm::default_for(key.key_type()));
+        return Ok(Signed::from_der(der).map_err(malformed)?.is_signed_by(key, algorithm));
     };
+    // OpenSSL reads the parameters of RSA in all their forms; it also reads the key anew, which takes
+    // several times as long as to verify with it.
     let signed = X509Req::from_der(der).map_err(|_| CsrError::Malformed)?;
     let verified = matches!(signed.verify(pkey), Ok(true));
     // `verify` leaves its errors in the thread's queue, where TLS would take them for its own.

@@ -2,6 +2,7 @@
 
 use const_oid::AssociatedOid;
 use const_oid::db::DB;
+use data_encoding::HEXLOWER;
 use der::{Decode, Encode};
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::{
@@ -95,7 +96,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(bytes)
 }
 
 fn extension<'a, T>(certificate: &'a Certificate) -> Option<T>

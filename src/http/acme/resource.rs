@@ -85,13 +85,11 @@ pub(super) async fn resource(
 
 /// A nonce for the next request.
 pub(super) fn fresh_nonce(acme: &Acme, authority: &Authority) -> Result<HeaderValue, Error> {
-    let random = acme.context.entropy.bytes()?;
+    let now = acme.context.clock.now();
+    let id = acme.context.store.nonce_id(now, acme.context.entropy)?;
     acme.context.metrics.acme.nonce_issued();
-    acme.nonces
-        .make(&authority.id, acme.context.clock.now(), random)
-        .map_err(|error| error.to_string())
-        .and_then(|nonce| HeaderValue::try_from(nonce).map_err(|error| error.to_string()))
-        .map_err(Error::Failed)
+    let nonce = acme.nonces.make(&authority.id, now, id);
+    HeaderValue::try_from(nonce).map_err(|error| Error::Failed(error.to_string()))
 }
 
 /// The configured base, or what the request calls this host, if that is a name of it.

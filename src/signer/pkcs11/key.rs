@@ -8,6 +8,7 @@ use cryptoki::object::{
     ObjectHandle, ParameterSetType,
 };
 use cryptoki::session::Session;
+use data_encoding::HEXLOWER;
 use der::asn1::{BitString, OctetString, PrintableStringRef};
 use der::{Decode, Encode};
 use openssl::bn::{BigNum, BigNumContext};
@@ -218,7 +219,7 @@ pub(super) fn parameter_set(set: ParameterSet) -> ParameterSetType {
 
 /// Bytes as PKCS#11 tools print them.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(bytes)
 }
 
 #[cfg(test)]

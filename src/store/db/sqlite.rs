@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, ffi};
 use sqlx::error::{DatabaseError, ErrorKind};
@@ -30,6 +31,11 @@ const GROUP: usize = 64;
 const READERS: usize = 4;
 /// Connections for long ones, which are apart: a short read waits on the thread that asks.
 const SCANNERS: usize = 2;
+/// Pages of 4 KiB in the write-ahead log before they are copied into the file.
+const LOG_PAGES: u32 = 4000;
+/// How long a commit waits for others, if one or more are likely to come within it: to flush the file
+/// costs as much as several transactions do.
+const GATHERING: Duration = Duration::from_micros(400);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before the file is opened again that another process is just making.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -155,6 +161,10 @@ fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A CA must not forget what it signed, not even when the power fails.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // The pages that change most are copied out of the log once in a while, not after each few requests.
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    // What a savepoint undoes; in a file of its own it would be written and never read.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     Ok(connection)
 }
@@ -162,6 +172,8 @@ fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
 fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Without it, a statement whose plan might depend on a value is planned anew for each value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(PREPARED);
     Ok(connection)
 }
@@ -271,7 +283,19 @@ impl ToSql for Value {
 /// one together; each request stands or falls by itself.
 fn write(connection: &Connection, mut requests: mpsc::Receiver<Request>, metrics: &StoreMetrics) {
     let mut group = Vec::with_capacity(GROUP);
+    let (mut before, mut came) = (std::time::Instant::now(), 0);
     while requests.blocking_recv_many(&mut group, GROUP) > 0 {
+        let now = std::time::Instant::now();
+        let expected = GATHERING.as_secs_f64() / (now - before).as_secs_f64() * f64::from(came);
+        if expected >= 1.0 {
+            std::thread::sleep(GATHERING);
+            while group.len() < GROUP
+                && let Ok(request) = requests.try_recv()
+            {
+                group.push(request);
+            }
+        }
+        (before, came) = (now, u32::try_from(group.len()).unwrap_or(u32::MAX));
         let (requests, replies): (Vec<_>, Vec<_>) =
             group.drain(..).map(|request| (request.statements, request.reply)).unzip();
         metrics.batch(requests.len());

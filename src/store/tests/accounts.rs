@@ -15,7 +15,7 @@ use crate::acme::order::OrderStatus;
 use crate::acme::problem::ProblemType;
 use crate::entropy::Entropy;
 use crate::store::db::values;
-use crate::store::{KeyChanged, NewOrder, Registered, WorkKind};
+use crate::store::{KeyChanged, NewOrder, Registered, Store, WorkKind};
 
 pub(super) async fn of_concurrent_registrations_of_one_key_one_creates_the_account(
     database: &Database,
@@ -182,15 +182,16 @@ pub(super) async fn of_concurrent_changes_to_one_key_one_is_done(database: &Data
 pub(super) async fn a_nonce_is_spent_for_an_account_with_the_key_it_has_now(database: &Database) {
     let store = with_account(database).await;
     let before = account(ACCOUNT, CA);
-    assert!(store.spend_nonce_for(nonce(1, 10), &before).await.unwrap());
-    assert!(!store.spend_nonce_for(nonce(1, 10), &before).await.unwrap());
+    let [first, second, third] = std::array::from_fn(|_| nonce(&store));
+    assert!(store.spend_nonce_for(first.clone(), &before).await.unwrap());
+    assert!(!store.spend_nonce_for(first, &before).await.unwrap());
     assert_eq!(store.change_key(&before, "jwk", "new", &entry()).await.unwrap(), KeyChanged::Done);
-    assert!(!store.spend_nonce_for(nonce(2, 10), &before).await.unwrap());
+    assert!(!store.spend_nonce_for(second.clone(), &before).await.unwrap());
     let now = Account { thumbprint: "new".to_owned(), ..before };
-    assert!(store.spend_nonce_for(nonce(2, 10), &now).await.unwrap());
+    assert!(store.spend_nonce_for(second, &now).await.unwrap());
     assert!(store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap());
-    assert!(!store.spend_nonce_for(nonce(3, 10), &now).await.unwrap());
-    assert!(store.spend_nonce(nonce(3, 10)).await.unwrap(), "it was not spent");
+    assert!(!store.spend_nonce_for(third.clone(), &now).await.unwrap());
+    assert!(store.spend_nonce(third).await.unwrap(), "it was not spent");
 }
 
 pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_could_go_on(
@@ -286,24 +287,26 @@ pub(super) async fn a_challenge_is_validated_with_the_key_it_was_begun_with(data
     assert_eq!(found.account_thumbprint, "new");
 }
 
-fn nonce(id: u8, expires_after: u64) -> Nonce {
-    Nonce { id: vec![id; 16], expires_at: after(expires_after) }
+fn nonce(store: &Store) -> Nonce {
+    Nonce { id: store.nonce_id(NOW, Entropy).unwrap().to_vec(), expires_at: after(10) }
 }
 
 pub(super) async fn a_nonce_is_spent_once(database: &Database) {
     let store = migrated(database).await;
-    assert!(store.spend_nonce(nonce(1, 10)).await.unwrap());
-    assert!(!store.spend_nonce(nonce(1, 10)).await.unwrap());
-    assert!(!open(database).await.spend_nonce(nonce(1, 10)).await.unwrap());
-    assert!(store.spend_nonce(nonce(2, 10)).await.unwrap());
+    let (one, other) = (nonce(&store), nonce(&store));
+    assert!(store.spend_nonce(one.clone()).await.unwrap());
+    assert!(!store.spend_nonce(one.clone()).await.unwrap());
+    assert!(!open(database).await.spend_nonce(one).await.unwrap());
+    assert!(store.spend_nonce(other).await.unwrap());
 }
 
 pub(super) async fn of_concurrent_spenders_of_a_nonce_one_spends_it(database: &Database) {
     let stores = [migrated(database).await, open(database).await];
+    let nonce = nonce(&stores[0]);
     let spenders: Vec<_> = (0..32)
         .map(|number| {
-            let store = stores[number % 2].clone();
-            tokio::spawn(async move { store.spend_nonce(nonce(1, 10)).await.unwrap() })
+            let (store, nonce) = (stores[number % 2].clone(), nonce.clone());
+            tokio::spawn(async move { store.spend_nonce(nonce).await.unwrap() })
         })
         .collect();
     let mut spent = 0;
@@ -315,8 +318,9 @@ pub(super) async fn of_concurrent_spenders_of_a_nonce_one_spends_it(database: &D
 
 pub(super) async fn only_nonces_that_expired_long_ago_are_forgotten(database: &Database) {
     let store = migrated(database).await;
-    for (id, expires_after) in [(1, 9), (2, 10), (3, 11)] {
-        assert!(store.spend_nonce(nonce(id, expires_after)).await.unwrap());
+    let spent = |id: u8, expires_after| values![vec![id; 16], after(expires_after)];
+    for spent in [spent(1, 9), spent(2, 10), spent(3, 11)] {
+        execute(&store, "INSERT INTO spent_nonces (id, expires_at) VALUES ($1, $2)", spent).await;
     }
     // An instance whose clock is behind takes those that have just expired for good still.
     let lifetime = 3600;
@@ -324,7 +328,18 @@ pub(super) async fn only_nonces_that_expired_long_ago_are_forgotten(database: &D
         store.forget_nonces(after(now)).await.unwrap();
         assert_eq!(number(&store, "SELECT COUNT(*) FROM spent_nonces").await, left, "{now}");
     }
-    assert!(!store.spend_nonce(nonce(3, 11)).await.unwrap());
+    let last = Nonce { id: vec![3; 16], expires_at: after(11) };
+    assert!(!store.spend_nonce(last).await.unwrap());
+}
+
+pub(super) async fn only_who_shares_the_database_shares_the_nonces(database: &Database) {
+    let (one, other) = (migrated(database).await, open(database).await);
+    let keys = (one.nonce_key(Entropy).await.unwrap(), other.nonce_key(Entropy).await.unwrap());
+    let nonce = nonce(&one);
+    let spent_by_the_other = other.spend_nonce(nonce.clone()).await.unwrap();
+    let shared = matches!(database, Database::Postgres(..));
+    assert_eq!((keys.0 == keys.1, spent_by_the_other), (shared, shared));
+    assert_eq!(one.spend_nonce(nonce).await.unwrap(), !shared);
 }
 
 pub(super) async fn two_stores_on_one_database_share_their_keys(database: &Database) {

@@ -54,6 +54,7 @@ suite! {
         an_order_that_is_valid_stays_so_when_its_account_is_deactivated,
         a_challenge_is_validated_with_the_key_it_was_begun_with,
         a_nonce_is_spent_once,
+        only_who_shares_the_database_shares_the_nonces,
         of_concurrent_spenders_of_a_nonce_one_spends_it,
         only_nonces_that_expired_long_ago_are_forgotten,
         two_stores_on_one_database_share_their_keys;

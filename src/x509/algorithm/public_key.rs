@@ -1,9 +1,11 @@
 //! A public key as certificates and CSRs carry it (RFC 5280 §4.1.2.7), and what it verifies.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5912, rfc8410};
+use data_encoding::HEXLOWER;
 use der::Decode;
 use openssl::asn1::Asn1Object;
 use openssl::bn::BigNumContext;
@@ -17,6 +19,12 @@ use spki::SubjectPublicKeyInfoOwned;
 
 use super::ml_dsa::MlDsaKey;
 use super::{KeyType, ParameterSet, SignatureAlgorithm};
+
+type Curve = LazyLock<Result<EcGroup, ErrorStack>>;
+/// To make one takes as long as to read some keys.
+static P256: Curve = LazyLock::new(|| EcGroup::from_curve_name(Nid::X9_62_PRIME256V1));
+static P384: Curve = LazyLock::new(|| EcGroup::from_curve_name(Nid::SECP384R1));
+static P521: Curve = LazyLock::new(|| EcGroup::from_curve_name(Nid::SECP521R1));
 
 /// A public key that could be read, as the DER of its SubjectPublicKeyInfo.
 #[derive(Clone)]
@@ -106,7 +114,7 @@ impl PublicKey {
     }
 
     pub(crate) fn key_identifier_hex(&self) -> String {
-        self.key_identifier().iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.key_identifier())
     }
 
     /// Whether `signature` is this key's signature of `message`.
@@ -150,10 +158,10 @@ fn verifier(key: &PKey<Public>, algorithm: SignatureAlgorithm) -> Result<Verifie
 fn ec_key(spki: &SubjectPublicKeyInfoOwned) -> Result<(KeyType, PKey<Public>), KeyError> {
     let curve = spki.algorithm.parameters.as_ref().ok_or(KeyError::Malformed)?;
     let curve = curve.decode_as::<ObjectIdentifier>().map_err(|_| KeyError::Malformed)?;
-    let (key_type, nid, length) = match curve {
-        rfc5912::SECP_256_R_1 => (KeyType::EcP256, Nid::X9_62_PRIME256V1, 32),
-        rfc5912::SECP_384_R_1 => (KeyType::EcP384, Nid::SECP384R1, 48),
-        rfc5912::SECP_521_R_1 => (KeyType::EcP521, Nid::SECP521R1, 66),
+    let (key_type, group, length) = match curve {
+        rfc5912::SECP_256_R_1 => (KeyType::EcP256, &P256, 32),
+        rfc5912::SECP_384_R_1 => (KeyType::EcP384, &P384, 48),
+        rfc5912::SECP_521_R_1 => (KeyType::EcP521, &P521, 66),
         other => {
             let known = Asn1Object::from_str(&other.to_string()).map(|object| object.nid());
             let name = known.and_then(|nid| nid.short_name().map(str::to_owned));
@@ -166,11 +174,11 @@ fn ec_key(spki: &SubjectPublicKeyInfoOwned) -> Result<(KeyType, PKey<Public>), K
         return Err(KeyError::Malformed);
     }
     let key = || {
-        let group = EcGroup::from_curve_name(nid)?;
+        let group = group.as_ref().map_err(ErrorStack::clone)?;
         let mut context = BigNumContext::new()?;
         // An error unless the point is on the curve.
-        let point = EcPoint::from_bytes(&group, point, &mut context)?;
-        PKey::from_ec_key(EcKey::from_public_key(&group, &point)?)
+        let point = EcPoint::from_bytes(group, point, &mut context)?;
+        PKey::from_ec_key(EcKey::from_public_key(group, &point)?)
     };
     Ok((key_type, key().map_err(|_: ErrorStack| KeyError::Malformed)?))
 }
