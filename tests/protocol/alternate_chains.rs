@@ -120,6 +120,7 @@ async fn certificates_that_were_issued_before_have_the_chains_of_today() {
     assert_ne!(config, without);
     fs::write(server.config(), without).unwrap();
     server.spawn();
+    client.forget_nonce();
     assert!(alternates(&client.post_as_get(&url).await.expect(200)).is_empty());
     client.post_as_get(&format!("{url}/1")).await.expect_problem(404, "malformed");
     fs::write(server.config(), config).unwrap();

@@ -89,6 +89,7 @@ async fn an_order_whose_profile_was_taken_away_is_told_so_when_it_is_finalized()
     std::fs::write(server.config(), without).unwrap();
     server.kill();
     server.spawn();
+    client.forget_nonce();
     let mut order = Order { client: &mut client, url, object, names: vec!["a.test".to_owned()] };
     let csr = order.csr().der();
     order.finalize_with(&csr).await.expect_problem(400, "invalidProfile");

@@ -86,8 +86,17 @@ async fn a_validation_that_was_under_way_is_done_again_after_a_kill() {
 }
 
 #[tokio::test]
-async fn a_nonce_from_before_a_restart_still_works_and_still_works_only_once() {
-    let mut server = Server::start(BINARY, Settings::key_file()).await;
+async fn a_nonce_from_before_a_restart_works_at_most_once() {
+    for (database, unspent_works) in [(Database::sqlite(), false), (Database::postgres(), true)] {
+        let url = database.url();
+        let settings = Settings { database_url: Some(url), ..Settings::key_file() };
+        a_nonce_from_before_a_restart(settings, unspent_works).await;
+    }
+}
+
+/// A process that has its database to itself remembers nonces in its memory.
+async fn a_nonce_from_before_a_restart(settings: Settings, unspent_works: bool) {
+    let mut server = Server::start(BINARY, settings).await;
     let mut client = server.account("ca").await;
     let url = client.kid.clone().unwrap();
     let unspent = client.jws(&url, "").await;
@@ -98,5 +107,12 @@ async fn a_nonce_from_before_a_restart_still_works_and_still_works_only_once() {
     server.kill();
     server.spawn();
     client.post_json(&url, &spent).await.expect_problem(400, "badNonce");
-    client.post_json(&url, &unspent).await.expect(200);
+    let answer = client.post_json(&url, &unspent).await;
+    if unspent_works {
+        answer.expect(200);
+    } else {
+        answer.expect_problem(400, "badNonce");
+        // With the nonce that the refusal brought.
+        client.post_as_get(&url).await.expect(200);
+    }
 }

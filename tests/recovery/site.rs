@@ -95,6 +95,9 @@ impl Site {
     /// Starts it again after it was killed, or kills it.
     pub(crate) fn restart(&mut self) {
         assert!(!self.server.log().contains("panicked"), "{}", self.server.log());
+        if matches!(self.database, Database::Sqlite(_) | Database::Within { .. }) {
+            self.diary.entries().restarts += 1;
+        }
         self.server.kill();
         self.kills += 1;
         if self.leases_lapse {

@@ -284,6 +284,15 @@ async fn swapped_keys_sign_nothing_that_leaves() {
     away_and_back_wrongly(site, "swap-keys always").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_token_that_comes_back_with_another_key_it_is_the_key_that_is_told() {
+    let site = Site::start().await;
+    site.token().keygen("EC:prime256v1", "02");
+    site.suffer(&["fail * CKR_DEVICE_ERROR always"]);
+    site.is_down().await;
+    away_and_back_wrongly(site, "swap-keys always").await;
+}
+
 async fn away_and_back_wrongly(site: Site, fault: &str) {
     site.suffer(&[fault]);
     site.is_down().await;

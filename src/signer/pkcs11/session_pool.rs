@@ -462,7 +462,12 @@ impl Shared {
         let now = Instant::now();
         let (circuit, turn) = match fault.remedy {
             Remedy::Stop => ("token", self.circuit.stop(&SignError::PinRefused.to_string())),
-            Remedy::WrongKey | Remedy::Fail => ("key", key.circuit.failed(&fault.detail, now)),
+            Remedy::WrongKey => {
+                // The token signs, be it with another key: what it was down for before is over.
+                self.circuit.worked();
+                ("key", key.circuit.failed(&fault.detail, now))
+            }
+            Remedy::Fail => ("key", key.circuit.failed(&fault.detail, now)),
             _ if *token_wide => {
                 // Where it was down already and others sign, it still is it alone.
                 let alone = !key.circuit.is_closed() && self.circuit.is_closed();

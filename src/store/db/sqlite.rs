@@ -36,6 +36,8 @@ const LOG_PAGES: u32 = 4000;
 /// How long a commit waits for others, if one or more are likely to come within it: to flush the file
 /// costs as much as several transactions do.
 const GATHERING: Duration = Duration::from_micros(400);
+/// Pages of 4 KiB that a connection for reading keeps.
+const READER_CACHE: u32 = 100;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before the file is opened again that another process is just making.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -169,6 +171,13 @@ fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // Each commit empties it; what is read again comes from the system's cache.
+    connection.pragma_update(None, "cache_size", READER_CACHE)?;
+    Ok(connection)
+}
+
 fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -199,7 +208,7 @@ impl<const N: usize> Readers<N> {
         let mut place = self.place();
         let connection = match &mut *place {
             Some(connection) => connection,
-            empty => empty.insert(connect(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY)?),
+            empty => empty.insert(open_reader(&self.file)?),
         };
         Ok(rows(connection, sql, values)?)
     }
@@ -283,11 +292,12 @@ impl ToSql for Value {
 /// one together; each request stands or falls by itself.
 fn write(connection: &Connection, mut requests: mpsc::Receiver<Request>, metrics: &StoreMetrics) {
     let mut group = Vec::with_capacity(GROUP);
-    let (mut before, mut came) = (std::time::Instant::now(), 0);
+    let (mut before, mut came) = (Instant::now(), 0);
     while requests.blocking_recv_many(&mut group, GROUP) > 0 {
-        let now = std::time::Instant::now();
-        let expected = GATHERING.as_secs_f64() / (now - before).as_secs_f64() * f64::from(came);
-        if expected >= 1.0 {
+        let now = Instant::now();
+        // As many as came since the commit before, in as short a time.
+        let another_is_likely = now - before < GATHERING * came;
+        if another_is_likely {
             std::thread::sleep(GATHERING);
             while group.len() < GROUP
                 && let Ok(request) = requests.try_recv()

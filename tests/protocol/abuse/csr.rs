@@ -334,9 +334,9 @@ pub(super) fn rows() -> Vec<Row<Bend>> {
             |p| p.with_common_name(0x0c, b"A Company"),
             "no order can have",
         ),
-        shape("a common name of no UTF-8", |p| p.with_common_name(0x0c, b"\xff\xfe")),
-        shape("a common name of odd UTF-16", |p| p.with_common_name(0x1e, b"a")),
-        shape("a common name that is a number", |p| p.with_common_name(0x02, &[1])),
+        csr("a common name of no UTF-8", |p| p.with_common_name(0x0c, b"\xff\xfe"), "common name"),
+        csr("a common name of odd UTF-16", |p| p.with_common_name(0x1e, b"a"), "common name"),
+        csr("a common name that is a number", |p| p.with_common_name(0x02, &[1]), "common name"),
         csr(
             "a common name with a zero",
             |p| p.with_common_name(0x0c, b"a.test\0"),
