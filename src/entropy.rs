@@ -20,17 +20,21 @@ impl Entropy {
         Ok(bytes)
     }
 
-    /// Unlike any other, and close to those of the same moment (Unix time in milliseconds), so that they
-    /// are neighbours in an index and few of its pages change: 48 bits of time, 80 that nobody can guess.
+    /// Unlike any other, and close to those of the same millisecond (Unix time), so that they are neighbours
+    /// in an index. Not for what nobody may guess: 48 of the bits are the time.
     pub(crate) fn bytes_of(self, now_ms: i64) -> Result<[u8; 16], NoEntropy> {
         let mut bytes = self.bytes::<16>()?;
         bytes[..6].copy_from_slice(&now_ms.to_be_bytes()[2..]);
         Ok(bytes)
     }
 
-    /// As [`Self::bytes_of`], in text: the id of a row of which there are many.
+    /// As [`Self::id`], of a resource of which there are many: as they are close to those of the same quarter
+    /// of a second, few pages of an index change.
     pub(crate) fn id_of(self, now_ms: i64) -> Result<String, NoEntropy> {
-        Ok(URL_SAFE_NO_PAD.encode(self.bytes_of(now_ms)?))
+        let mut bytes = [0; 5 + 16];
+        bytes[..5].copy_from_slice(&(now_ms >> 8).to_be_bytes()[3..]);
+        bytes[5..].copy_from_slice(&self.bytes::<16>()?);
+        Ok(URL_SAFE_NO_PAD.encode(bytes))
     }
 
     /// The id of a resource in a URL: 128 bits, so that knowing one helps guess no other.

@@ -73,7 +73,7 @@ impl Store {
 
     /// Spends a nonce for an account; `false`, too, where the account is not the same any more: has another
     /// key, other contacts, agreed to other terms or was deactivated. So nothing that the old key signed
-    /// begins once a change of key is committed, and an account that was read earlier is as good as one
+    /// is taken once a change of key is committed, and an account that was read earlier is as good as one
     /// that is read now.
     pub(crate) async fn spend_nonce_for(
         &self,

@@ -214,8 +214,8 @@ fn is_signed_by(der: &[u8], request: &CertReq, key: &PublicKey) -> Result<bool, 
         let algorithm = plain.unwrap_or_else(|| SignatureAlgorithm::default_for(key.key_type()));
         return Ok(Signed::from_der(der).map_err(malformed)?.is_signed_by(key, algorithm));
     };
-    // OpenSSL reads the parameters of RSA in all their forms; it also reads the key anew, which takes
-    // several times as long as to verify with it.
+    // OpenSSL reads parameters in all their forms; it also reads the key anew, which takes several times as
+    // long as to verify with it.
     let signed = X509Req::from_der(der).map_err(|_| CsrError::Malformed)?;
     let verified = matches!(signed.verify(pkey), Ok(true));
     // `verify` leaves its errors in the thread's queue, where TLS would take them for its own.

@@ -2,9 +2,9 @@
 //! nobody without a key can make the database write.
 //!
 //! An account is remembered as it was last read, and so is what verifies its signatures; neither is
-//! trusted for long. The nonce is spent only if the account still is what was remembered: one statement
-//! asks both, so that a key that was changed or an account that was deactivated anywhere is refused by
-//! every instance from the next request on.
+//! trusted for long. The nonce is spent only if the account still is what was remembered, which the
+//! database is asked for each request, so that a key that was changed or an account that was deactivated
+//! anywhere is refused by every instance from the next request on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -176,7 +176,7 @@ async fn run(verifier: Arc<Verifier>, jws: Jws) -> Result<(bool, Jws), AcmeError
         .map_err(|error| Error::Failed(error.to_string()))?)
 }
 
-/// Spends the nonce, and returns the account as it was in that very moment.
+/// Spends the nonce, and returns the account as it was when it was spent, or on SQLite just before.
 async fn spend_for(
     acme: &Acme,
     known: Arc<KnownAccount>,

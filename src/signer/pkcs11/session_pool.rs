@@ -429,14 +429,7 @@ impl Shared {
     pub(super) fn worked(&self, key: &SigningKey) {
         self.signed.fetch_add(1, Ordering::SeqCst);
         let key_is_back = key.circuit.worked() == Turn::Closed;
-        let token_is_back = self.circuit.worked() == Turn::Closed;
-        if token_is_back {
-            // What the token's absence did to other keys is over as well, and soon shows.
-            let keys = lock(&self.keys);
-            for key in keys.iter().filter_map(Weak::upgrade) {
-                key.circuit.probe_at(Instant::now());
-            }
-        }
+        let token_is_back = self.token_answers();
         if key_is_back || token_is_back {
             tracing::warn!(
                 token = self.name,
@@ -447,6 +440,19 @@ impl Shared {
             self.metrics.step(HsmStep::Back);
             self.show();
         }
+    }
+
+    /// Closes the token's circuit; whether it was open.
+    fn token_answers(&self) -> bool {
+        let is_back = self.circuit.worked() == Turn::Closed;
+        if is_back {
+            // What the token's absence did to other keys is over as well, and soon shows.
+            let keys = lock(&self.keys);
+            for key in keys.iter().filter_map(Weak::upgrade) {
+                key.circuit.probe_at(Instant::now());
+            }
+        }
+        is_back
     }
 
     /// Whether other keys of the token are well.
@@ -463,9 +469,11 @@ impl Shared {
         let (circuit, turn) = match fault.remedy {
             Remedy::Stop => ("token", self.circuit.stop(&SignError::PinRefused.to_string())),
             Remedy::WrongKey => {
-                // The token signs, be it with another key: what it was down for before is over.
-                self.circuit.worked();
-                ("key", key.circuit.failed(&fault.detail, now))
+                // The token answers, be it with another key: what it was down for before is over.
+                let token_is_back = self.token_answers();
+                let turn = key.circuit.failed(&fault.detail, now);
+                // The key's was open with the token's, for another reason than from now on.
+                ("key", if token_is_back { Turn::Opened } else { turn })
             }
             Remedy::Fail => ("key", key.circuit.failed(&fault.detail, now)),
             _ if *token_wide => {

@@ -295,9 +295,7 @@ fn write(connection: &Connection, mut requests: mpsc::Receiver<Request>, metrics
     let (mut before, mut came) = (Instant::now(), 0);
     while requests.blocking_recv_many(&mut group, GROUP) > 0 {
         let now = Instant::now();
-        // As many as came since the commit before, in as short a time.
-        let another_is_likely = now - before < GATHERING * came;
-        if another_is_likely {
+        if group.len() < GROUP && another_is_likely(now - before, came) {
             std::thread::sleep(GATHERING);
             while group.len() < GROUP
                 && let Ok(request) = requests.try_recv()
@@ -326,6 +324,11 @@ fn write(connection: &Connection, mut requests: mpsc::Receiver<Request>, metrics
             }
         }
     }
+}
+
+/// Whether, at the rate of so many in the time since, one or more will come within [`GATHERING`].
+fn another_is_likely(since: Duration, came: u32) -> bool {
+    since < GATHERING * came
 }
 
 fn commit_group(
@@ -482,6 +485,15 @@ mod tests {
         }
         let counted = scans.into_iter().next().unwrap().await.unwrap().unwrap();
         assert_eq!(counted[0].int(0).unwrap(), 1_000_000);
+    }
+
+    #[test]
+    fn a_commit_waits_only_where_others_are_likely_to_come_in_time() {
+        assert!(!another_is_likely(Duration::from_secs(1), 1));
+        assert!(!another_is_likely(GATHERING, 1));
+        assert!(another_is_likely(GATHERING / 2, 1));
+        assert!(!another_is_likely(GATHERING * 5, 4));
+        assert!(another_is_likely(GATHERING * 3, 4));
     }
 
     /// SQLite undoes the whole transaction where the disk is full.

@@ -31,7 +31,10 @@ impl Window {
         let number = self.next;
         self.next += 1;
         if number.is_multiple_of(PIECE) {
-            while self.pieces.front().is_some_and(|piece| piece.expires_at <= now) {
+            // One from a time when the clock was far ahead would keep all later ones.
+            let latest = expires_at.plus(expires_at.since(now));
+            let is_over = |piece: &Piece| piece.expires_at <= now || piece.expires_at > latest;
+            while self.pieces.front().is_some_and(is_over) {
                 self.pieces.pop_front();
                 self.first += PIECE;
             }
@@ -109,6 +112,17 @@ mod tests {
             assert!(!window.spend(number), "{number}");
         }
         assert!(window.spend(last));
+    }
+
+    #[test]
+    fn a_clock_that_was_a_year_ahead_keeps_nothing_for_a_year() {
+        let mut window = Window::default();
+        let ahead = make(&mut window, NOW.plus(Duration::from_secs(365 * 86_400)));
+        for _ in 0..3 * PIECE {
+            make(&mut window, NOW);
+        }
+        assert_eq!(window.pieces.len(), 3);
+        assert!(!window.spend(ahead));
     }
 
     #[test]

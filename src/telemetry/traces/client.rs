@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use opentelemetry_http::{HttpClient, HttpError};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -38,14 +38,7 @@ impl HttpClient for Client {
     {
         Box::pin(async move {
             let endpoint = request.uri().clone();
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let answer = runtime.block_on(async {
-                timeout(PATIENCE, post(request))
-                    .await
-                    .unwrap_or_else(|_| Err("it takes too long to answer".into()))
-            });
-            // A name that is still being looked up is not waited for.
-            runtime.shutdown_background();
+            let answer = post_and_wait(request);
             match &answer {
                 Ok(status) if status.is_success() => {
                     if self.failing.swap(false, Ordering::Relaxed) {
@@ -69,12 +62,35 @@ impl HttpClient for Client {
     }
 }
 
+fn post_and_wait(request: Request<Bytes>) -> Result<StatusCode, HttpError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(async {
+        timeout(PATIENCE, post(request))
+            .await
+            .unwrap_or_else(|_| Err("it takes too long to answer".into()))
+    });
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    answer
+}
+
 /// To one connection, which ends with the answer.
 async fn post(request: Request<Bytes>) -> Result<StatusCode, HttpError> {
     let (mut head, body) = request.into_parts();
     let authority = head.uri.authority().ok_or("the endpoint has no host")?.clone();
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((name, authority.port_u16().unwrap_or(80))).await?;
+    let mut stream = Err("the host has no address".into());
+    for address in lookup_host((name, authority.port_u16().unwrap_or(80))).await? {
+        // So that there is time for another.
+        stream = match timeout(PATIENCE / 4, TcpStream::connect(address)).await {
+            Ok(connected) => connected.map_err(HttpError::from),
+            Err(_) => Err(format!("{address} does not answer").into()),
+        };
+        if stream.is_ok() {
+            break;
+        }
+    }
+    let stream = stream?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     head.headers.insert(header::HOST, HeaderValue::try_from(authority.as_str())?);
@@ -82,8 +98,9 @@ async fn post(request: Request<Bytes>) -> Result<StatusCode, HttpError> {
     head.uri = Uri::try_from(head.uri.path())?;
     let answer = sender.send_request(Request::from_parts(head, Full::new(body))).await?;
     let status = answer.status();
-    // Whoever sends an answer likes to see it taken.
-    let _ = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
+    // Whoever sends an answer likes to see it taken; its status says all that counts.
+    let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect();
+    let _ = timeout(PATIENCE / 4, body).await;
     connection.abort();
     Ok(status)
 }

@@ -1,7 +1,7 @@
 //! A public key as certificates and CSRs carry it (RFC 5280 §4.1.2.7), and what it verifies.
 
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5912, rfc8410};
@@ -20,11 +20,22 @@ use spki::SubjectPublicKeyInfoOwned;
 use super::ml_dsa::MlDsaKey;
 use super::{KeyType, ParameterSet, SignatureAlgorithm};
 
-type Curve = LazyLock<Result<EcGroup, ErrorStack>>;
-/// To make one takes as long as to read some keys.
-static P256: Curve = LazyLock::new(|| EcGroup::from_curve_name(Nid::X9_62_PRIME256V1));
-static P384: Curve = LazyLock::new(|| EcGroup::from_curve_name(Nid::SECP384R1));
-static P521: Curve = LazyLock::new(|| EcGroup::from_curve_name(Nid::SECP521R1));
+/// A curve that is made once, which takes as long as to read some keys.
+struct Curve(Nid, OnceLock<EcGroup>);
+
+static P256: Curve = Curve(Nid::X9_62_PRIME256V1, OnceLock::new());
+static P384: Curve = Curve(Nid::SECP384R1, OnceLock::new());
+static P521: Curve = Curve(Nid::SECP521R1, OnceLock::new());
+
+impl Curve {
+    fn group(&self) -> Result<&EcGroup, ErrorStack> {
+        if let Some(group) = self.1.get() {
+            return Ok(group);
+        }
+        let group = EcGroup::from_curve_name(self.0)?;
+        Ok(self.1.get_or_init(|| group))
+    }
+}
 
 /// A public key that could be read, as the DER of its SubjectPublicKeyInfo.
 #[derive(Clone)]
@@ -158,7 +169,7 @@ fn verifier(key: &PKey<Public>, algorithm: SignatureAlgorithm) -> Result<Verifie
 fn ec_key(spki: &SubjectPublicKeyInfoOwned) -> Result<(KeyType, PKey<Public>), KeyError> {
     let curve = spki.algorithm.parameters.as_ref().ok_or(KeyError::Malformed)?;
     let curve = curve.decode_as::<ObjectIdentifier>().map_err(|_| KeyError::Malformed)?;
-    let (key_type, group, length) = match curve {
+    let (key_type, curve, length) = match curve {
         rfc5912::SECP_256_R_1 => (KeyType::EcP256, &P256, 32),
         rfc5912::SECP_384_R_1 => (KeyType::EcP384, &P384, 48),
         rfc5912::SECP_521_R_1 => (KeyType::EcP521, &P521, 66),
@@ -174,7 +185,7 @@ fn ec_key(spki: &SubjectPublicKeyInfoOwned) -> Result<(KeyType, PKey<Public>), K
         return Err(KeyError::Malformed);
     }
     let key = || {
-        let group = group.as_ref().map_err(ErrorStack::clone)?;
+        let group = curve.group()?;
         let mut context = BigNumContext::new()?;
         // An error unless the point is on the curve.
         let point = EcPoint::from_bytes(group, point, &mut context)?;
