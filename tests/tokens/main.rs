@@ -166,6 +166,7 @@ async fn it_issues_on_after_a_reload_and_after_a_kill(kind: &Kind) {
     verify_chain(&chain, &server.roots(), "b.test");
     server.kill();
     server.spawn();
+    client.forget_nonce();
     let chain = client.order(&["c.test"]).await.prove("http-01").await.finalize().await;
     verify_chain(&chain, &server.roots(), "c.test");
 }
