@@ -63,6 +63,13 @@ pub(crate) struct SignedCheckpoint {
     pub(crate) certificate: String,
 }
 
+/// By the index of the ids: SQLite would look through all entries for each place once its statistics are
+/// of a moment when there were few.
+pub(super) const KEEP_ON_SQLITE: &str = "INSERT INTO audit_log (position, id, entry, hash) \
+    SELECT json_extract(j.value, '$[0]'), p.id, p.entry, json_extract(j.value, '$[2]') \
+    FROM json_each($1) j CROSS JOIN audit_pending p INDEXED BY sqlite_autoindex_audit_pending_1 \
+    ON p.id = json_extract(j.value, '$[1]')";
+
 /// Who writes entries: this process.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
@@ -157,9 +164,7 @@ impl Store {
                        sealer_until = $6 WHERE name = 'trail' AND position = $1 AND hash = $2 \
                        AND sealer = $7 AND sealer_until = $8";
         let keep = self.db.pick(
-            "INSERT INTO audit_log (position, id, entry, hash) \
-             SELECT json_extract(j.value, '$[0]'), p.id, p.entry, json_extract(j.value, '$[2]') \
-             FROM json_each($1) j JOIN audit_pending p ON p.id = json_extract(j.value, '$[1]')",
+            KEEP_ON_SQLITE,
             "INSERT INTO audit_log (position, id, entry, hash) \
              SELECT (j->>0)::bigint, p.id, p.entry, j->>2 \
              FROM json_array_elements($1::json) j JOIN audit_pending p ON p.id = j->>1",

@@ -7,7 +7,7 @@ use harness::Database;
 
 use super::fixture::{
     ACCOUNT, CA, LEASE, NOW, account, after, claim, conclude, entry, execute, failed, make_ready,
-    migrated, number, order, plan, proved, with_account, with_order,
+    migrated, number, open, order, plan, proved, with_account, with_order,
 };
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
@@ -269,6 +269,19 @@ async fn no_limit_is_counted_by_reading_a_whole_table() {
             assert!(harmless.contains(&name) || by_index, "{step}\n{sql}\n{plan:#?}");
         }
     }
+}
+
+#[tokio::test]
+async fn entries_are_sealed_by_their_ids_whatever_the_statistics_say() {
+    let database = Database::sqlite();
+    let store = migrated(&database).await;
+    store.note_alone(&entry()).await.unwrap();
+    execute(&store, "ANALYZE", values![]).await;
+    let sql = crate::store::ledger::KEEP_ON_SQLITE;
+    let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {sql}").into_boxed_str());
+    let rows = open(&database).await.db.read(explain, Vec::new()).await.unwrap();
+    let plan: Vec<_> = rows.iter().map(|row| row.text(3).unwrap()).collect();
+    assert!(plan.iter().any(|step| step.starts_with("SEARCH p USING")), "{plan:#?}");
 }
 
 /// As the release before wrote them.
