@@ -107,8 +107,10 @@ impl Bench {
             http_port: Some(answers.serve().await),
             resolver: Some(answers::serve_dns().await),
             forgets_log: true,
-            // One client alone asks more often than an account is meant to.
-            sections: "[limits]\nrequests_per_second_per_account = 0".to_owned(),
+            // One client alone asks for more than an account is meant to.
+            sections:
+                "[limits]\nrequests_per_second_per_account = 0\norders_per_account_per_hour = 0"
+                    .to_owned(),
             ..Settings::default()
         };
         let mut server = Server::prepare(&load.program, settings).await;
