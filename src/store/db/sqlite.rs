@@ -293,6 +293,7 @@ impl ToSql for Value {
 fn write(connection: &Connection, mut requests: mpsc::Receiver<Request>, metrics: &StoreMetrics) {
     let mut group = Vec::with_capacity(GROUP);
     let (mut before, mut came) = (Instant::now(), 0);
+    let mut undoing = Undoing::All;
     while requests.blocking_recv_many(&mut group, GROUP) > 0 {
         let now = Instant::now();
         if group.len() < GROUP && another_is_likely(now - before, came) {
@@ -307,9 +308,10 @@ fn write(connection: &Connection, mut requests: mpsc::Receiver<Request>, metrics
         let (requests, replies): (Vec<_>, Vec<_>) =
             group.drain(..).map(|request| (request.statements, request.reply)).unzip();
         metrics.batch(requests.len());
-        match commit_group(connection, &requests) {
+        match commit_group(connection, &requests, undoing) {
             Ok(results) => {
                 metrics.committed();
+                undoing = Undoing::for_those_after(&results);
                 for (reply, result) in replies.into_iter().zip(results) {
                     // A caller that went away has its answer in the database.
                     let _ = reply.send(result);
@@ -331,52 +333,97 @@ fn another_is_likely(since: Duration, came: u32) -> bool {
     since < GATHERING * came
 }
 
+/// How a request that is refused is undone, in a group whose others stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undoing {
+    /// All of the group is, and then done again with savepoints.
+    All,
+    /// Each has a savepoint, for which SQLite copies every page that the request changes.
+    Each,
+}
+
+impl Undoing {
+    /// Few are refused, and where one was there may be more.
+    fn for_those_after(results: &[Ran]) -> Self {
+        match results.iter().all(was_done) {
+            true => Self::All,
+            false => Self::Each,
+        }
+    }
+}
+
+fn was_done(result: &Ran) -> bool {
+    matches!(result, Ok((Done::Committed, _)))
+}
+
 fn commit_group(
     connection: &Connection,
     requests: &[Vec<Statement>],
+    undoing: Undoing,
 ) -> rusqlite::Result<Vec<Ran>> {
+    if undoing == Undoing::All {
+        execute(connection, "BEGIN IMMEDIATE")?;
+        if let Some(results) = run_all(connection, requests)? {
+            execute(connection, "COMMIT")?;
+            return Ok(results);
+        }
+        execute(connection, "ROLLBACK")?;
+    }
     execute(connection, "BEGIN IMMEDIATE")?;
     let mut results = Vec::with_capacity(requests.len());
     for statements in requests {
-        // A single statement that breaks a constraint is undone by SQLite itself.
-        let several = statements.len() > 1;
-        if several {
-            execute(connection, "SAVEPOINT request")?;
+        execute(connection, "SAVEPOINT request")?;
+        let result = run(connection, statements)?;
+        if !was_done(&result) {
+            execute(connection, "ROLLBACK TO request")?;
         }
-        let result = match run(connection, statements) {
-            // The disk is full, or worse. SQLite may have undone the whole transaction, and what
-            // came now would be committed by itself.
-            Err(error) if !is_its_own_fault(&error) => return Err(error),
-            result => result.map_err(StoreError::from),
-        };
-        if several {
-            if !matches!(result, Ok((Done::Committed, _))) {
-                execute(connection, "ROLLBACK TO request")?;
-            }
-            execute(connection, "RELEASE request")?;
-        }
+        execute(connection, "RELEASE request")?;
         results.push(result);
     }
     execute(connection, "COMMIT")?;
     Ok(results)
 }
 
+/// Runs requests of which none has to be undone; `None` where one has.
+fn run_all(
+    connection: &Connection,
+    requests: &[Vec<Statement>],
+) -> rusqlite::Result<Option<Vec<Ran>>> {
+    let mut results = Vec::with_capacity(requests.len());
+    for statements in requests {
+        let result = run(connection, statements)?;
+        // A single statement that breaks a constraint, or changes nothing, is undone by SQLite itself.
+        if !was_done(&result) && statements.len() > 1 {
+            return Ok(None);
+        }
+        results.push(result);
+    }
+    Ok(Some(results))
+}
+
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-fn run(connection: &Connection, statements: &[Statement]) -> rusqlite::Result<(Done, Vec<Row>)> {
+/// Runs the statements of a request until one refuses or fails. An error is one that is not its own: the disk
+/// is full, or worse. SQLite may have undone the whole transaction then, and what came after it would be
+/// committed by itself.
+fn run(connection: &Connection, statements: &[Statement]) -> rusqlite::Result<Ran> {
     let mut found = Vec::new();
     for statement in statements {
-        found = rows(connection, statement.sql.as_str(), &statement.values)?;
+        found = match rows(connection, statement.sql.as_str(), &statement.values) {
+            Ok(found) => found,
+            Err(error) if is_its_own_fault(&error) => return Ok(Err(error.into())),
+            Err(error) => return Err(error),
+        };
         if statement.required && connection.changes() == 0 {
-            return Ok((Done::Refused, Vec::new()));
+            return Ok(Ok((Done::Refused, Vec::new())));
         }
     }
     if statements.len() > 1 {
         found.clear();
     }
-    Ok((Done::Committed, found))
+    Ok(Ok((Done::Committed, found)))
 }
 
 /// SQLite's result code: the lowest byte of its extended codes.
@@ -506,11 +553,38 @@ mod tests {
         let insert =
             |size: usize| vec![Statement::new("INSERT INTO t VALUES ($1)", values![vec![0; size]])];
         let group = [insert(1), insert(1_000_000), insert(2)];
-        assert!(commit_group(&connection, &group).is_err());
-        let _ = execute(&connection, "ROLLBACK");
-        let count = rows(&connection, "SELECT COUNT(*) FROM t", &[]).unwrap();
-        assert_eq!(count[0].int(0).unwrap(), 0);
-        let results = commit_group(&connection, &[insert(3)]).unwrap();
+        for undoing in [Undoing::All, Undoing::Each] {
+            assert!(commit_group(&connection, &group, undoing).is_err());
+            let _ = execute(&connection, "ROLLBACK");
+            let count = rows(&connection, "SELECT COUNT(*) FROM t", &[]).unwrap();
+            assert_eq!(count[0].int(0).unwrap(), 0);
+        }
+        let results = commit_group(&connection, &[insert(3)], Undoing::All).unwrap();
         assert!(matches!(results[..], [Ok((Done::Committed, _))]));
+    }
+
+    #[test]
+    fn of_a_group_only_what_was_refused_is_undone_with_savepoints_and_without() {
+        let insert = |value: i64| Statement::new("INSERT INTO t VALUES ($1)", values![value]);
+        let refused = || Statement::required("UPDATE t SET v = 0 WHERE v = -1", Vec::new());
+        for undoing in [Undoing::All, Undoing::Each] {
+            let connection = Connection::open_in_memory().unwrap();
+            rows(&connection, "CREATE TABLE t (v INTEGER PRIMARY KEY)", &[]).unwrap();
+            let group = [
+                vec![insert(1), insert(2)],
+                vec![insert(3), refused()],
+                vec![insert(4), insert(1)],
+                vec![insert(5)],
+            ];
+            let results = commit_group(&connection, &group, undoing).unwrap();
+            assert!(matches!(results[0], Ok((Done::Committed, _))));
+            assert!(matches!(results[1], Ok((Done::Refused, _))));
+            assert!(matches!(results[2], Err(StoreError::Conflict(_))));
+            assert!(matches!(results[3], Ok((Done::Committed, _))));
+            assert_eq!(Undoing::for_those_after(&results), Undoing::Each);
+            let left = rows(&connection, "SELECT v FROM t ORDER BY v", &[]).unwrap();
+            let left: Vec<_> = left.iter().map(|row| row.int(0).unwrap()).collect();
+            assert_eq!(left, [1, 2, 5], "{undoing:?}");
+        }
     }
 }
