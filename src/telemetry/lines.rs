@@ -3,7 +3,8 @@
 //! Whatever a stranger sent may be in a field. So strings are escaped in both formats, as JSON or as Rust
 //! writes them, and none is longer than a line can bear: nobody can write a line of the log but kipuka.
 
-use std::fmt::{self, Write as _};
+use std::borrow::Cow;
+use std::fmt;
 use std::io::Write as _;
 
 use serde_json::Value;
@@ -53,27 +54,30 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        // From the innermost: what an event or a span says itself counts, not what those around it say.
-        for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(around) = span.extensions().get::<Fields>() {
-                fields.add(around);
-            }
-        }
-        let mut target = event.metadata().target().to_owned();
+        let mut target = Cow::Borrowed(event.metadata().target());
         if target == "log" {
             // Of a crate that logs in the other way, whose own words are in fields.
             if let Some(Value::String(own)) = fields.take("log.target") {
-                target = own;
+                target = Cow::Owned(own);
             }
             fields.0.retain(|(name, _)| !name.starts_with("log."));
         }
         let level = *event.metadata().level();
-        let line = match self.format {
-            LogFormat::Json => json(level, &target, fields),
-            LogFormat::Text => text(level, &target, fields, self.colours),
+        let message = fields.take("message");
+        let mut line = match self.format {
+            LogFormat::Json => Line::object(level, message.as_ref()),
+            LogFormat::Text => Line::text(level, &target, message.as_ref(), self.colours),
         };
+        line.add(&fields);
+        // From the innermost: what an event or a span says itself counts, not what those around it say.
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(around) = span.extensions().get::<Fields>() {
+                line.add(around);
+            }
+        }
+        let line = line.end(&target);
         // There is nowhere to say that it failed.
-        let _ = self.writer.make_writer_for(event.metadata()).write_all(line.as_bytes());
+        let _ = self.writer.make_writer_for(event.metadata()).write_all(&line);
     }
 }
 
@@ -84,51 +88,86 @@ fn now() -> String {
     time
 }
 
-fn json(level: Level, target: &str, mut fields: Fields) -> String {
-    let mut line = String::with_capacity(512);
-    let mut member = |name: &str, value: &Value| {
-        let separator = if line.is_empty() { '{' } else { ',' };
-        // Writing to a String does not fail.
-        let _ = write!(line, "{separator}{}:{value}", Value::from(name));
-    };
-    let message = fields.take("message");
-    member("timestamp", &now().into());
-    member("level", &level.as_str().into());
-    if let Some(message) = message {
-        member("message", &message);
-    }
-    for (name, value) in &fields.0 {
-        member(name, value);
-    }
-    member("target", &target.into());
-    line.push_str("}\n");
-    line
+/// A line as it is written, a field after the other. To write into it does not fail.
+struct Line {
+    format: LogFormat,
+    bytes: Vec<u8>,
+    /// What it has, each once.
+    names: Vec<&'static str>,
 }
 
-fn text(level: Level, target: &str, mut fields: Fields, colours: bool) -> String {
-    let (colour, plain) = match level {
-        _ if !colours => ("", ""),
-        Level::ERROR => ("\x1b[31m", "\x1b[0m"),
-        Level::WARN => ("\x1b[33m", "\x1b[0m"),
-        Level::INFO => ("\x1b[32m", "\x1b[0m"),
-        _ => ("\x1b[34m", "\x1b[0m"),
-    };
-    let message = fields.take("message");
-    let message = message.as_ref().and_then(Value::as_str).unwrap_or_default();
-    let mut line = format!("{} {colour}{level:>5}{plain} {target}: ", now());
-    // Nor does this. Quotes in a sentence are as they are, and what would end the line is not.
-    for c in message.chars() {
-        let _ =
-            if c.is_control() { write!(line, "{}", c.escape_debug()) } else { line.write_char(c) };
+impl Line {
+    fn new(format: LogFormat) -> Self {
+        Self { format, bytes: Vec::with_capacity(512), names: Vec::with_capacity(16) }
     }
-    for (name, value) in &fields.0 {
-        let _ = match value {
-            Value::String(text) => write!(line, " {name}={text:?}"),
-            value => write!(line, " {name}={value}"),
+
+    fn object(level: Level, message: Option<&Value>) -> Self {
+        let mut line = Self::new(LogFormat::Json);
+        line.member("timestamp", &now().into());
+        line.member("level", &level.as_str().into());
+        if let Some(message) = message {
+            line.member("message", message);
+        }
+        line
+    }
+
+    fn text(level: Level, target: &str, message: Option<&Value>, colours: bool) -> Self {
+        let (colour, plain) = match level {
+            _ if !colours => ("", ""),
+            Level::ERROR => ("\x1b[31m", "\x1b[0m"),
+            Level::WARN => ("\x1b[33m", "\x1b[0m"),
+            Level::INFO => ("\x1b[32m", "\x1b[0m"),
+            _ => ("\x1b[34m", "\x1b[0m"),
         };
+        let mut line = Self::new(LogFormat::Text);
+        let bytes = &mut line.bytes;
+        let _ = write!(bytes, "{} {colour}{level:>5}{plain} {target}: ", now());
+        // Quotes in a sentence are as they are, and what would end the line is not.
+        for c in message.and_then(Value::as_str).unwrap_or_default().chars() {
+            let _ = if c.is_control() {
+                write!(bytes, "{}", c.escape_debug())
+            } else {
+                write!(bytes, "{c}")
+            };
+        }
+        line
     }
-    line.push('\n');
-    line
+
+    /// Adds those fields of which there is none of that name.
+    fn add(&mut self, fields: &Fields) {
+        for (name, value) in &fields.0 {
+            if self.names.contains(name) {
+                continue;
+            }
+            self.names.push(name);
+            let _ = match (self.format, value) {
+                (LogFormat::Json, _) => {
+                    self.member(name, value);
+                    Ok(())
+                }
+                (LogFormat::Text, Value::String(text)) => {
+                    write!(self.bytes, " {name}={text:?}")
+                }
+                (LogFormat::Text, value) => write!(self.bytes, " {name}={value}"),
+            };
+        }
+    }
+
+    fn member(&mut self, name: &str, value: &Value) {
+        self.bytes.push(if self.bytes.is_empty() { b'{' } else { b',' });
+        let _ = serde_json::to_writer(&mut self.bytes, name);
+        self.bytes.push(b':');
+        let _ = serde_json::to_writer(&mut self.bytes, value);
+    }
+
+    fn end(mut self, target: &str) -> Vec<u8> {
+        if self.format == LogFormat::Json {
+            self.member("target", &target.into());
+            self.bytes.push(b'}');
+        }
+        self.bytes.push(b'\n');
+        self.bytes
+    }
 }
 
 /// The fields of an event or a span, in the order in which they came.
@@ -150,15 +189,6 @@ impl Fields {
     fn take(&mut self, name: &str) -> Option<Value> {
         let place = self.0.iter().position(|(known, _)| *known == name)?;
         Some(self.0.remove(place).1)
-    }
-
-    /// Adds those of a span around, where there is none of that name.
-    fn add(&mut self, around: &Self) {
-        for (name, value) in &around.0 {
-            if !self.0.iter().any(|(known, _)| known == name) {
-                self.0.push((name, value.clone()));
-            }
-        }
     }
 }
 

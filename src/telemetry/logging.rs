@@ -1,5 +1,7 @@
 //! The log: lines for people or objects for machines, on stderr.
 
+mod gathered;
+
 use std::io::{self, IsTerminal as _};
 
 use tracing::Subscriber;
@@ -9,6 +11,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
+use self::gathered::Gathering;
 use super::lines::Lines;
 use super::traces::{Traces, TracesError};
 use crate::config::{Env, Log, LogFormat, Telemetry};
@@ -25,15 +28,19 @@ pub(crate) enum LoggingError {
     Twice(#[from] TryInitError),
     #[error(transparent)]
     Traces(#[from] TracesError),
+    #[error("there is no thread for the log: {0}")]
+    Thread(#[from] io::Error),
 }
 
-/// The log of this process, while it runs; the last spans are sent when it is dropped.
+/// The log of this process, while it runs; the last spans are sent when it is dropped, and the last lines
+/// are written. Lines that come later are written as they come.
 pub(crate) struct Logging {
     filter: Handle<EnvFilter, Registry>,
     /// What the variable says, it says until the end.
     overridden: bool,
     log: Log,
     _traces: Option<Traces>,
+    _gathering: Option<Gathering>,
 }
 
 /// Starts the log of this process, at the level of `$KIPUKA_LOG` or else of the configuration.
@@ -49,9 +56,16 @@ pub(crate) fn init(
     let overridden = env(VARIABLE).is_some_and(|set| !set.is_empty());
     let traces = Traces::start(telemetry)?;
     let filter = filter(log, env)?;
-    let (subscriber, filter) = subscriber(log.format, filter, colours, io::stderr, traces.as_ref());
+    let (gathered, gathering) = gathered::gather(io::stderr())?;
+    let (subscriber, filter) = subscriber(log.format, filter, colours, gathered, traces.as_ref());
     subscriber.try_init()?;
-    Ok(Logging { filter, overridden, log: log.clone(), _traces: traces })
+    Ok(Logging {
+        filter,
+        overridden,
+        log: log.clone(),
+        _traces: traces,
+        _gathering: Some(gathering),
+    })
 }
 
 impl Logging {

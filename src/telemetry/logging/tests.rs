@@ -137,8 +137,13 @@ fn what_is_too_long_is_cut_off_between_characters() {
 fn the_level_changes_while_the_log_runs() {
     let log = Log { level: "warn".to_owned(), ..Log::default() };
     let text = logged(&log, &|_| None, |handle| {
-        let mut logging =
-            Logging { filter: handle.clone(), overridden: false, log: log.clone(), _traces: None };
+        let mut logging = Logging {
+            filter: handle.clone(),
+            overridden: false,
+            log: log.clone(),
+            _traces: None,
+            _gathering: None,
+        };
         tracing::debug!("before");
         logging.reload(&Log { level: "debug".to_owned(), ..log.clone() });
         tracing::debug!("after");
@@ -154,8 +159,13 @@ fn the_level_of_the_variable_stays() {
     let env = |name: &str| (name == "KIPUKA_LOG").then(|| "info".to_owned());
     let text = logged(&Log::default(), &env, |handle| {
         let log = Log::default();
-        let mut logging =
-            Logging { filter: handle.clone(), overridden: true, log: log.clone(), _traces: None };
+        let mut logging = Logging {
+            filter: handle.clone(),
+            overridden: true,
+            log: log.clone(),
+            _traces: None,
+            _gathering: None,
+        };
         logging.reload(&Log { level: "debug".to_owned(), ..log });
         tracing::debug!("a detail");
     });
