@@ -1,7 +1,7 @@
 //! Work that the instance which puts it on the list does at once, without a claim.
 //!
-//! It is on the list all the same, under a lease: where the process dies, the lease lapses and another
-//! claims it.
+//! It is kept under a lease all the same: where the process dies, the lease lapses and another claims it,
+//! or the next process does.
 
 use std::sync::{Arc, OnceLock};
 

@@ -212,9 +212,11 @@ impl Store {
         let update =
             "UPDATE accounts SET deactivated_at = $2 WHERE id = $1 AND deactivated_at IS NULL";
         let work = "DELETE FROM work WHERE kind IN ('validation', 'issuance') AND account_id = $1";
+        let in_hand = "DELETE FROM work_in_hand WHERE account_id = $1";
         let done = self.db.transact_long(vec![
             Statement::required(update, values![id, now]),
             Statement::new(work, values![id]),
+            Statement::new(in_hand, values![id]),
             self.note(entry),
         ]);
         Ok(done.await? == Done::Committed)

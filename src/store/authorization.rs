@@ -156,6 +156,16 @@ impl Store {
         one(&self.db.read(select, values![ca, challenge_id]).await?)
     }
 
+    /// When the challenge with this id was proved, if it was: its authorization is decided by that.
+    pub(crate) async fn proved_at(
+        &self,
+        challenge_id: &str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let select = "SELECT validated_at FROM challenges WHERE id = $1";
+        let rows = self.db.read(select, values![challenge_id]).await?;
+        rows.first().map(|row| row.optional_time(0)).transpose().map(Option::flatten)
+    }
+
     /// What is needed to validate the challenge with this id.
     pub(crate) async fn to_validate(
         &self,
@@ -228,8 +238,7 @@ impl Store {
         entropy: Entropy,
     ) -> Result<Option<Lease>, StoreError> {
         let kind = WorkKind::Validation;
-        let (work, lease) =
-            work::enqueue_leased(kind, challenge_id, &account.id, now, lease, entropy)?;
+        let (work, lease) = self.take_on(kind, challenge_id, &account.id, now, lease, entropy)?;
         let thumbprint = account.thumbprint.as_str();
         let begun = self.begin(challenge_id, account_url, None, thumbprint, now, work).await?;
         Ok(begun.then_some(lease))
@@ -271,7 +280,9 @@ impl Store {
                     WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let values = values![lease.subject.as_str(), super::json(problem), due_at];
         let note = Statement::required(note, values);
-        let done = self.db.transact(vec![lease.give_back(due_at), note]).await?;
+        let mut statements = lease.give_back(due_at);
+        statements.push(note);
+        let done = self.db.transact(statements).await?;
         self.was_kept(&lease, &done);
         Ok(())
     }

@@ -85,7 +85,7 @@ impl Store {
     ) -> Result<Option<Lease>, StoreError> {
         let (kind, order_id) = (WorkKind::Issuance, &plan.order_id);
         let (work, lease) =
-            work::enqueue_leased(kind, order_id, &plan.account_id, plan.now, lease, entropy)?;
+            self.take_on(kind, order_id, &plan.account_id, plan.now, lease, entropy)?;
         Ok(self.keep_plan(plan, entry, work).await?.then_some(lease))
     }
 

@@ -20,6 +20,7 @@ macro_rules! steps {
             (9, "limits", step!($database, "0009_limits.sql")),
             (13, "audit", step!($database, "0013_audit.sql")),
             (14, "attestations", step!($database, "0014_attestations.sql")),
+            (15, "work_in_hand", step!($database, "0015_work_in_hand.sql")),
         ]
     };
 }

@@ -10,6 +10,7 @@ mod certificate;
 mod crl;
 mod db;
 mod external_account;
+mod in_hand;
 mod issuance;
 mod ledger;
 mod migrate;

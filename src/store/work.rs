@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::db::{Done, Statement, values};
-use super::{Store, StoreError};
+use super::{Store, StoreError, in_hand};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::telemetry::metrics::WorkFigures;
@@ -62,6 +62,8 @@ pub(crate) struct Lease {
     attempt: u32,
     /// How often the work had been asked for anew when it was claimed.
     asked: i64,
+    /// Whether the work is in hand and not on the list.
+    in_hand: bool,
 }
 
 impl Lease {
@@ -76,7 +78,8 @@ impl Lease {
 
     /// What it takes to hand the work back, for whoever may have to cut it off.
     pub(crate) fn claim(&self) -> Claim {
-        Claim { kind: self.kind, subject: self.subject.clone(), token: self.token.clone() }
+        let (subject, token) = (self.subject.clone(), self.token.clone());
+        Claim { kind: self.kind, subject, token, in_hand: self.in_hand }
     }
 
     /// 1 for the first.
@@ -91,6 +94,9 @@ impl Lease {
 
     /// Takes the work off the list; undoes the transaction where the lease was lost.
     pub(super) fn settle(&self) -> Statement {
+        if self.in_hand {
+            return in_hand::settle(self.kind, &self.subject, &self.token);
+        }
         let delete = "DELETE FROM work WHERE kind = $1 AND subject = $2 AND lease = $3";
         Statement::required(
             delete,
@@ -99,14 +105,16 @@ impl Lease {
     }
 
     /// Has the work claimed again from `due_at` on; undoes the transaction where the lease was lost.
-    pub(super) fn give_back(&self, due_at: Timestamp) -> Statement {
+    pub(super) fn give_back(&self, due_at: Timestamp) -> Vec<Statement> {
+        let (kind, subject, token) = (self.kind, self.subject.as_str(), self.token.as_str());
+        if self.in_hand {
+            return in_hand::give_back(kind, subject, token, due_at).into();
+        }
         let update = "UPDATE work SET due_at = $4, lease = NULL \
                       WHERE kind = $1 AND subject = $2 AND lease = $3";
-        Statement::required(
-            update,
-            values![self.kind.as_str(), self.subject.as_str(), self.token.as_str(), due_at],
-        )
+        vec![Statement::required(update, values![kind.as_str(), subject, token, due_at])]
     }
+
     /// Undoes the transaction where the lease was lost; else whoever asks for the work anew waits for
     /// the transaction's end.
     pub(super) fn hold(&self) -> Statement {
@@ -136,9 +144,10 @@ impl Lease {
 /// A piece of work that is under a lease: it can be handed back with this, and not settled.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
-    kind: WorkKind,
-    subject: String,
-    token: String,
+    pub(super) kind: WorkKind,
+    pub(super) subject: String,
+    pub(super) token: String,
+    in_hand: bool,
 }
 
 /// INSERT of an account's work. Its turn is after all that the account has on the list, and else after the
@@ -180,25 +189,6 @@ pub(super) fn enqueue_validation(challenge_id: &str, now: Timestamp) -> Statemen
          JOIN authorizations a ON a.id = c.authorization_id WHERE c.id = $2)"
     );
     Statement::new(insert, values![WorkKind::Validation.as_str(), challenge_id, now])
-}
-
-/// Puts work on the list under a lease: whoever does so does the work at once, and nobody else claims it
-/// before the lease has passed.
-pub(super) fn enqueue_leased(
-    kind: WorkKind,
-    subject: &str,
-    account_id: &str,
-    now: Timestamp,
-    lease: Duration,
-    entropy: Entropy,
-) -> Result<(Statement, Lease), StoreError> {
-    let token = entropy.id()?;
-    let insert = "INSERT INTO work (kind, subject, due_at, attempts, lease, account_id) \
-                  VALUES ($1, $2, $3, 1, $4, $5)";
-    let values = values![kind.as_str(), subject, now.plus(lease), token.as_str(), account_id];
-    let (subject, account_id) = (subject.to_owned(), account_id.to_owned());
-    let lease = Lease { kind, subject, account_id, token, attempt: 1, asked: 0 };
-    Ok((Statement::new(insert, values), lease))
 }
 
 /// Puts work on the list, due now, unless it is there already.
@@ -348,6 +338,7 @@ impl Store {
         Left { not_for, not_now }: Left<'_>,
         entropy: Entropy,
     ) -> Result<Vec<Lease>, StoreError> {
+        self.give_lapsed_back(kind, now).await?;
         let update = self.db.pick(CLAIM_ON_SQLITE, CLAIM_ON_POSTGRES);
         let token = entropy.id()?;
         // One text for any number of CAs. Their ids hold neither the slash nor what LIKE reads, and the
@@ -363,15 +354,49 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let attempt = u32::try_from(row.int(1)?).unwrap_or(u32::MAX);
-                let (subject, token, asked) = (row.text(0)?, token.clone(), row.int(2)?);
-                Ok(Lease { kind, subject, account_id: row.text(3)?, token, attempt, asked })
+                Ok(Lease {
+                    kind,
+                    subject: row.text(0)?,
+                    account_id: row.text(3)?,
+                    token: token.clone(),
+                    attempt,
+                    asked: row.int(2)?,
+                    in_hand: false,
+                })
             })
             .collect()
     }
 
+    /// Work that is begun under a lease: whoever keeps it does it at once, and nobody else claims it before
+    /// the lease has passed.
+    pub(super) fn take_on(
+        &self,
+        kind: WorkKind,
+        subject: &str,
+        account_id: &str,
+        now: Timestamp,
+        lease: Duration,
+        entropy: Entropy,
+    ) -> Result<(Statement, Lease), StoreError> {
+        let (token, until) = (entropy.id()?, now.plus(lease));
+        let in_hand = !self.db.is_shared();
+        let taken = if in_hand {
+            in_hand::take(kind, subject, account_id, &token, until)
+        } else {
+            let insert = "INSERT INTO work (kind, subject, due_at, attempts, lease, account_id) \
+                          VALUES ($1, $2, $3, 1, $4, $5)";
+            let values = values![kind.as_str(), subject, until, token.as_str(), account_id];
+            Statement::new(insert, values)
+        };
+        let (subject, account_id) = (subject.to_owned(), account_id.to_owned());
+        let lease = Lease { kind, subject, account_id, token, attempt: 1, asked: 0, in_hand };
+        Ok((taken, lease))
+    }
+
     /// When the next piece of work is due, if there is any.
     pub(crate) async fn next_due(&self, kind: WorkKind) -> Result<Option<Timestamp>, StoreError> {
-        let select = "SELECT MIN(due_at) FROM work WHERE kind = $1";
+        let select = "SELECT MIN(due_at) FROM (SELECT MIN(due_at) AS due_at FROM work \
+                      WHERE kind = $1 UNION ALL SELECT due_at FROM work_in_hand WHERE kind = $1) w";
         let rows = self.db.read(select, values![kind.as_str()]).await?;
         rows.first().map(|row| row.optional_time(0)).transpose().map(Option::flatten)
     }
@@ -386,7 +411,8 @@ impl Store {
              (SELECT COUNT(*) FROM (SELECT 1 FROM work \
              WHERE kind = $1 AND due_at <= $2 LIMIT 10000) d), \
              (SELECT COUNT(*) FROM (SELECT 1 FROM work \
-             WHERE kind = $1 AND due_at > $2 AND lease IS NOT NULL LIMIT 10000) l), \
+             WHERE kind = $1 AND due_at > $2 AND lease IS NOT NULL LIMIT 10000) l) \
+             + (SELECT COUNT(*) FROM work_in_hand WHERE kind = $1), \
              (SELECT COUNT(*) FROM (SELECT 1 FROM work \
              WHERE kind = $1 AND due_at > $2 AND lease IS NULL LIMIT 10000) s), \
              (SELECT MIN(due_at) FROM work WHERE kind = $1 AND due_at <= $2)";
@@ -408,9 +434,12 @@ impl Store {
     /// Has what is due in a future that no pause and no lease reaches done now: it was put there by a
     /// clock that has been set back since.
     pub(crate) async fn pull_work_back(&self, now: Timestamp) -> Result<(), StoreError> {
-        let update = "UPDATE work SET due_at = $1, lease = NULL WHERE due_at > $2";
-        let values = values![now, now.plus(FURTHEST)];
-        self.db.transact(vec![Statement::new(update, values)]).await.map(drop)
+        let statements = [
+            "UPDATE work SET due_at = $1, lease = NULL WHERE due_at > $2",
+            "UPDATE work_in_hand SET due_at = $1 WHERE due_at > $2",
+        ];
+        let pull = |sql| Statement::new(sql, values![now, now.plus(FURTHEST)]);
+        self.db.transact(statements.map(pull).into()).await.map(drop)
     }
 
     /// Returns when work was put on the list by this process, or after `at_most`.
@@ -426,14 +455,15 @@ impl Store {
         }
         let update = "UPDATE work SET due_at = $1, lease = NULL WHERE lease IS NOT NULL";
         let seal = "UPDATE audit_head SET sealer = '', sealer_until = 0";
-        let statements = [(update, values![now]), (seal, values![])];
-        let statements = statements.map(|(sql, values)| Statement::new(sql, values));
-        self.db.transact(statements.into()).await.map(drop)
+        let mut statements = vec![Statement::new(update, values![now])];
+        statements.extend(in_hand::give_all_back(now));
+        statements.push(Statement::new(seal, values![]));
+        self.db.transact(statements).await.map(drop)
     }
 
     /// Gives the work back, to be claimed again from `due_at` on.
     pub(crate) async fn postpone(&self, lease: Lease, due_at: Timestamp) -> Result<(), StoreError> {
-        let done = self.db.transact(vec![lease.give_back(due_at)]).await?;
+        let done = self.db.transact(lease.give_back(due_at)).await?;
         self.was_kept(&lease, &done);
         Ok(())
     }
@@ -456,10 +486,17 @@ impl Store {
     ) -> Result<(), StoreError> {
         let update = "UPDATE work SET due_at = $4, lease = NULL, attempts = attempts - 1 \
                       WHERE kind = $1 AND subject = $2 AND lease = $3";
-        let hand_back = |Claim { kind, subject, token }| {
-            Statement::new(update, values![kind.as_str(), subject, token, now])
-        };
-        self.db.transact(claims.into_iter().map(hand_back).collect()).await.map(drop)
+        let mut statements = Vec::new();
+        for claim in claims {
+            if claim.in_hand {
+                statements.extend(in_hand::hand_back(&claim, now));
+            } else {
+                let Claim { kind, subject, token, .. } = claim;
+                statements
+                    .push(Statement::new(update, values![kind.as_str(), subject, token, now]));
+            }
+        }
+        self.db.transact(statements).await.map(drop)
     }
 
     /// Drops work that has become pointless.
@@ -490,7 +527,8 @@ impl Store {
         kind: WorkKind,
         subject: &str,
     ) -> Result<bool, StoreError> {
-        let select = "SELECT 1 FROM work WHERE kind = $1 AND subject = $2";
+        let select = "SELECT 1 FROM work WHERE kind = $1 AND subject = $2 \
+                      UNION ALL SELECT 1 FROM work_in_hand WHERE kind = $1 AND subject = $2";
         Ok(!self.db.read(select, values![kind.as_str(), subject]).await?.is_empty())
     }
 }

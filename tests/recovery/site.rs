@@ -102,6 +102,7 @@ impl Site {
         self.kills += 1;
         if self.leases_lapse {
             self.database.query("UPDATE work SET due_at = 0 WHERE lease IS NOT NULL");
+            self.database.query("UPDATE work_in_hand SET due_at = 0");
         }
         self.server.spawn();
         self.witness.look(&self.database);

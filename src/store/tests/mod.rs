@@ -111,6 +111,11 @@ suite! {
         a_lapsed_lease_neither_postpones_nor_discards,
         leases_of_a_process_before_lapse_at_once_on_sqlite_alone,
         what_is_taken_on_at_once_is_claimed_once_its_lease_has_lapsed,
+        what_is_taken_on_at_once_can_be_put_off_and_handed_back,
+        what_is_taken_on_at_once_and_put_off_is_claimed_when_it_is_due,
+        what_is_taken_on_at_once_by_a_clock_put_far_ahead_is_fetched_back,
+        what_a_process_before_had_taken_on_is_claimed_at_once_on_sqlite_alone,
+        what_is_taken_on_at_once_ends_with_its_account,
         a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_complete,
         work_of_one_kind_is_not_claimed_as_the_other;
     limits:

@@ -9,6 +9,7 @@ use super::fixture::{
     lease_validation, migrated, number, open, plan, proved, with_order, with_ready_order,
 };
 use crate::acme::account::Account;
+use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::store::db::Statement;
 use crate::store::work::enqueue;
@@ -43,6 +44,87 @@ pub(super) async fn what_is_taken_on_at_once_is_claimed_once_its_lease_has_lapse
     assert_eq!(lapsed.attempt(), 2);
     assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
     assert!(other.conclude_challenge(&lapsed, &proved(), None, &entry()).await.unwrap());
+}
+
+/// Begins the challenge and takes its validation on at once.
+async fn take_on_validation(store: &Store) -> Lease {
+    let account = account(ACCOUNT, "web");
+    let begun = store.begin_and_lease_challenge(HTTP, ACCOUNT_URL, &account, NOW, LEASE, Entropy);
+    begun.await.unwrap().unwrap()
+}
+
+async fn leased(store: &Store) -> i64 {
+    let figures = store.work_figures(NOW).await.unwrap();
+    figures.iter().map(|kind| kind.leased).sum()
+}
+
+pub(super) async fn what_is_taken_on_at_once_can_be_put_off_and_handed_back(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    let lease = take_on_validation(&store).await;
+    assert_eq!(store.next_due(KIND).await.unwrap(), Some(NOW.plus(LEASE)));
+    assert!(store.work_exists(KIND, HTTP).await.unwrap());
+    assert_eq!(leased(&store).await, 1);
+    let claim_of_it = lease.claim();
+    store.hand_back([claim_of_it.clone()], after(1)).await.unwrap();
+    let again = claim_one(&store, KIND, after(1)).await;
+    assert_eq!((again.subject(), again.account_id(), again.attempt()), (HTTP, ACCOUNT, 1));
+    // It is another's by now.
+    store.hand_back([claim_of_it], after(1)).await.unwrap();
+    store.postpone(lease, after(1)).await.unwrap();
+    assert!(claim(&store, KIND, after(2), 10).await.is_empty());
+    store.discard(again).await.unwrap();
+    assert!(!store.work_exists(KIND, HTTP).await.unwrap());
+    assert_eq!(leased(&store).await, 0);
+}
+
+pub(super) async fn what_is_taken_on_at_once_and_put_off_is_claimed_when_it_is_due(
+    database: &Database,
+) {
+    let store = with_order(database, &["a.test"]).await;
+    let lease = take_on_validation(&store).await;
+    store.postpone(lease, after(3)).await.unwrap();
+    assert!(claim(&store, KIND, after(2), 10).await.is_empty());
+    let again = claim_one(&store, KIND, after(3)).await;
+    assert_eq!((again.account_id(), again.attempt()), (ACCOUNT, 2));
+    assert!(store.conclude_challenge(&again, &proved(), None, &entry()).await.unwrap());
+    assert_eq!(store.next_due(KIND).await.unwrap(), None);
+}
+
+pub(super) async fn what_is_taken_on_at_once_by_a_clock_put_far_ahead_is_fetched_back(
+    database: &Database,
+) {
+    let store = with_order(database, &["a.test"]).await;
+    let lease = take_on_validation(&store).await;
+    // By a clock that was set back by a day since.
+    let earlier = Timestamp::from_unix_ms(NOW.unix_ms() - 24 * 3600 * 1000);
+    store.pull_work_back(earlier).await.unwrap();
+    let again = claim_one(&store, KIND, earlier).await;
+    assert_eq!(again.attempt(), 2);
+    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
+}
+
+pub(super) async fn what_a_process_before_had_taken_on_is_claimed_at_once_on_sqlite_alone(
+    database: &Database,
+) {
+    let store = with_order(database, &["a.test"]).await;
+    let left_behind = take_on_validation(&store).await;
+    open(database).await.lapse_leases(NOW).await.unwrap();
+    if matches!(database, Database::Postgres(_)) {
+        // Another process may be at it.
+        assert!(claim(&store, KIND, NOW, 10).await.is_empty());
+        return;
+    }
+    let again = claim_one(&store, KIND, NOW).await;
+    assert_eq!((again.subject(), again.account_id(), again.attempt()), (HTTP, ACCOUNT, 2));
+    assert!(!store.conclude_challenge(&left_behind, &proved(), None, &entry()).await.unwrap());
+}
+
+pub(super) async fn what_is_taken_on_at_once_ends_with_its_account(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    let lease = take_on_validation(&store).await;
+    assert!(store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap());
+    assert!(!store.work_exists(KIND, HTTP).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
 }
 
 pub(super) async fn a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_complete(

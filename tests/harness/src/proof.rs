@@ -152,7 +152,8 @@ impl Witness {
 async fn nothing_is_left_to_do(database: &Database) {
     let begun = Instant::now();
     loop {
-        let left = database.query("SELECT kind, subject, attempts, due_at, lease FROM work");
+        let mut left = database.query("SELECT kind, subject, attempts, due_at, lease FROM work");
+        left.extend(database.query("SELECT kind, subject, due_at, lease FROM work_in_hand"));
         if left.is_empty() {
             return;
         }
