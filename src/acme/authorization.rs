@@ -56,6 +56,16 @@ impl Authorization {
         self.challenges.iter().find(|challenge| challenge.id == id)
     }
 
+    /// The same once the challenge with this id was proved at that time.
+    pub(crate) fn proved_by(mut self, challenge_id: &str, at: Timestamp) -> Self {
+        for challenge in self.challenges.iter_mut().filter(|one| one.id == challenge_id) {
+            challenge.begun_at.get_or_insert(at);
+            challenge.retry = None;
+            challenge.result = Some(ChallengeResult::Proved { at });
+        }
+        Self { concluded_by: Some(challenge_id.to_owned()), ..self }
+    }
+
     /// Whether it stands for this identifier: for its own, or where it covers subdomains, for a name
     /// below. Of a wildcard only the wildcard's own authorization tells (RFC 8555 §7.1.3).
     pub(crate) fn covers(&self, identifier: &Identifier) -> bool {

@@ -94,6 +94,10 @@ async fn begin(
     };
     if begun {
         waiter.wait_for_ours(hold).await?;
+        // A proof stands, whatever else becomes of the authorization.
+        if !is_attested && let Some(at) = store.proved_at(challenge_id).await? {
+            return Ok(authorization.proved_by(challenge_id, at));
+        }
     } else {
         waiter.wait(hold).await?;
     }

@@ -42,7 +42,11 @@ pub(crate) async fn finalize(
         OrderStatus::Ready => {
             if plan(context, authority, account, &order, csr).await? {
                 waiter.wait_for_ours(hold).await?;
-                return find().await;
+                // With a certificate it is valid, whatever becomes of the rest of it.
+                return match context.store.certificate_of_order(order_id).await? {
+                    Some(id) => Ok(Order { certificate_id: Some(id), ..order }),
+                    None => find().await,
+                };
             }
         }
         OrderStatus::Processing | OrderStatus::Valid { .. } => {
