@@ -10,6 +10,6 @@ impl Authority {
         &self,
         checkpoint: &Checkpoint,
     ) -> Result<Vec<u8>, SignFailure> {
-        Ok(self.signer.sign(checkpoint.text().as_bytes().to_vec()).await?)
+        Ok(self.signer.sign(checkpoint.text().as_bytes().to_vec()).await?.into_bytes())
     }
 }

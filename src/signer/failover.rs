@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{BoxFuture, Health, SignError, Signer};
-use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{PublicKey, SignatureAlgorithm, VerifiedSignature};
 
 /// How long a place may take before the next is asked as well. The first answer counts; signing the
 /// same bytes twice is harmless.
@@ -45,7 +45,7 @@ impl Failover {
         places
     }
 
-    async fn sign_somewhere(&self, message: Vec<u8>) -> Result<Vec<u8>, SignError> {
+    async fn sign_somewhere(&self, message: Vec<u8>) -> Result<VerifiedSignature, SignError> {
         let mut waiting = self.in_order().into_iter();
         let mut asked = JoinSet::new();
         let mut first_error = None;
@@ -84,7 +84,7 @@ impl Signer for Failover {
         self.first.algorithm()
     }
 
-    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {
+    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<VerifiedSignature, SignError>> {
         Box::pin(self.sign_somewhere(message))
     }
 

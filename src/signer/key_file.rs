@@ -15,7 +15,7 @@ use openssl::sign::RsaPssSaltlen;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::{BoxFuture, Health, SignError, Signer, UnfitKey, algorithm_for, verified};
-use crate::x509::algorithm::{KeyError, KeyType, PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{KeyError, KeyType, PublicKey, SignatureAlgorithm, VerifiedSignature};
 
 /// A signer whose key is in this process's memory.
 pub(crate) struct KeyFile {
@@ -101,7 +101,7 @@ impl Signer for KeyFile {
         self.algorithm
     }
 
-    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {
+    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<VerifiedSignature, SignError>> {
         let key = Arc::clone(&self.key);
         let public_key = Arc::clone(&self.public_key);
         let algorithm = self.algorithm;
@@ -109,7 +109,7 @@ impl Signer for KeyFile {
             let signature = signer(&key, algorithm)
                 .and_then(|mut signer| signer.sign_oneshot_to_vec(&message))
                 .map_err(|error| SignError::Unavailable { detail: error.to_string() })?;
-            verified(&public_key, algorithm, &message, signature)
+            verified(&public_key, algorithm, message, signature)
         };
         // A tenth of a millisecond is less than the way to another thread and back may take.
         if matches!(self.public_key.key_type(), KeyType::EcP256 | KeyType::Ed25519) {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::x509::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{KeyType, PublicKey, SignatureAlgorithm, VerifiedSignature};
 
 pub(crate) mod failover;
 pub(crate) mod key_file;
@@ -25,12 +25,12 @@ pub(crate) trait Signer: Send + Sync {
     /// What [`Self::sign`] signs with; it fits the key.
     fn algorithm(&self) -> SignatureAlgorithm;
 
-    /// Signs `message` (not its digest) and returns the signature as X.509 carries it: of ECDSA, its
-    /// DER (RFC 5758 §3.2). It has been verified with [`Self::public_key`].
+    /// Signs `message` (not its digest) and returns the signature, which has been verified with
+    /// [`Self::public_key`].
     ///
     /// # Errors
     /// Each [`SignError`] says what the caller can do.
-    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>>;
+    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<VerifiedSignature, SignError>>;
 
     /// Whether a signature can be expected. It never waits for the key.
     fn health(&self) -> Health;
@@ -108,12 +108,9 @@ fn algorithm_for(
 fn verified(
     key: &PublicKey,
     algorithm: SignatureAlgorithm,
-    message: &[u8],
+    message: Vec<u8>,
     signature: Vec<u8>,
-) -> Result<Vec<u8>, SignError> {
-    if key.verify(algorithm, message, &signature) {
-        Ok(signature)
-    } else {
-        Err(SignError::WrongSignature { key_identifier: key.key_identifier_hex() })
-    }
+) -> Result<VerifiedSignature, SignError> {
+    key.verified(algorithm, message, signature)
+        .ok_or_else(|| SignError::WrongSignature { key_identifier: key.key_identifier_hex() })
 }

@@ -4,6 +4,7 @@
 mod ml_dsa;
 mod pss;
 mod public_key;
+mod verified;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use spki::AlgorithmIdentifierOwned;
 
 pub(super) use pss::PssParameters;
 pub(crate) use public_key::{KeyError, PublicKey};
+pub(crate) use verified::VerifiedSignature;
 
 /// What kind of key an SPKI holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! What a certificate and a CSR have in common: something, and a signature over its bytes.
 
 use der::asn1::{Any, BitString};
-use der::{Encode, Sequence};
+use der::{Decode as _, Encode, Sequence};
 use spki::AlgorithmIdentifierOwned;
 
-use super::algorithm::{PublicKey, SignatureAlgorithm};
+use super::algorithm::{PublicKey, SignatureAlgorithm, VerifiedSignature};
+use super::lint::AssembleError;
 
 /// The outer SEQUENCE of a `Certificate` (RFC 5280 §4.1) and of a `CertificationRequest` (RFC 2986
 /// §4.2), with the bytes inside as they were signed.
@@ -16,6 +17,24 @@ pub(super) struct Signed {
 }
 
 impl Signed {
+    /// The DER of the whole, if the signature is of these bytes by this key with this algorithm.
+    pub(super) fn assemble(
+        content: &[u8],
+        key: &PublicKey,
+        algorithm: SignatureAlgorithm,
+        signature: &VerifiedSignature,
+    ) -> Result<Vec<u8>, AssembleError> {
+        if !signature.is_by(key, algorithm, content) {
+            return Err(AssembleError::Signature);
+        }
+        let signed = Self {
+            content: Any::from_der(content)?,
+            algorithm: algorithm.identifier(),
+            signature: BitString::from_bytes(signature.as_bytes())?,
+        };
+        Ok(signed.to_der()?)
+    }
+
     /// Whether this key signed it with this algorithm.
     pub(super) fn is_signed_by(&self, key: &PublicKey, algorithm: SignatureAlgorithm) -> bool {
         let (Ok(content), Some(signature)) = (self.content.to_der(), self.signature.as_bytes())

@@ -45,7 +45,7 @@ use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
 use crate::store::{Lease, Left, Store, WorkKind};
 use crate::validation::{Options, Validator};
-use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{PublicKey, SignatureAlgorithm, VerifiedSignature};
 use crate::x509::csr::CertificateRequest;
 use crate::x509::dates::RequestedDates;
 use crate::x509::profile::Profile;
@@ -59,7 +59,7 @@ const LEASE: Duration = Duration::from_secs(20);
 struct Sick {
     key: KeyFile,
     /// What it answers instead.
-    ailments: Mutex<VecDeque<Result<Vec<u8>, SignError>>>,
+    ailments: Mutex<VecDeque<Result<VerifiedSignature, SignError>>>,
     asked: AtomicUsize,
 }
 
@@ -89,7 +89,7 @@ impl Signer for Sick {
         self.key.algorithm()
     }
 
-    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {
+    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<VerifiedSignature, SignError>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match self.ailments.lock().unwrap().pop_front() {
             Some(answer) => Box::pin(async move { answer }),

@@ -8,6 +8,7 @@ use super::SigningKey;
 use super::recovery::{Fault, Remedy};
 use super::session_pool::{SessionSource, TokenSession};
 use crate::telemetry::metrics::{HsmStep, TokenMetrics};
+use crate::x509::algorithm::VerifiedSignature;
 
 /// While other threads get signatures, the fault is not the token's, and a new session is tried this
 /// often before the job is put off.
@@ -35,7 +36,7 @@ impl<S: SessionSource> Ladder<'_, S> {
         kept: &mut Option<S::Session>,
         key: &SigningKey,
         message: &[u8],
-    ) -> Result<Vec<u8>, GivenUp> {
+    ) -> Result<VerifiedSignature, GivenUp> {
         let signed_before = (self.signed)();
         let (mut tries, mut log_in, mut reinitialized) = (0, false, false);
         loop {
@@ -96,7 +97,7 @@ impl<S: SessionSource> Ladder<'_, S> {
         key: &SigningKey,
         message: &[u8],
         log_in: bool,
-    ) -> Result<Vec<u8>, (Option<u64>, Fault)> {
+    ) -> Result<VerifiedSignature, (Option<u64>, Fault)> {
         // Put back only after it gave a right signature.
         let mut session = match kept.take() {
             Some(session) => session,
@@ -104,7 +105,7 @@ impl<S: SessionSource> Ladder<'_, S> {
         };
         let handle = session.handle();
         let signature = session.sign(key, message).map_err(|fault| (Some(handle), fault))?;
-        let signature = verified(&key.public_key, key.algorithm, message, signature)
+        let signature = verified(&key.public_key, key.algorithm, message.to_vec(), signature)
             .map_err(|error| (Some(handle), Fault::new(Remedy::WrongKey, error.to_string())))?;
         *kept = Some(session);
         Ok(signature)

@@ -13,7 +13,7 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
 use super::{BoxFuture, Health, SignError, Signer, UnfitKey, algorithm_for};
-use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{PublicKey, SignatureAlgorithm, VerifiedSignature};
 use access::Lent;
 use circuit::Circuit;
 use inventory::{Listing, keys_in};
@@ -250,7 +250,7 @@ impl Signer for Pkcs11Signer {
         self.key.algorithm
     }
 
-    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {
+    fn sign(&self, message: Vec<u8>) -> BoxFuture<'_, Result<VerifiedSignature, SignError>> {
         Box::pin(self.token.pool.sign(&self.key, message))
     }
 

@@ -24,6 +24,7 @@ use super::recovery::{Fault, Remedy};
 use super::signing_thread::work;
 use super::{PROBE, SigningKey};
 use crate::telemetry::metrics::{HsmStep, TokenMetrics};
+use crate::x509::algorithm::VerifiedSignature;
 
 /// How long a caller waits for a signature where the configuration says nothing.
 pub(crate) const DEFAULT_SIGN_DEADLINE: Duration = Duration::from_secs(10);
@@ -141,7 +142,7 @@ pub(super) struct Job {
     pub(super) key: Arc<SigningKey>,
     pub(super) message: Vec<u8>,
     /// `None` for a probe: nobody waits, the key's health is all that is asked.
-    pub(super) reply: Option<oneshot::Sender<Result<Vec<u8>, SignError>>>,
+    pub(super) reply: Option<oneshot::Sender<Result<VerifiedSignature, SignError>>>,
     pub(super) expires: Instant,
 }
 
@@ -150,7 +151,7 @@ impl Job {
         self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
-    pub(super) fn answer(self, result: Result<Vec<u8>, SignError>) {
+    pub(super) fn answer(self, result: Result<VerifiedSignature, SignError>) {
         match self.reply {
             Some(reply) => {
                 // The caller may be gone; a signature that nobody takes is dropped.
@@ -204,7 +205,7 @@ impl SessionPool {
         &self,
         key: &Arc<SigningKey>,
         message: Vec<u8>,
-    ) -> Result<Vec<u8>, SignError> {
+    ) -> Result<VerifiedSignature, SignError> {
         if let Some(refusal) = self.shared.refusal().or_else(|| key.refusal()) {
             return Err(refusal);
         }

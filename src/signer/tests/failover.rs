@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+
 use super::suite::runtime;
 use crate::signer::failover::Failover;
 use crate::signer::{BoxFuture, Health, SignError, Signer};
-use crate::x509::algorithm::{Hash, PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{Hash, PublicKey, SignatureAlgorithm, VerifiedSignature};
 
-/// Answers with its name as signature, after a while; or not at all.
+/// Answers with a signature of its name, after a while; or not at all.
 struct Place {
     name: &'static str,
     answer: Result<(), SignError>,
@@ -17,8 +20,11 @@ struct Place {
     up: bool,
     load: usize,
     asked: AtomicUsize,
+    secret: PKey<Private>,
     key: PublicKey,
 }
+
+const ALGORITHM: SignatureAlgorithm = SignatureAlgorithm::Ecdsa(Hash::Sha256);
 
 impl Signer for Place {
     fn public_key(&self) -> &PublicKey {
@@ -26,14 +32,19 @@ impl Signer for Place {
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
-        SignatureAlgorithm::Ecdsa(Hash::Sha256)
+        ALGORITHM
     }
 
-    fn sign(&self, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, SignError>> {
+    fn sign(&self, _: Vec<u8>) -> BoxFuture<'_, Result<VerifiedSignature, SignError>> {
         Box::pin(async {
             self.asked.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(self.takes).await;
-            self.answer.clone().map(|()| self.name.into())
+            self.answer.clone()?;
+            let mut signer =
+                openssl::sign::Signer::new(MessageDigest::sha256(), &self.secret).unwrap();
+            let name = self.name.as_bytes();
+            let signature = signer.sign_oneshot_to_vec(name).unwrap();
+            Ok(self.key.verified(ALGORITHM, name.to_vec(), signature).unwrap())
         })
     }
 
@@ -52,7 +63,8 @@ impl Signer for Place {
 
 fn place(name: &'static str) -> Place {
     let group = openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap();
-    let key = openssl::ec::EcKey::generate(&group).unwrap().public_key_to_der().unwrap();
+    let secret = PKey::from_ec_key(openssl::ec::EcKey::generate(&group).unwrap()).unwrap();
+    let key = PublicKey::from_spki(&secret.public_key_to_der().unwrap()).unwrap();
     Place {
         name,
         answer: Ok(()),
@@ -60,7 +72,8 @@ fn place(name: &'static str) -> Place {
         up: true,
         load: 0,
         asked: AtomicUsize::new(0),
-        key: PublicKey::from_spki(&key).unwrap(),
+        secret,
+        key,
     }
 }
 
@@ -75,7 +88,12 @@ fn signed_by(by_load: bool, places: Vec<Place>) -> (Result<String, SignError>, V
     let signer = Failover::over(signers, by_load).unwrap();
     let signature = runtime().block_on(signer.sign(b"message".to_vec()));
     let asked = places.iter().map(|place| place.asked.load(Ordering::SeqCst)).collect();
-    (signature.map(|name| String::from_utf8(name).unwrap()), asked)
+    let name_of = |signature: VerifiedSignature| {
+        let by =
+            |place: &&Arc<Place>| signature.is_by(&place.key, ALGORITHM, place.name.as_bytes());
+        places.iter().find(by).unwrap().name.to_owned()
+    };
+    (signature.map(name_of), asked)
 }
 
 #[test]

@@ -164,8 +164,12 @@ fn a_generated_key_is_its_owners_alone_and_never_overwrites_one() {
 fn a_wrong_signature_is_not_let_out() {
     in_dir(|dir| {
         let key = generate(&dir.join("key.pem")).unwrap();
-        let wrong =
-            verified(&key, SignatureAlgorithm::Ecdsa(Hash::Sha256), b"message", vec![1; 70]);
+        let wrong = verified(
+            &key,
+            SignatureAlgorithm::Ecdsa(Hash::Sha256),
+            b"message".to_vec(),
+            vec![1; 70],
+        );
         let key_identifier = key.key_identifier_hex();
         assert_eq!(wrong, Err(SignError::WrongSignature { key_identifier }));
     });

@@ -15,7 +15,7 @@ use crate::signer::pkcs11::recovery::{Fault, Remedy};
 use crate::signer::pkcs11::session_pool::{Limits, SessionPool, SessionSource, TokenSession};
 use crate::signer::pkcs11::{SigningKey, shut_down};
 use crate::telemetry::metrics::{Format, Metrics};
-use crate::x509::algorithm::{Hash, PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{Hash, PublicKey, SignatureAlgorithm, VerifiedSignature};
 
 /// What the next call of a session does.
 #[derive(Clone)]
@@ -177,7 +177,7 @@ fn stage_with(limit: usize, mut script: Vec<Act>, limits: Limits) -> Stage {
 }
 
 impl Stage {
-    async fn sign(&self) -> Result<Vec<u8>, SignError> {
+    async fn sign(&self) -> Result<VerifiedSignature, SignError> {
         self.pool.sign(&self.key, b"message".to_vec()).await
     }
 

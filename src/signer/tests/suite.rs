@@ -42,7 +42,9 @@ pub(super) fn every_algorithm_signs(make: MakeSigners<'_>, specs: &[KeySpec]) {
             assert_eq!(signer.algorithm(), asked.unwrap_or(default));
             for message in [&b""[..], b"message", &[7; 1_000_000]] {
                 let signature = runtime().block_on(signer.sign(message.to_vec())).unwrap();
-                let verified = signer.public_key().verify(signer.algorithm(), message, &signature);
+                let (key, algorithm) = (signer.public_key(), signer.algorithm());
+                assert!(signature.is_by(key, algorithm, message));
+                let verified = key.verify(algorithm, message, signature.as_bytes());
                 assert!(verified, "{spec}, {asked:?}, {} bytes", message.len());
             }
             assert_eq!(signer.health(), Health::Up);
@@ -60,7 +62,7 @@ pub(super) fn many_tasks_sign_at_once(make: MakeSigners<'_>) {
                 for turn in 0..8_u8 {
                     let message = vec![task, turn];
                     let signature = signer.sign(message.clone()).await.unwrap();
-                    assert!(signer.public_key().verify(signer.algorithm(), &message, &signature));
+                    assert!(signature.is_by(signer.public_key(), signer.algorithm(), &message));
                 }
             });
         }

@@ -15,12 +15,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use const_oid::db::rfc4519::COMMON_NAME;
-use der::asn1::{Any, BitString};
 use der::{Decode, Encode, Tag, Tagged};
 use x509_cert::certificate::{TbsCertificateInner, Version};
 use x509_cert::ext::pkix::KeyUsages;
 
-use super::algorithm::{KeyType, PublicKey, SignatureAlgorithm};
+use super::algorithm::{KeyType, PublicKey, SignatureAlgorithm, VerifiedSignature};
 use super::ca_certificate::CaCertificate;
 use super::issuer::{IssuerCertificate, unix_s};
 use super::serial::Serial;
@@ -176,18 +175,9 @@ impl LintedTbs {
         self.algorithm
     }
 
-    /// Puts the certificate together (RFC 5280 §4.1) once the signature is verified. `signature` is
-    /// what goes into the BIT STRING: of ECDSA, its DER.
-    pub(crate) fn assemble(self, signature: &[u8]) -> Result<Vec<u8>, AssembleError> {
-        if !self.signing_key.verify(self.algorithm, &self.der, signature) {
-            return Err(AssembleError::Signature);
-        }
-        let certificate = Signed {
-            content: Any::from_der(&self.der)?,
-            algorithm: self.algorithm.identifier(),
-            signature: BitString::from_bytes(signature)?,
-        };
-        Ok(certificate.to_der()?)
+    /// Puts the certificate together (RFC 5280 §4.1), if this is what was signed, and by whom.
+    pub(crate) fn assemble(self, signature: &VerifiedSignature) -> Result<Vec<u8>, AssembleError> {
+        Signed::assemble(&self.der, &self.signing_key, self.algorithm, signature)
     }
 }
 

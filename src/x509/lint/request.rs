@@ -1,14 +1,13 @@
 //! The lint of a request for a CA certificate.
 
 use const_oid::AssociatedOid;
-use der::asn1::{Any, BitString};
 use der::{Decode, Encode};
 use x509_cert::ext::pkix::KeyUsages;
 use x509_cert::request::{CertReqInfo, ExtensionReq};
 
 use super::checklist::Checklist;
 use super::{AssembleError, LintError};
-use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{PublicKey, SignatureAlgorithm, VerifiedSignature};
 use crate::x509::request::CaRequest;
 use crate::x509::signed::Signed;
 use crate::x509::weak_key;
@@ -71,16 +70,8 @@ impl LintedRequest {
         &self.der
     }
 
-    /// Puts the request together (RFC 2986 §4.2) once the signature is verified.
-    pub(crate) fn assemble(self, signature: &[u8]) -> Result<Vec<u8>, AssembleError> {
-        if !self.signing_key.verify(self.algorithm, &self.der, signature) {
-            return Err(AssembleError::Signature);
-        }
-        let request = Signed {
-            content: Any::from_der(&self.der)?,
-            algorithm: self.algorithm.identifier(),
-            signature: BitString::from_bytes(signature)?,
-        };
-        Ok(request.to_der()?)
+    /// Puts the request together (RFC 2986 §4.2), if this is what was signed, and by whom.
+    pub(crate) fn assemble(self, signature: &VerifiedSignature) -> Result<Vec<u8>, AssembleError> {
+        Signed::assemble(&self.der, &self.signing_key, self.algorithm, signature)
     }
 }

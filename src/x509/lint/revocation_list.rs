@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use der::asn1::{Any, BitString};
 use der::{Decode, Encode};
 use x509_cert::Version;
 use x509_cert::crl::{RevokedCert, TbsCertList};
 
 use super::checklist::Checklist;
 use super::{AssembleError, LintError};
-use crate::x509::algorithm::{PublicKey, SignatureAlgorithm};
+use crate::x509::algorithm::{PublicKey, SignatureAlgorithm, VerifiedSignature};
 use crate::x509::issuer::unix_s;
 use crate::x509::revocation_list::{Entry, Reason, RevocationList};
 use crate::x509::signed::Signed;
@@ -129,17 +128,8 @@ impl LintedRevocationList {
         self.algorithm
     }
 
-    /// Puts the CRL together (RFC 5280 §5.1) once the signature is verified. `signature` is what goes
-    /// into the BIT STRING: of ECDSA, its DER.
-    pub(crate) fn assemble(self, signature: &[u8]) -> Result<Vec<u8>, AssembleError> {
-        if !self.signing_key.verify(self.algorithm, &self.der, signature) {
-            return Err(AssembleError::Signature);
-        }
-        let crl = Signed {
-            content: Any::from_der(&self.der)?,
-            algorithm: self.algorithm.identifier(),
-            signature: BitString::from_bytes(signature)?,
-        };
-        Ok(crl.to_der()?)
+    /// Puts the CRL together (RFC 5280 §5.1), if this is what was signed, and by whom.
+    pub(crate) fn assemble(self, signature: &VerifiedSignature) -> Result<Vec<u8>, AssembleError> {
+        Signed::assemble(&self.der, &self.signing_key, self.algorithm, signature)
     }
 }

@@ -9,6 +9,7 @@ use openssl::x509::verify::X509VerifyParam;
 use openssl::x509::{X509, X509PurposeId, X509StoreContext};
 
 use super::*;
+use crate::x509::algorithm::{Hash, SignatureAlgorithm};
 use crate::x509::description::Description;
 use crate::x509::lint::AssembleError;
 use crate::x509::profile::ExtendedKeyUsage;
@@ -247,17 +248,17 @@ fn only_the_cas_own_signature_over_these_bytes_makes_a_certificate() {
     let names = names(&["a.test"]);
     let leaf = ca.leaf(&profile, &stranger.public, &names);
     let linted = || lint(leaf.tbs(NOW_S).unwrap().der, &leaf).unwrap();
-    let sha256 = MessageDigest::sha256;
+    let (sha256, sha384) =
+        (SignatureAlgorithm::Ecdsa(Hash::Sha256), SignatureAlgorithm::Ecdsa(Hash::Sha384));
     let signatures = [
-        stranger.sign(sha256(), linted().der()),
-        key.sign(sha256(), b"something else"),
-        key.sign(MessageDigest::sha384(), linted().der()),
-        Vec::new(),
+        stranger.verified_as(sha256, linted().der()),
+        key.verified_as(sha256, b"something else"),
+        key.verified_as(sha384, linted().der()),
     ];
     for signature in signatures {
         assert_eq!(linted().assemble(&signature), Err(AssembleError::Signature));
     }
-    let certificate = linted().assemble(&key.sign(sha256(), linted().der())).unwrap();
+    let certificate = linted().assemble(&key.verified_as(sha256, linted().der())).unwrap();
     let certificate = X509::from_der(&certificate).unwrap();
     assert!(certificate.verify(key.openssl()).unwrap());
     let serial = certificate.serial_number().to_bn().unwrap().to_vec();

@@ -24,7 +24,9 @@ use openssl::rsa::{Padding, Rsa};
 use openssl::sign::{RsaPssSaltlen, Signer};
 use spki::SubjectPublicKeyInfoOwned;
 
-use super::algorithm::{Hash, KeyType, ParameterSet, PublicKey, SignatureAlgorithm};
+use super::algorithm::{
+    Hash, KeyType, ParameterSet, PublicKey, SignatureAlgorithm, VerifiedSignature,
+};
 use super::ca_certificate::CaCertificate;
 use super::chain::Chain;
 use super::dates::RequestedDates;
@@ -141,9 +143,18 @@ impl Key {
         }
     }
 
+    pub(super) fn verified_as(
+        &self,
+        algorithm: SignatureAlgorithm,
+        message: &[u8],
+    ) -> VerifiedSignature {
+        let signature = self.sign_as(algorithm, message);
+        self.public.verified(algorithm, message.to_vec(), signature).unwrap()
+    }
+
     /// Signs as a CA does.
     pub(super) fn certify(&self, tbs: LintedTbs) -> Vec<u8> {
-        let signature = self.sign_as(tbs.algorithm(), tbs.der());
+        let signature = self.verified_as(tbs.algorithm(), tbs.der());
         tbs.assemble(&signature).unwrap()
     }
 }
@@ -218,7 +229,7 @@ impl Ca {
     /// A CRL as the CA signs it.
     pub(super) fn sign_list(&self, list: &RevocationList<'_>) -> Vec<u8> {
         let linted = lint_revocation_list(list.tbs().unwrap(), list).unwrap();
-        let signature = self.key.sign_as(linted.algorithm(), linted.der());
+        let signature = self.key.verified_as(linted.algorithm(), linted.der());
         linted.assemble(&signature).unwrap()
     }
 

@@ -16,7 +16,7 @@ use crate::x509::request::{CaRequest, ReceivedRequest, RequestError};
 
 fn signed(request: &CaRequest<'_>, key: &Key) -> Vec<u8> {
     let linted = lint_request(request.info().unwrap(), request).unwrap();
-    let signature = key.sign_as(request.algorithm, linted.der());
+    let signature = key.verified_as(request.algorithm, linted.der());
     linted.assemble(&signature).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn only_its_own_key_signs_a_request() {
         path_len: None,
     };
     let linted = lint_request(request.info().unwrap(), &request).unwrap();
-    let signature = stranger.sign_as(request.algorithm, linted.der());
+    let signature = stranger.verified_as(request.algorithm, linted.der());
     assert_eq!(linted.assemble(&signature), Err(AssembleError::Signature));
     let mut forged = signed(&request, &key);
     let last = forged.len() - 1;
