@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
+use http::{StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -79,14 +79,19 @@ pub(super) async fn serve(
         local,
     });
     match service.acceptor {
-        None => http(stream, conversation, service.router, limits, stop).await,
+        None => http(stream, None, conversation, service.router, limits, stop).await,
         Some(acceptor) => {
             let handshake = timeout(limits.head, acceptor.accept(stream)).await;
             let stream = handshake
                 .map_err(BoxError::from)
                 .and_then(|done| done.map_err(BoxError::from))
                 .inspect_err(|_| service.metrics.handshake_failed())?;
-            http(stream, conversation, service.router, limits, stop).await
+            // Without a word on it, it is HTTP/1.1 (RFC 9113 §3.3).
+            let version = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Version::HTTP_2,
+                _ => Version::HTTP_11,
+            };
+            http(stream, Some(version), conversation, service.router, limits, stop).await
         }
     }
 }
@@ -125,8 +130,11 @@ impl Conversation {
     }
 }
 
+/// Speaks HTTP of the version that the handshake agreed on, or else of the one that the client begins with:
+/// to look for that costs a buffer of 8 KiB more for as long as the connection lasts.
 async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    version: Option<Version>,
     conversation: Arc<Conversation>,
     router: Router,
     limits: Limits,
@@ -153,6 +161,11 @@ async fn http(
         .max_send_buf_size(usize::try_from(limits.window).unwrap_or(usize::MAX))
         .keep_alive_interval(limits.head * 3)
         .keep_alive_timeout(limits.head);
+    let builder = match version {
+        None => builder,
+        Some(Version::HTTP_2) => builder.http2_only(),
+        Some(_) => builder.http1_only(),
+    };
     let activity = Arc::clone(&conversation);
     let activity = &activity.activity;
     // A layer would make every route anew, for each connection.
