@@ -11,12 +11,14 @@ use tracing::Instrument as _;
 use super::Error;
 use super::shares::{Share, Shares};
 use crate::store::{Lease, PlannedCertificate, ToValidate};
+use crate::x509::algorithm::PublicKey;
 
 /// What flows hand to this instance's workers.
 #[derive(Default)]
 pub(crate) struct AtOnce {
     pub(crate) validations: Handover<ToValidate>,
-    pub(crate) issuances: Handover<PlannedCertificate>,
+    /// With the key of its CSR.
+    pub(crate) issuances: Handover<(PlannedCertificate, PublicKey)>,
 }
 
 /// Leased work with what is known of it, as a worker would read it from the store.

@@ -18,6 +18,7 @@ use crate::jose::jwk::Jwk;
 use crate::ledger::{self, Actor, Entry, Kind};
 use crate::signer::Health;
 use crate::store::{Plan, PlannedCertificate, WorkKind};
+use crate::x509::algorithm::PublicKey;
 use crate::x509::csr::CertificateRequest;
 
 /// Returns the order as it stands when the certificate is there or has been waited for long enough.
@@ -140,7 +141,8 @@ async fn plan(
     let most = context.limits.load().at_once_per_account;
     let planned = match context.at_once.issuances.place(&account.id, most) {
         Some(place) if authority.signer.health() == Health::Up => {
-            take_on(context, order, plan, entry, place).await?
+            let public_key = request.public_key().clone();
+            take_on(context, order, plan, public_key, entry, place).await?
         }
         _ => context.store.plan_issuance(plan, &entry).await?,
     };
@@ -159,8 +161,9 @@ async fn take_on(
     context: &Context,
     order: &Order,
     plan: Plan,
+    public_key: PublicKey,
     entry: Entry,
-    place: Place<PlannedCertificate>,
+    place: Place<(PlannedCertificate, PublicKey)>,
 ) -> Result<bool, Error> {
     let (store, entropy) = (context.store.clone(), context.entropy);
     let lease = context.limits.load().issuance_lease;
@@ -188,7 +191,7 @@ async fn take_on(
             profile: Some(plan.profile),
             profile_name,
         };
-        if let Some(lease) = place.hand_over(lease, known) {
+        if let Some(lease) = place.hand_over(lease, (known, public_key)) {
             store.postpone(lease, plan.now).await?;
         }
         Ok(true)

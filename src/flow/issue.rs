@@ -14,6 +14,7 @@ use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{SignFailure, Wanted};
 use crate::ledger::{self, Actor, Entry, Kind};
 use crate::store::{Lease, PlannedCertificate};
+use crate::x509::algorithm::PublicKey;
 use crate::x509::csr;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -29,14 +30,18 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
     let Some(plan) = context.store.planned_certificate(lease.subject()).await? else {
         return Ok(context.store.discard(lease).await?);
     };
-    issue_planned(context, lease, plan).await
+    match csr::key_of_accepted(&plan.csr) {
+        Ok(public_key) => issue_planned(context, lease, plan, public_key).await,
+        Err(error) => give_up(context, lease, &plan, &error.to_string()).await,
+    }
 }
 
-/// As [`issue`], where the plan is known.
+/// As [`issue`], where the plan is known, and the key of its CSR.
 pub(crate) async fn issue_planned(
     context: &Context,
     lease: Lease,
     plan: PlannedCertificate,
+    public_key: PublicKey,
 ) -> Result<(), Error> {
     let order_id = lease.subject().to_owned();
     let span = tracing::Span::current();
@@ -64,10 +69,6 @@ pub(crate) async fn issue_planned(
         // The CA was taken out of the configuration; it may come back.
         let why = "its CA is not configured";
         return put_off(context, lease, &plan, why, LONGEST_PAUSE).await;
-    };
-    let public_key = match csr::key_of_accepted(&plan.csr) {
-        Ok(public_key) => public_key,
-        Err(error) => return give_up(context, lease, &plan, &error.to_string()).await,
     };
     let judged = judge_again(&authority.policy, &plan.identifiers, public_key.key_type());
     if let Err(problem) = judged {
