@@ -6,5 +6,9 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    // Huge pages would double what the allocator holds. A kernel that cannot do without them is none to
+    // complain of.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(true);
     kipuka::cli::run()
 }

@@ -1,4 +1,4 @@
-//! Work that the instance which puts it on the list does at once, without a claim.
+//! Work that the instance which is asked for it does at once, without a claim.
 //!
 //! It is kept under a lease all the same: where the process dies, the lease lapses and another claims it,
 //! or the next process does.
@@ -70,7 +70,7 @@ impl<K> Handover<K> {
     }
 }
 
-/// Puts work on the list and hands it over, be it that the client goes away meanwhile: between the two
+/// Keeps work and hands it over, be it that the client goes away meanwhile: between the two
 /// nobody else would do it before the lease lapses. `false` where it was not put there.
 pub(super) async fn to_its_end(
     taking_on: impl Future<Output = Result<bool, Error>> + Send + 'static,

@@ -65,7 +65,8 @@ pub(super) fn hand_back(claim: &Claim, now: Timestamp) -> [Statement; 2] {
     })
 }
 
-/// Puts on the list whatever is in hand: of a process before this one.
+/// Puts on the list whatever is in hand: of a process before this one. The condition holds for all; without
+/// one SQLite would take the ON CONFLICT for that of a join.
 pub(super) fn give_all_back(now: Timestamp) -> [Statement; 2] {
     put_on_list!("1", "due_at IS NOT NULL").map(|sql| Statement::new(sql, values![now]))
 }

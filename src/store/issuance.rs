@@ -1,6 +1,6 @@
 //! The exactly-once seam: a certificate is planned before it is signed, and completed once.
 //!
-//! Killed after `plan`, the work is on the list and the next claim signs the planned bytes. Killed
+//! Killed after `plan`, the work is there and the next claim signs the planned bytes. Killed
 //! after the signature, the same bytes are signed again: the same serial, the same certificate in
 //! every respect but, for ECDSA, the signature's random part; only one is ever stored or shown.
 
@@ -179,7 +179,7 @@ impl Store {
 
     /// Stores the signed certificate; from here on the order is `valid`. `false` where the lease
     /// was lost, or the account or an authorization was deactivated meanwhile; then nothing is written
-    /// and the certificate must be forgotten. The work stays on the list, for the next claim to see why.
+    /// and the certificate must be forgotten. The work stays, for the next claim to see why.
     pub(crate) async fn complete_issuance(
         &self,
         lease: Lease,

@@ -92,7 +92,7 @@ impl Lease {
         self.asked > 0
     }
 
-    /// Takes the work off the list; undoes the transaction where the lease was lost.
+    /// The work is done; undoes the transaction where the lease was lost.
     pub(super) fn settle(&self) -> Statement {
         if self.in_hand {
             return in_hand::settle(self.kind, &self.subject, &self.token);
@@ -401,7 +401,7 @@ impl Store {
         rows.first().map(|row| row.optional_time(0)).transpose().map(Option::flatten)
     }
 
-    /// What is on the list, by kind: by the index, and counted to a limit only, since it is asked for
+    /// What there is to do, by kind: by the index, and counted to a limit only, since it is asked for
     /// again and again.
     pub(crate) async fn work_figures(
         &self,

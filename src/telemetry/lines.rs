@@ -140,15 +140,13 @@ impl Line {
                 continue;
             }
             self.names.push(name);
-            let _ = match (self.format, value) {
-                (LogFormat::Json, _) => {
-                    self.member(name, value);
-                    Ok(())
-                }
-                (LogFormat::Text, Value::String(text)) => {
-                    write!(self.bytes, " {name}={text:?}")
-                }
-                (LogFormat::Text, value) => write!(self.bytes, " {name}={value}"),
+            if self.format == LogFormat::Json {
+                self.member(name, value);
+                continue;
+            }
+            let _ = match value {
+                Value::String(text) => write!(self.bytes, " {name}={text:?}"),
+                value => write!(self.bytes, " {name}={value}"),
             };
         }
     }

@@ -5,7 +5,15 @@ use der::{Decode as _, Encode, Sequence};
 use spki::AlgorithmIdentifierOwned;
 
 use super::algorithm::{PublicKey, SignatureAlgorithm, VerifiedSignature};
-use super::lint::AssembleError;
+
+/// The key signed something else, or another key did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AssembleError {
+    #[error("the signature is not one by the CA's key over this certificate")]
+    Signature,
+    #[error("the certificate cannot be written: {0}")]
+    Der(#[from] der::Error),
+}
 
 /// The outer SEQUENCE of a `Certificate` (RFC 5280 §4.1) and of a `CertificationRequest` (RFC 2986
 /// §4.2), with the bytes inside as they were signed.

@@ -71,15 +71,14 @@ pub(super) async fn serve(
     // Whoever takes nothing of an answer for so long is cut.
     let mut stream = Box::pin(TimeoutStream::new(stream));
     stream.as_mut().set_write_timeout_pinned(Some(limits.write));
-    let conversation = Arc::new(Conversation {
-        activity: Arc::default(),
-        sending: limits.sending,
-        admission: service.admission,
-        peer,
-        local,
-    });
+    let admission = service.admission;
+    let sending = limits.sending;
+    let conversation = |version| {
+        let activity = Arc::default();
+        Arc::new(Conversation { version, activity, sending, admission, peer, local })
+    };
     match service.acceptor {
-        None => http(stream, None, conversation, service.router, limits, stop).await,
+        None => http(stream, conversation(None), service.router, limits, stop).await,
         Some(acceptor) => {
             let handshake = timeout(limits.head, acceptor.accept(stream)).await;
             let stream = handshake
@@ -91,13 +90,15 @@ pub(super) async fn serve(
                 Some(b"h2") => Version::HTTP_2,
                 _ => Version::HTTP_11,
             };
-            http(stream, Some(version), conversation, service.router, limits, stop).await
+            http(stream, conversation(Some(version)), service.router, limits, stop).await
         }
     }
 }
 
 /// Who speaks, and what about.
 struct Conversation {
+    /// Of HTTP, where the handshake agreed on one.
+    version: Option<Version>,
     activity: Arc<Activity>,
     sending: Duration,
     admission: Arc<Admission>,
@@ -111,7 +112,7 @@ impl Conversation {
         mut request: Request<Incoming>,
         mut router: Router,
     ) -> Result<Response<Sending>, Infallible> {
-        let Self { activity, sending, admission, peer, local } = &*self;
+        let Self { activity, sending, admission, peer, local, .. } = &*self;
         let under_way = UnderWay::begin(activity);
         let response = match admission.caller(*peer, *local, request.headers()) {
             Ok(caller) => {
@@ -134,7 +135,6 @@ impl Conversation {
 /// to look for that costs a buffer of 8 KiB more for as long as the connection lasts.
 async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    version: Option<Version>,
     conversation: Arc<Conversation>,
     router: Router,
     limits: Limits,
@@ -161,6 +161,7 @@ async fn http(
         .max_send_buf_size(usize::try_from(limits.window).unwrap_or(usize::MAX))
         .keep_alive_interval(limits.head * 3)
         .keep_alive_timeout(limits.head);
+    let version = conversation.version;
     let builder = match version {
         None => builder,
         Some(Version::HTTP_2) => builder.http2_only(),
@@ -189,6 +190,10 @@ async fn http(
         () = activity.idle_for(limits.idle, limits.scarce, scarce) => true,
         _ = stopped.wait_for(|stopped| *stopped) => false,
     };
+    // hyper says no farewell before it has the client's preface, however long that takes.
+    if version == Some(Version::HTTP_2) && activity.is_without_a_request() {
+        return Ok(());
+    }
     // What is under way is answered, and nothing new is taken.
     let farewell = async {
         leave.shutdown().await;

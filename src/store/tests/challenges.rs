@@ -35,6 +35,22 @@ pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     );
 }
 
+pub(super) async fn a_proof_read_by_itself_says_what_the_authorization_says(database: &Database) {
+    let store = with_order(database, &["a.test"]).await;
+    let read = async || store.authorization(CA, "order-0").await.unwrap().unwrap();
+    let before = read().await;
+    assert_eq!(store.proved_at(HTTP).await.unwrap(), None);
+    conclude(&store, HTTP, &proved()).await;
+    let at = store.proved_at(HTTP).await.unwrap().unwrap();
+    let mut after = read().await;
+    for challenge in &mut after.challenges {
+        // The account's own word, which nobody is told.
+        challenge.account_url = None;
+    }
+    assert_eq!(before.proved_by(HTTP, at), after);
+    assert_eq!(store.proved_at(DNS).await.unwrap(), None);
+}
+
 pub(super) async fn a_response_is_kept_until_its_challenge_is_concluded(database: &Database) {
     let kept = "SELECT COUNT(*) FROM challenges WHERE response IS NOT NULL";
     let store = with_order(database, &["a.test", "b.test"]).await;

@@ -40,6 +40,15 @@ pub(super) async fn a_certificate_is_planned_once_for_an_order(database: &Databa
     assert_eq!((lease.subject(), lease.attempt()), (ORDER, 1));
 }
 
+pub(super) async fn an_order_has_its_certificate_once_that_is_complete(database: &Database) {
+    let store = with_plan(database).await;
+    assert_eq!(store.certificate_of_order(ORDER).await.unwrap(), None);
+    let lease = claim_one(&store, KIND, NOW).await;
+    assert!(store.complete_issuance(lease, b"certificate".to_vec(), NOW, &entry()).await.unwrap());
+    let certificate_id = store.certificate_of_order(ORDER).await.unwrap().unwrap();
+    assert_eq!(status(&store, NOW).await, OrderStatus::Valid { certificate_id });
+}
+
 pub(super) async fn of_concurrent_plans_one_wins(database: &Database) {
     let stores = [with_ready_order(database).await, open(database).await];
     let mut plans = Vec::new();

@@ -85,6 +85,7 @@ suite! {
         orders_are_listed_newest_first_by_ca_account_and_id;
     challenges:
         a_challenge_is_begun_once,
+        a_proof_read_by_itself_says_what_the_authorization_says,
         a_response_is_kept_until_its_challenge_is_concluded,
         a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,
         of_concurrent_beginnings_one_wins_and_one_piece_of_work_exists,
@@ -116,7 +117,7 @@ suite! {
         what_is_taken_on_at_once_by_a_clock_put_far_ahead_is_fetched_back,
         what_a_process_before_had_taken_on_is_claimed_at_once_on_sqlite_alone,
         what_is_taken_on_at_once_ends_with_its_account,
-        a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_complete,
+        a_plan_that_is_taken_on_at_once_is_there_until_it_is_complete,
         work_of_one_kind_is_not_claimed_as_the_other;
     limits:
         an_account_places_so_many_orders_in_an_hour,
@@ -135,6 +136,7 @@ suite! {
         new_work_wakes_a_worker;
     issuance:
         a_certificate_is_planned_once_for_an_order,
+        an_order_has_its_certificate_once_that_is_complete,
         of_concurrent_plans_one_wins,
         nothing_is_planned_for_an_order_that_is_not_ready,
         nothing_is_planned_after_a_deactivation,

@@ -127,7 +127,7 @@ pub(super) async fn what_is_taken_on_at_once_ends_with_its_account(database: &Da
     assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
 }
 
-pub(super) async fn a_plan_that_is_taken_on_at_once_is_on_the_list_until_it_is_complete(
+pub(super) async fn a_plan_that_is_taken_on_at_once_is_there_until_it_is_complete(
     database: &Database,
 ) {
     let store = with_ready_order(database).await;

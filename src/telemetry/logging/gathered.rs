@@ -1,8 +1,8 @@
 //! Lines on their way to stderr: those of the same hundredth of a second are written together, since to
 //! wake whoever reads them costs more than to make them.
 //!
-//! Warnings and errors are written at once, with all that came before them: what explains a crash is out
-//! before the crash.
+//! Warnings and errors are written at once, with all that came before them. A process that is killed takes
+//! its last informational lines along.
 
 use std::io::{self, Write};
 use std::mem;
@@ -19,17 +19,21 @@ const MOST: usize = 64 * 1024;
 
 /// The way to stderr, which any thread may take.
 #[derive(Clone)]
-pub(super) struct Gathered(Arc<Way>);
+pub(super) struct Gathered {
+    way: Arc<Way>,
+}
 
 /// The lines are written when this is dropped; those that come later are written as they come.
-pub(super) struct Gathering(Gathered);
+pub(super) struct Gathering {
+    gathered: Gathered,
+}
 
 struct Way {
     waiting: Mutex<Waiting>,
     /// There is a first line.
     begun: Condvar,
-    /// Held while it is written to. Whoever needs both locks takes this one first.
-    out: Mutex<Box<dyn Write + Send>>,
+    /// Whoever needs both locks takes this one first.
+    out: Mutex<Out>,
 }
 
 #[derive(Default)]
@@ -39,14 +43,45 @@ struct Waiting {
     over: bool,
 }
 
-/// Begins to gather what is written to `out`.
-pub(super) fn gather(out: impl Write + Send + 'static) -> io::Result<(Gathered, Gathering)> {
-    let way =
-        Way { waiting: Mutex::default(), begun: Condvar::new(), out: Mutex::new(Box::new(out)) };
-    let gathered = Gathered(Arc::new(way));
+struct Out {
+    stream: Box<dyn Write + Send>,
+    /// The last byte that was written: a line that could not be written to its end is ended all the same.
+    last: u8,
+}
+
+impl Out {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.last != b'\n' {
+            self.write_all(b"\n")?;
+        }
+        self.write_all(lines)?;
+        self.stream.flush()
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while let [_, ..] = bytes {
+            match self.stream.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.last = bytes[written - 1];
+                    bytes = &bytes[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Begins to gather what is written to a stream.
+pub(super) fn gather(stream: impl Write + Send + 'static) -> io::Result<(Gathered, Gathering)> {
+    let out = Out { stream: Box::new(stream), last: b'\n' };
+    let way = Way { waiting: Mutex::default(), begun: Condvar::new(), out: Mutex::new(out) };
+    let gathered = Gathered { way: Arc::new(way) };
     let writer = gathered.clone();
     std::thread::Builder::new().name("kipuka-log".to_owned()).spawn(move || writer.run())?;
-    Ok((gathered.clone(), Gathering(gathered)))
+    Ok((gathered.clone(), Gathering { gathered }))
 }
 
 impl Gathered {
@@ -60,20 +95,20 @@ impl Gathered {
     /// Until there is a line; `false` where there will be none any more.
     fn wait(&self) -> bool {
         let no_line = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.over;
-        let waiting = self.0.begun.wait_while(self.waiting(), no_line);
+        let waiting = self.way.begun.wait_while(self.waiting(), no_line);
         !waiting.unwrap_or_else(PoisonError::into_inner).over
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // Lines are added and taken as a whole.
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.way.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_out(&self) {
-        let mut out = self.0.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = self.way.out.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = mem::take(&mut self.waiting().lines);
         // There is nowhere to say that it failed.
-        let _ = out.write_all(&lines).and_then(|()| out.flush());
+        let _ = out.write(&lines);
     }
 
     /// Adds a line, and writes it at once if it is urgent.
@@ -85,26 +120,26 @@ impl Gathered {
             drop(waiting);
             self.write_out();
         } else if first {
-            self.0.begun.notify_one();
+            self.way.begun.notify_one();
         }
     }
 }
 
 impl Drop for Gathering {
     fn drop(&mut self) {
-        self.0.waiting().over = true;
-        self.0.0.begun.notify_one();
-        self.0.write_out();
+        self.gathered.waiting().over = true;
+        self.gathered.way.begun.notify_one();
+        self.gathered.write_out();
     }
 }
 
-/// Where one line goes.
-pub(super) struct Line<'a> {
+/// The way of one line.
+pub(super) struct Single<'a> {
     gathered: &'a Gathered,
     urgent: bool,
 }
 
-impl Write for Line<'_> {
+impl Write for Single<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.gathered.add(line, self.urgent);
         Ok(line.len())
@@ -116,14 +151,14 @@ impl Write for Line<'_> {
 }
 
 impl<'a> MakeWriter<'a> for Gathered {
-    type Writer = Line<'a>;
+    type Writer = Single<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { gathered: self, urgent: true }
+    fn make_writer(&'a self) -> Single<'a> {
+        Single { gathered: self, urgent: true }
     }
 
-    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
-        Line { gathered: self, urgent: *metadata.level() <= Level::WARN }
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Single<'a> {
+        Single { gathered: self, urgent: *metadata.level() <= Level::WARN }
     }
 }
 
@@ -214,5 +249,33 @@ mod tests {
         while reader.recv_timeout(Duration::from_millis(200)).is_ok() {}
         logging.join().unwrap();
         drop((reader, gathering));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_ended_before_the_next() {
+        /// Takes four bytes, then nothing once, then everything.
+        struct Full(mpsc::Sender<Vec<u8>>, u8);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 += 1;
+                let taken = match self.1 {
+                    1 => &bytes[..4],
+                    2 => return Err(io::ErrorKind::WouldBlock.into()),
+                    _ => bytes,
+                };
+                self.0.send(taken.to_vec()).map_err(io::Error::other)?;
+                Ok(taken.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (sender, pieces) = mpsc::channel();
+        let (gathered, _gathering) = gather(Full(sender, 0)).unwrap();
+        gathered.add(b"a line\n", true);
+        gathered.add(b"another\n", true);
+        let written: Vec<_> = pieces.try_iter().flatten().collect();
+        assert_eq!(written, b"a li\nanother\n");
     }
 }

@@ -23,6 +23,7 @@ use super::algorithm::{KeyType, PublicKey, SignatureAlgorithm, VerifiedSignature
 use super::ca_certificate::CaCertificate;
 use super::issuer::{IssuerCertificate, unix_s};
 use super::serial::Serial;
+pub(crate) use super::signed::AssembleError;
 use super::signed::Signed;
 use super::tbs::{Leaf, MAX_COMMON_NAME};
 use super::weak_key::{self, WeakKey};
@@ -81,15 +82,6 @@ pub(crate) enum LintError {
     Name(String),
     #[error("it has a name that the CA's own certificate leaves out: {0} (nameConstraints)")]
     NameConstraints(String),
-}
-
-/// The key signed something else, or another key did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AssembleError {
-    #[error("the signature is not one by the CA's key over this certificate")]
-    Signature,
-    #[error("the certificate cannot be written: {0}")]
-    Der(#[from] der::Error),
 }
 
 /// Checks that `tbs_der` is the certificate of a TLS server that `expected` describes (RFC 5280

@@ -50,6 +50,8 @@ async fn a_stop_waits_for_no_idle_connection() {
     idle.write_all(GET).await.unwrap();
     read_until(&mut idle, "hello").await;
     let secure = Server::start(hello(), Limits::default(), Some(&slot)).await;
+    let _silent = secure.tls(&root, &[b"h2"]).await;
+    let _as_silent = secure.tls(&root, &[b"http/1.1"]).await;
     let mut client = secure.h2(&root).await;
     assert!(client.send_request(request("https://localhost/")).await.is_ok());
     let started = Instant::now();
