@@ -1,7 +1,7 @@
 //! The kipuka process.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -23,6 +23,8 @@ use crate::zone::Zone;
 
 /// How long a start may take: a token's library and a busy machine included.
 const START: Duration = Duration::from_secs(60);
+/// The program writes its lines together: how much later than what they tell of, at most, on a busy machine.
+const LATEST_LINE: Duration = Duration::from_millis(50);
 
 /// What is kept of a log of which only the end is.
 const LOG_END: usize = 64 * 1024;
@@ -265,16 +267,17 @@ impl Server {
         let mut child =
             self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
-        let (mut pipe, sink) = (child.stderr.take().unwrap(), Arc::clone(&stderr));
+        let (mut pipe, sink) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&stderr));
         let forgets = self.forgets_log;
         thread::spawn(move || {
-            let mut buffer = [0; 8192];
-            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+            let mut line = Vec::new();
+            while let Ok(1..) = pipe.read_until(b'\n', &mut line) {
                 let mut log = sink.lock().unwrap();
                 if forgets && log.len() > LOG_END {
                     log.clear();
                 }
-                log.push_str(&String::from_utf8_lossy(&buffer[..length]));
+                log.push_str(&String::from_utf8_lossy(&line));
+                line.clear();
             }
         });
         self.process = Some(Running { child, stderr });
@@ -303,8 +306,9 @@ impl Server {
         }
     }
 
-    /// All that the program has written to stderr.
+    /// All that the program has said until now on stderr, in whole lines.
     pub fn log(&self) -> String {
+        thread::sleep(LATEST_LINE);
         self.process
             .as_ref()
             .map_or_else(String::new, |running| running.stderr.lock().unwrap().clone())
