@@ -71,7 +71,7 @@ impl<K> Handover<K> {
 }
 
 /// Keeps work and hands it over, be it that the client goes away meanwhile: between the two
-/// nobody else would do it before the lease lapses. `false` where it was not put there.
+/// nobody else would do it before the lease lapses. `false` where it was not kept.
 pub(super) async fn to_its_end(
     taking_on: impl Future<Output = Result<bool, Error>> + Send + 'static,
 ) -> Result<bool, Error> {

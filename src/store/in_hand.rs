@@ -4,7 +4,7 @@
 //! is what is left of it where the process dies; then, or when its lease has lapsed, it goes on the list.
 //! A database that several instances share has no such work: the others would not find it.
 
-use super::db::{Done, Statement, values};
+use super::db::{Statement, values};
 use super::work::{Claim, WorkKind};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -85,6 +85,6 @@ impl Store {
         }
         let statements = put_on_list!("1", "kind = $2 AND due_at <= $1")
             .map(|sql| Statement::new(sql, values![now, kind.as_str()]));
-        self.db.transact(statements.into()).await.map(|_: Done| ())
+        self.db.transact(statements.into()).await.map(drop)
     }
 }
