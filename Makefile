@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .NOTPARALLEL:
-.PHONY: dev test bench format lint dependencies build suite fuzz
+.PHONY: dev test bench release format lint dependencies build suite fuzz
 
 # Tools that `cargo install` put there count, whether or not the login shell knows them.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -31,6 +31,13 @@ bench:
 	cargo bench --locked --bench issuance
 	cargo bench --locked --bench load
 	cargo bench --locked --features bench --bench parts
+
+# target/pgo/kipuka: what is released, compiled by what a run of the load shows to be used most.
+release:
+	$(STEP) 'What the release needs'
+	@tests/install.sh release
+	$(STEP) 'Release'
+	@benches/release.sh
 
 format:
 	$(STEP) 'Format'

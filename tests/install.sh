@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing: `dev` to build and run kipuka, `test` (the default) to test it as well.
+# Installs what is missing: `dev` to build and run kipuka, `test` (the default) to test it as well, `release` to
+# build what is released.
 # Made for Debian and its kin; where everything is there already it installs nothing, anywhere.
 set -euo pipefail
 
@@ -59,6 +60,13 @@ test=(
     'systemd                  command -v systemd-analyze'
     'xz-utils                 command -v xz'
     'p11-kit-modules          compgen -G /usr/lib/*/pkcs11/p11-kit-client.so'
+)
+release=(
+    'opensc                   command -v pkcs11-tool'
+    'openssl                  command -v openssl'
+    'postgresql               compgen -G /usr/lib/postgresql/*/bin/initdb || command -v initdb'
+    'util-linux               command -v runuser && command -v flock'
+    'llvm-19                  benches/llvm-profdata.sh'
 )
 # Tools of the toolchain, built from source; another version that is there already is kept.
 cargo=(
@@ -149,5 +157,8 @@ test)
     tests/clients/packages.sh >/dev/null
     tests/recovery/upgrade/build.sh >/dev/null
     ;;
-*) die "usage: tests/install.sh [dev|test]" ;;
+release)
+    install_packages "${dev[@]}" "${release[@]}"
+    ;;
+*) die "usage: tests/install.sh [dev|test|release]" ;;
 esac

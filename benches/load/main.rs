@@ -186,6 +186,7 @@ impl Bench {
             idle.abort();
         }
         drop(self.answers);
+        shut_down(&mut self.server);
         run
     }
 
@@ -264,6 +265,7 @@ impl Bench {
             times.len() as f64 / cpu,
             times.get(times.len() * 99 / 100).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
         );
+        shut_down(&mut self.server);
     }
 
     fn counters(&self) -> Counters {
@@ -283,6 +285,12 @@ impl Bench {
             ],
         }
     }
+}
+
+/// As an operator does: a program that is killed writes no profile (`make release`).
+fn shut_down(server: &mut Server) {
+    let (ended_well, log) = server.terminate();
+    assert!(ended_well, "{log}");
 }
 
 fn in_token() -> Ca {
