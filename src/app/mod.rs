@@ -38,7 +38,7 @@ use crate::http::admission::Admission;
 use crate::http::listener::Listener;
 use crate::http::tls::{self, CertificateSlot};
 use crate::http::{ops, public};
-use crate::ledger::Kind;
+use crate::ledger::{Actor, Kind};
 use crate::signer::pkcs11::DEFAULT_SIGN_DEADLINE;
 use crate::telemetry::metrics::Metrics;
 use crate::worker::{self, Phase};
@@ -98,7 +98,7 @@ impl App {
     ) -> Result<Self, StartError> {
         let clock = Clock::System;
         let metrics = Arc::new(Metrics::new());
-        let store = open_store(&config, &metrics.store).await?;
+        let store = open_store(&config, &metrics.store, Actor::Kipuka).await?;
         let tokens = tokens(&config, &[], &metrics).await?;
         let http_url = config.server.http_url.as_deref();
         let authorities = open_authorities(&config, &tokens, &store, http_url, clock.now()).await?;
@@ -282,9 +282,14 @@ impl App {
         Ok(())
     }
 
-    /// A configuration could not be taken over, or not even be read.
-    pub(crate) fn reload_failed(&self) {
+    /// A configuration could not be taken over, or not even be read. If the database does not answer, either,
+    /// only the log tells of it.
+    pub(crate) async fn reload_failed(&self, why: &str) {
         self.metrics.reload.failed();
+        let refused = trail::of_instance(Kind::InstanceReloadRefused, &self.config, &self.context);
+        if let Err(error) = self.context.store.note_alone(&refused.with("why", why)).await {
+            tracing::warn!(%error, "that is not in the audit trail");
+        }
     }
 
     /// The file that was read, to be read again.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
 use crate::config::{CaKey, Config, Hsm, Validation};
+use crate::ledger::{Actor, Entry, Kind};
 use crate::signer::pkcs11::{OpenError, Token, TokenOptions};
 use crate::store::Store;
 use crate::telemetry::metrics::{Metrics, StoreMetrics, ValidationMetrics};
@@ -36,13 +38,23 @@ impl StartError {
 pub(crate) async fn open_store(
     config: &Config,
     metrics: &StoreMetrics,
+    actor: Actor,
 ) -> Result<Store, StartError> {
     let failed = |error| StartError::new(format!("database {}", config.database.describe()), error);
     let (url, connections) = (&config.database.url, config.database.max_connections);
     let store = Store::open_counted(url.expose_secret(), connections, metrics.clone());
     let store = store.await.map_err(failed)?;
+    let before = store.schema_status().await.map_err(failed)?;
     store.migrate().await.map_err(failed)?;
-    Ok(store.called(&instance()))
+    let store = store.called(&instance());
+    if before.is_behind() {
+        let now = Clock::System.now();
+        let entry = Entry::new(Kind::SchemaMigrated, actor, before.newest.to_string(), now)
+            .with("from", before.applied)
+            .with("version", env!("CARGO_PKG_VERSION"));
+        store.note_alone(&entry).await.map_err(failed)?;
+    }
+    Ok(store)
 }
 
 /// This process, as the audit trail names it.

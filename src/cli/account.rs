@@ -5,11 +5,11 @@ use std::path::Path;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::circumstances::who;
+use super::circumstances::operator;
 use super::{Failure, print_json, print_listing, with_store};
 use crate::acme::account::{Account, AccountStatus};
 use crate::clock::{Clock, Timestamp};
-use crate::ledger::{Actor, Entry, Kind};
+use crate::ledger::{Entry, Kind};
 use crate::store::Store;
 
 /// Accounts read at once.
@@ -95,8 +95,7 @@ pub(super) async fn deactivate(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let id = account.id.as_str();
-    let entry =
-        Entry::new(Kind::AccountDeactivated, Actor::Operator(who()), id, now).ca(&account.ca);
+    let entry = Entry::new(Kind::AccountDeactivated, operator(), id, now).ca(&account.ca);
     store.deactivate_account(id, now, &entry).await.map(drop).map_err(Failure::failed)
 }
 

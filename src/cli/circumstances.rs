@@ -8,6 +8,7 @@ use nix::unistd::{User, geteuid, gethostname, getuid};
 use secrecy::ExposeSecret as _;
 
 use super::token::Tokens;
+use crate::ledger::Actor;
 use crate::x509::description::sha256_hex;
 
 /// The command as a shell would take it. No option takes a PIN, so none stands in it.
@@ -21,6 +22,11 @@ pub(super) fn command_line(arguments: impl Iterator<Item = String>) -> String {
         }
     };
     arguments.map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Who runs this command, as the audit trail names them.
+pub(super) fn operator() -> Actor {
+    Actor::Operator(who())
 }
 
 /// The user who runs this process, and for whom.

@@ -9,13 +9,13 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::account;
-use super::circumstances::who;
+use super::circumstances::operator;
 use super::{Failure, configured_ca, print_json, print_listing, with_store};
 use crate::acme::external_account::ExternalAccount;
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::jose::external_account::MacAlgorithm;
-use crate::ledger::{Actor, Entry, Kind};
+use crate::ledger::{Entry, Kind};
 use crate::policy::NamePattern;
 use crate::store::Store;
 use crate::x509::description::hex;
@@ -145,7 +145,7 @@ fn create(config: Option<&Path>, arguments: &Create) -> Result<(), Failure> {
 }
 
 fn by_operator(kind: Kind, external: &ExternalAccount, now: Timestamp) -> Entry {
-    let actor = Actor::Operator(who());
+    let actor = operator();
     Entry::new(kind, actor, external.kid.as_str(), now).ca(&external.ca)
 }
 

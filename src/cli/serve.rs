@@ -103,8 +103,8 @@ async fn read_and_take_over(app: &mut App, logging: &mut Logging) -> Result<(), 
     let (config, warnings) = match load(Some(&file), Needs::Serve) {
         Ok(loaded) => loaded,
         Err(failure) => {
-            app.reload_failed();
             tracing::error!(error = failure.text(), "not reloaded; the old configuration goes on");
+            app.reload_failed(failure.text()).await;
             return Err(());
         }
     };
@@ -118,8 +118,8 @@ async fn read_and_take_over(app: &mut App, logging: &mut Logging) -> Result<(), 
             tracing::info!("reloaded");
         }
         Err(error) => {
-            app.reload_failed();
             tracing::error!(%error, "not reloaded; the old configuration goes on");
+            app.reload_failed(&error.to_string()).await;
         }
     }
     done.map_err(drop)

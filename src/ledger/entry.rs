@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
@@ -75,8 +76,12 @@ kinds! {
     /// The server serves, with this configuration; the subject of all of `instance.` is the version.
     InstanceStarted = "instance.started",
     InstanceStopped = "instance.stopped",
-    /// Another configuration was taken over, or refused.
+    /// Another configuration was taken over.
     InstanceReloaded = "instance.reloaded",
+    /// Another configuration had a mistake in it; the one before goes on.
+    InstanceReloadRefused = "instance.reload-refused",
+    /// The database's schema was made or brought up to date; the subject is its newest step.
+    SchemaMigrated = "schema.migrated",
     /// A CA's key does not sign any more, and why: a refused PIN, a token that is away. The subject of all
     /// of `key.` is the key, as it is configured.
     KeyLost = "key.lost",
@@ -148,23 +153,47 @@ impl Entry {
 
     /// The text that is stored, hashed and never changed: JSON in one line, its members in this order.
     pub(crate) fn text(&self, instance: &str) -> String {
-        let mut details = Value::Object(self.details.clone());
-        let length = details.to_string().len();
-        if length > MAX_DETAILS {
-            let sha256 = super::digest(details.to_string().as_bytes());
-            details = json!({ "left_out": { "bytes": length, "sha256": sha256 } });
+        let whole = self.text_with(instance, &self.details);
+        // Where the whole is no longer than details may be, they are not looked at.
+        if whole.len() <= MAX_DETAILS {
+            return whole;
         }
-        json!({
-            "at": rfc3339_ms(self.at),
-            "instance": instance,
-            "actor": self.actor.to_string(),
-            "ca": self.ca,
-            "kind": self.kind.as_str(),
-            "subject": self.subject,
-            "details": details,
-        })
-        .to_string()
+        let details = json_of(&self.details);
+        if details.len() <= MAX_DETAILS {
+            return whole;
+        }
+        let sha256 = super::digest(details.as_bytes());
+        let left_out = json!({ "left_out": { "bytes": details.len(), "sha256": sha256 } });
+        self.text_with(instance, &left_out)
     }
+
+    fn text_with(&self, instance: &str, details: impl Serialize) -> String {
+        json_of(&Text {
+            at: rfc3339_ms(self.at),
+            instance,
+            actor: self.actor.to_string(),
+            ca: self.ca.as_deref(),
+            kind: self.kind.as_str(),
+            subject: &self.subject,
+            details,
+        })
+    }
+}
+
+/// An entry as it is written.
+#[derive(Serialize)]
+struct Text<'a, D> {
+    at: String,
+    instance: &'a str,
+    actor: String,
+    ca: Option<&'a str>,
+    kind: &'static str,
+    subject: &'a str,
+    details: D,
+}
+
+fn json_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts, JSON values and string keys are what JSON can hold")
 }
 
 /// Cuts texts that are too long.

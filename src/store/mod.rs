@@ -115,6 +115,13 @@ pub(crate) struct SchemaStatus {
     pub(crate) applied: Option<i64>,
 }
 
+impl SchemaStatus {
+    /// Whether this program brings it up to date.
+    pub(crate) fn is_behind(self) -> bool {
+        self.applied < Some(self.newest)
+    }
+}
+
 impl std::fmt::Display for SchemaStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.applied {

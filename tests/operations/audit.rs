@@ -306,22 +306,43 @@ async fn refusals_reloads_and_what_operators_do_are_in_the_trail() {
     }
     succeeds(&server, &["eab", "create", "--name", "somebody"]);
     server.reload().await;
+    let good = std::fs::read_to_string(server.config()).unwrap();
+    std::fs::write(server.config(), format!("{good}\n[no-such-section]\n")).unwrap();
+    server.signal("HUP");
+    server.says("not reloaded");
+    std::fs::write(server.config(), good).unwrap();
     let begun = Instant::now();
     let listed = loop {
         let listed = audit(&server, &["list"], 0);
-        if listed.contains("instance.reloaded") {
+        if listed.contains("instance.reload-refused") {
             break listed;
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "{listed}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    for kind in
-        ["instance.started", "account.created", "external-account.created", "certificate.issued"]
-    {
+    for kind in [
+        "schema.migrated",
+        "instance.started",
+        "account.created",
+        "external-account.created",
+        "certificate.issued",
+        "instance.reloaded",
+    ] {
         assert!(listed.contains(kind), "{kind}: {listed}");
     }
     let refused = audit(&server, &["list", "--kind", "request.refused"], 0);
     assert_eq!(refused.lines().count(), 10, "they are limited: {refused}");
     assert!(refused.contains("x.b.test") && refused.contains("newOrder"), "{refused}");
     assert!(listed.contains("configuration_sha256"), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trail_says_who_made_the_schema_and_says_it_once() {
+    let server = Server::prepare(BINARY, Settings::default()).await;
+    for _ in 0..2 {
+        succeeds(&server, &["db", "migrate"]);
+    }
+    let listed = audit(&server, &["list", "--kind", "schema"], 0);
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    assert!(listed.contains("operator ") && listed.contains("schema.migrated"), "{listed}");
 }

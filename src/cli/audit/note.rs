@@ -4,11 +4,11 @@ use std::path::Path;
 
 use secrecy::ExposeSecret as _;
 
-use super::super::circumstances::{command_line, who};
+use super::super::circumstances::{command_line, operator};
 use super::super::token::Tokens;
 use crate::app;
 use crate::clock::Clock;
-use crate::ledger::{Actor, Entry, Kind};
+use crate::ledger::{Entry, Kind};
 use crate::signer::pkcs11::Token;
 use crate::telemetry::metrics::StoreMetrics;
 use crate::x509::algorithm::PublicKey;
@@ -39,12 +39,12 @@ pub(in crate::cli) fn note_key(
     }
     let now = Clock::System.now();
     let subject = format!("CKA_ID {id} on the token {:?}", token.label());
-    let entry = Entry::new(kind, Actor::Operator(who()), subject, now)
+    let entry = Entry::new(kind, operator(), subject, now)
         .with("key_type", key.key_type().to_string())
         .with("public_key_sha256", sha256_hex(key.spki()))
         .with("what", what);
     let done = tokens.runtime.block_on(async {
-        let store = app::open_store(&tokens.config, &StoreMetrics::default())
+        let store = app::open_store(&tokens.config, &StoreMetrics::default(), operator())
             .await
             .map_err(|error| error.to_string())?;
         let noted = match store.note_alone(&entry).await {
