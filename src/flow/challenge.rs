@@ -93,9 +93,10 @@ async fn begin(
         }
     };
     if begun {
-        waiter.wait_for_ours(hold).await?;
         // A proof stands, whatever else becomes of the authorization.
-        if !is_attested && let Some(at) = store.proved_at(challenge_id).await? {
+        if let Some(at) = waiter.wait_for_ours(hold).await?
+            && !is_attested
+        {
             return Ok(authorization.proved_by(challenge_id, at));
         }
     } else {

@@ -41,11 +41,10 @@ pub(crate) async fn finalize(
     let hold = context.limits.load().hold;
     match order.status(context.clock.now()) {
         OrderStatus::Ready => {
-            if plan(context, authority, account, &order, csr).await? {
-                waiter.wait_for_ours(hold).await?;
-                // With a certificate it is valid, whatever becomes of the rest of it.
-                return match context.store.certificate_of_order(order_id).await? {
-                    Some(id) => Ok(Order { certificate_id: Some(id), ..order }),
+            if let Some(certificate_id) = plan(context, authority, account, &order, csr).await? {
+                // With its certificate it is valid, whatever becomes of the rest of it.
+                return match waiter.wait_for_ours(hold).await? {
+                    Some(_) => Ok(Order { certificate_id: Some(certificate_id), ..order }),
                     None => find().await,
                 };
             }
@@ -72,14 +71,14 @@ fn not_ready(order: &Order, context: &Context, why: &str) -> Error {
     Problem::new(ProblemType::OrderNotReady, detail).into()
 }
 
-/// `false` where the same CSR was accepted in this very moment.
+/// The id of the certificate that is to be; `None` where the same CSR was accepted in this very moment.
 async fn plan(
     context: &Context,
     authority: &Authority,
     account: &Account,
     order: &Order,
     csr: &[u8],
-) -> Result<bool, Error> {
+) -> Result<Option<String>, Error> {
     let bad_csr = |detail: String| Error::from(Problem::new(ProblemType::BadCsr, detail));
     let request = CertificateRequest::from_der(csr).map_err(|error| bad_csr(error.to_string()))?;
     let ordered: BTreeSet<Identifier> = order.identifiers.iter().cloned().collect();
@@ -138,6 +137,7 @@ async fn plan(
             .map_err(|error| Error::Failed(error.to_string()))?,
         now,
     };
+    let certificate_id = plan.certificate_id.clone();
     let most = context.limits.load().at_once_per_account;
     let planned = match context.at_once.issuances.place(&account.id, most) {
         Some(place) if authority.signer.health() == Health::Up => {
@@ -153,7 +153,7 @@ async fn plan(
         let detail = "the order changed meanwhile; read it again";
         return Err(Problem::new(ProblemType::OrderNotReady, detail).into());
     }
-    Ok(planned)
+    Ok(planned.then_some(certificate_id))
 }
 
 /// Keeps the plan and has it signed here and now; `false` where it was not kept.

@@ -156,16 +156,6 @@ impl Store {
         one(&self.db.read(select, values![ca, challenge_id]).await?)
     }
 
-    /// When the challenge with this id was proved, if it was: its authorization is decided by that.
-    pub(crate) async fn proved_at(
-        &self,
-        challenge_id: &str,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        let select = "SELECT validated_at FROM challenges WHERE id = $1";
-        let rows = self.db.read(select, values![challenge_id]).await?;
-        rows.first().map(|row| row.optional_time(0)).transpose().map(Option::flatten)
-    }
-
     /// What is needed to validate the challenge with this id.
     pub(crate) async fn to_validate(
         &self,
@@ -352,7 +342,7 @@ impl Store {
         let done = self.db.transact(statements);
         let concluded = self.was_kept(lease, &done.await?);
         if concluded {
-            self.wakeups.work_is_settled(WorkKind::Validation, challenge_id);
+            self.wakeups.work_is_settled(WorkKind::Validation, challenge_id, validated_at);
         }
         Ok(concluded)
     }

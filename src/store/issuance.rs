@@ -207,7 +207,7 @@ impl Store {
         ]);
         let completed = self.was_kept(&lease, &done.await?);
         if completed {
-            self.wakeups.work_is_settled(WorkKind::Issuance, order_id);
+            self.wakeups.work_is_settled(WorkKind::Issuance, order_id, Some(now));
         }
         Ok(completed)
     }
@@ -229,7 +229,7 @@ impl Store {
         ]);
         let failed = self.was_kept(&lease, &done.await?);
         if failed {
-            self.wakeups.work_is_settled(WorkKind::Issuance, order_id);
+            self.wakeups.work_is_settled(WorkKind::Issuance, order_id, None);
         }
         Ok(failed)
     }

@@ -272,16 +272,6 @@ impl Store {
         listed.collect()
     }
 
-    /// The certificate that the order with this id has, if it was issued: the order is valid by that alone.
-    pub(crate) async fn certificate_of_order(
-        &self,
-        id: &str,
-    ) -> Result<Option<String>, StoreError> {
-        let select = "SELECT certificate_id FROM orders WHERE id = $1";
-        let rows = self.db.read(select, values![id]).await?;
-        rows.first().map(|row| row.optional_text(0)).transpose().map(Option::flatten)
-    }
-
     /// The CSR that the order with this id accepted, if it did.
     pub(crate) async fn order_csr(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let rows = self.db.read("SELECT csr FROM orders WHERE id = $1", values![id]).await?;

@@ -4,12 +4,10 @@
 //! Whoever lost a lease can no longer settle: its token is not the one in the row.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -218,8 +216,11 @@ pub(crate) struct Left<'a> {
 /// What names a piece of work.
 type Key = (WorkKind, String);
 
+/// Since when what was to be done is done; `None` where nothing was, or it failed: the store has the rest.
+type Settled = Option<Timestamp>;
+
 /// The call for those who wait for one piece of work, and how many they are.
-type Waiting = (Arc<Notify>, usize);
+type Waiting = (watch::Sender<Settled>, usize);
 
 /// Calls for those who wait, within this process. Across processes there is the look at the table.
 #[derive(Clone, Default)]
@@ -247,10 +248,10 @@ impl Wakeups {
         self.due(kind).notify_one();
     }
 
-    pub(super) fn work_is_settled(&self, kind: WorkKind, subject: &str) {
+    pub(super) fn work_is_settled(&self, kind: WorkKind, subject: &str, settled: Settled) {
         let waiting = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((notify, _)) = waiting.get(&(kind, subject.to_owned())) {
-            notify.notify_waiters();
+        if let Some((call, _)) = waiting.get(&(kind, subject.to_owned())) {
+            call.send_replace(settled);
         }
     }
 }
@@ -261,7 +262,7 @@ pub(crate) struct Waiter {
     store: Store,
     key: Key,
     /// Told of a settlement from the moment on in which the waiter was made.
-    notified: Pin<Box<OwnedNotified>>,
+    call: watch::Receiver<Settled>,
 }
 
 impl Waiter {
@@ -274,19 +275,25 @@ impl Waiter {
     }
 
     /// As [`Self::wait`], for work that was put on the list after the waiter was made: the list is looked at
-    /// only where no call comes.
-    pub(crate) async fn wait_for_ours(mut self, hold: Duration) -> Result<(), StoreError> {
+    /// only where no call comes. Returns since when what was to be done is done, if this process did it: a
+    /// challenge is proved then, and an order has the certificate that was planned for it.
+    pub(crate) async fn wait_for_ours(
+        mut self,
+        hold: Duration,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let end = Instant::now() + hold;
         let mut pause = FIRST_LOOK;
         while Instant::now() < end {
             let look_at = end.min(Instant::now() + pause);
-            let told = tokio::time::timeout_at(look_at, self.notified.as_mut()).await.is_ok();
-            if told || !self.store.work_exists(self.key.0, &self.key.1).await? {
-                return Ok(());
+            if tokio::time::timeout_at(look_at, self.call.changed()).await.is_ok() {
+                return Ok(*self.call.borrow());
+            }
+            if !self.store.work_exists(self.key.0, &self.key.1).await? {
+                return Ok(None);
             }
             pause = LONGEST_PAUSE.min(pause * 2);
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -502,7 +509,7 @@ impl Store {
     /// Drops work that has become pointless.
     pub(crate) async fn discard(&self, lease: Lease) -> Result<(), StoreError> {
         self.db.transact(vec![lease.settle()]).await?;
-        self.wakeups.work_is_settled(lease.kind, &lease.subject);
+        self.wakeups.work_is_settled(lease.kind, &lease.subject, None);
         Ok(())
     }
 
@@ -510,11 +517,12 @@ impl Store {
     pub(crate) fn waiter(&self, kind: WorkKind, subject: &str) -> Waiter {
         let key = (kind, subject.to_owned());
         let mut waiting = self.wakeups.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let (notify, count) = waiting.entry(key.clone()).or_default();
+        let (call, count) =
+            waiting.entry(key.clone()).or_insert_with(|| (watch::Sender::new(None), 0));
         *count += 1;
+        let call = call.subscribe();
         self.wakeups.causes().entry(key.clone()).or_insert_with(Span::current);
-        let notified = Box::pin(Arc::clone(notify).notified_owned());
-        Waiter { store: self.clone(), key, notified }
+        Waiter { store: self.clone(), key, call }
     }
 
     /// The span of the request that waits for this piece of work here, if one does.

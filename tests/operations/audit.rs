@@ -309,7 +309,7 @@ async fn refusals_reloads_and_what_operators_do_are_in_the_trail() {
     let good = std::fs::read_to_string(server.config()).unwrap();
     std::fs::write(server.config(), format!("{good}\n[no-such-section]\n")).unwrap();
     server.signal("HUP");
-    server.says("not reloaded");
+    server.says("not reloaded").await;
     std::fs::write(server.config(), good).unwrap();
     let begun = Instant::now();
     let listed = loop {

@@ -1,5 +1,7 @@
 //! Authorizations and challenges.
 
+use std::time::Duration;
+
 use harness::Database;
 
 use super::fixture::{
@@ -14,6 +16,8 @@ use crate::store::WorkKind;
 const WORK: &str = "SELECT COUNT(*) FROM work";
 const HTTP: &str = "order-0-http-01";
 const DNS: &str = "order-0-dns-01";
+/// Longer than any test may take.
+const LONG: Duration = Duration::from_secs(60);
 
 pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
@@ -35,20 +39,23 @@ pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     );
 }
 
-pub(super) async fn a_proof_read_by_itself_says_what_the_authorization_says(database: &Database) {
-    let store = with_order(database, &["a.test"]).await;
+pub(super) async fn who_waits_for_a_proof_is_told_what_the_authorization_says(database: &Database) {
+    let store = with_order(database, &["a.test", "b.test"]).await;
+    let told_of = async |challenge, result| {
+        let waiter = store.waiter(WorkKind::Validation, challenge);
+        conclude(&store, challenge, &result).await;
+        waiter.wait_for_ours(LONG).await.unwrap()
+    };
     let read = async || store.authorization(CA, "order-0").await.unwrap().unwrap();
     let before = read().await;
-    assert_eq!(store.proved_at(HTTP).await.unwrap(), None);
-    conclude(&store, HTTP, &proved()).await;
-    let at = store.proved_at(HTTP).await.unwrap().unwrap();
+    let at = told_of(HTTP, proved()).await.unwrap();
     let mut after = read().await;
     for challenge in &mut after.challenges {
         // The account's own word, which nobody is told.
         challenge.account_url = None;
     }
     assert_eq!(before.proved_by(HTTP, at), after);
-    assert_eq!(store.proved_at(DNS).await.unwrap(), None);
+    assert_eq!(told_of("order-1-http-01", failed()).await, None);
 }
 
 pub(super) async fn a_response_is_kept_until_its_challenge_is_concluded(database: &Database) {

@@ -1,5 +1,7 @@
 //! Planned once, completed once.
 
+use std::time::Duration;
+
 use harness::Database;
 
 use super::fixture::{
@@ -11,6 +13,8 @@ use crate::clock::Timestamp;
 use crate::store::{Plan, Store, StoreError, WorkKind};
 
 const KIND: WorkKind = WorkKind::Issuance;
+/// Longer than any test may take.
+const LONG: Duration = Duration::from_secs(60);
 const CERTIFICATES: &str = "SELECT COUNT(*) FROM certificates";
 const SIGNED: &str = "SELECT COUNT(*) FROM certificates WHERE certificate IS NOT NULL";
 const WORK: &str = "SELECT COUNT(*) FROM work WHERE kind = 'issuance'";
@@ -40,13 +44,26 @@ pub(super) async fn a_certificate_is_planned_once_for_an_order(database: &Databa
     assert_eq!((lease.subject(), lease.attempt()), (ORDER, 1));
 }
 
-pub(super) async fn an_order_has_its_certificate_once_that_is_complete(database: &Database) {
-    let store = with_plan(database).await;
-    assert_eq!(store.certificate_of_order(ORDER).await.unwrap(), None);
+pub(super) async fn who_waits_for_an_order_is_told_that_it_has_the_planned_certificate(
+    database: &Database,
+) {
+    let store = with_ready_order(database).await;
+    let waiter = store.waiter(KIND, ORDER);
+    let plan = plan(&store, ORDER).await;
+    let certificate_id = plan.certificate_id.clone();
+    assert!(store.plan_issuance(plan, &entry()).await.unwrap());
     let lease = claim_one(&store, KIND, NOW).await;
     assert!(store.complete_issuance(lease, b"certificate".to_vec(), NOW, &entry()).await.unwrap());
-    let certificate_id = store.certificate_of_order(ORDER).await.unwrap().unwrap();
+    assert_eq!(waiter.wait_for_ours(LONG).await.unwrap(), Some(NOW));
     assert_eq!(status(&store, NOW).await, OrderStatus::Valid { certificate_id });
+}
+
+pub(super) async fn who_waits_for_an_order_that_is_given_up_reads_why(database: &Database) {
+    let store = with_plan(database).await;
+    let waiter = store.waiter(KIND, ORDER);
+    let lease = claim_one(&store, KIND, NOW).await;
+    assert!(store.fail_issuance(lease, &problem(), &entry()).await.unwrap());
+    assert_eq!(waiter.wait_for_ours(LONG).await.unwrap(), None);
 }
 
 pub(super) async fn of_concurrent_plans_one_wins(database: &Database) {

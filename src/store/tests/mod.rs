@@ -85,7 +85,7 @@ suite! {
         orders_are_listed_newest_first_by_ca_account_and_id;
     challenges:
         a_challenge_is_begun_once,
-        a_proof_read_by_itself_says_what_the_authorization_says,
+        who_waits_for_a_proof_is_told_what_the_authorization_says,
         a_response_is_kept_until_its_challenge_is_concluded,
         a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,
         of_concurrent_beginnings_one_wins_and_one_piece_of_work_exists,
@@ -136,7 +136,8 @@ suite! {
         new_work_wakes_a_worker;
     issuance:
         a_certificate_is_planned_once_for_an_order,
-        an_order_has_its_certificate_once_that_is_complete,
+        who_waits_for_an_order_is_told_that_it_has_the_planned_certificate,
+        who_waits_for_an_order_that_is_given_up_reads_why,
         of_concurrent_plans_one_wins,
         nothing_is_planned_for_an_order_that_is_not_ready,
         nothing_is_planned_after_a_deactivation,

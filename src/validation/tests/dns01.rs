@@ -152,7 +152,8 @@ async fn many_silent_resolvers_do_not_stretch_the_attempt() {
     let began = std::time::Instant::now();
     let many = Options { resolvers: vec![silent; 20], ..options(silent) };
     unreachable(attempt(many, ChallengeType::Dns01, "a.test").await, ProblemType::Dns);
-    assert!(began.elapsed() < Duration::from_secs(3));
+    // Asked one after the other they would take ten.
+    assert!(began.elapsed() < Duration::from_secs(8));
 }
 
 #[tokio::test]
