@@ -71,7 +71,7 @@ impl Parts {
         let environment = |name: &str| std::env::var(name).ok();
         let (config, _) = config::load(config, &environment, Needs::Serve)
             .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let store = app::open_store(&config, &StoreMetrics::default(), Actor::Kipuka).await;
+        let store = app::open_store(&config, &StoreMetrics::default()).await;
         let store = store.unwrap_or_else(|error| panic!("{error}"));
         let now = Clock::System.now();
         let tokens = Tokens::new();

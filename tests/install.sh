@@ -158,6 +158,9 @@ test)
     tests/recovery/upgrade/build.sh >/dev/null
     ;;
 release)
+    if ! benches/llvm-profdata.sh >/dev/null 2>&1 && command -v rustup >/dev/null; then
+        rustup component add llvm-tools || say 'Debian has one, too'
+    fi
     install_packages "${dev[@]}" "${release[@]}"
     ;;
 *) die "usage: tests/install.sh [dev|test|release]" ;;

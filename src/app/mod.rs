@@ -9,7 +9,9 @@ mod stop;
 mod trail;
 
 pub(crate) use authority::{Demand, open_authority, open_signer, read_chain};
-pub(crate) use open::{StartError, Tokens, needs_token, open_store, open_token, open_validator};
+pub(crate) use open::{
+    StartError, Tokens, needs_token, open_store, open_store_to_read, open_token, open_validator,
+};
 pub(crate) use pulse::Pulse;
 pub(crate) use server_certificate::open_certificate;
 
@@ -38,7 +40,7 @@ use crate::http::admission::Admission;
 use crate::http::listener::Listener;
 use crate::http::tls::{self, CertificateSlot};
 use crate::http::{ops, public};
-use crate::ledger::{Actor, Kind};
+use crate::ledger::Kind;
 use crate::signer::pkcs11::DEFAULT_SIGN_DEADLINE;
 use crate::telemetry::metrics::Metrics;
 use crate::worker::{self, Phase};
@@ -98,7 +100,7 @@ impl App {
     ) -> Result<Self, StartError> {
         let clock = Clock::System;
         let metrics = Arc::new(Metrics::new());
-        let store = open_store(&config, &metrics.store, Actor::Kipuka).await?;
+        let store = open_store(&config, &metrics.store).await?;
         let tokens = tokens(&config, &[], &metrics).await?;
         let http_url = config.server.http_url.as_deref();
         let authorities = open_authorities(&config, &tokens, &store, http_url, clock.now()).await?;
@@ -282,14 +284,10 @@ impl App {
         Ok(())
     }
 
-    /// A configuration could not be taken over, or not even be read. If the database does not answer, either,
-    /// only the log tells of it.
-    pub(crate) async fn reload_failed(&self, why: &str) {
+    /// A configuration could not be taken over, or not even be read.
+    pub(crate) async fn reload_failed(&self) {
         self.metrics.reload.failed();
-        let refused = trail::of_instance(Kind::InstanceReloadRefused, &self.config, &self.context);
-        if let Err(error) = self.context.store.note_alone(&refused.with("why", why)).await {
-            tracing::warn!(%error, "that is not in the audit trail");
-        }
+        trail::note_refused_reload(&self.config, &self.context).await;
     }
 
     /// The file that was read, to be read again.

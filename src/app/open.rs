@@ -7,9 +7,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
 use crate::config::{CaKey, Config, Hsm, Validation};
-use crate::ledger::{Actor, Entry, Kind};
 use crate::signer::pkcs11::{OpenError, Token, TokenOptions};
 use crate::store::Store;
 use crate::telemetry::metrics::{Metrics, StoreMetrics, ValidationMetrics};
@@ -38,23 +36,33 @@ impl StartError {
 pub(crate) async fn open_store(
     config: &Config,
     metrics: &StoreMetrics,
-    actor: Actor,
 ) -> Result<Store, StartError> {
-    let failed = |error| StartError::new(format!("database {}", config.database.describe()), error);
-    let (url, connections) = (&config.database.url, config.database.max_connections);
-    let store = Store::open_counted(url.expose_secret(), connections, metrics.clone());
-    let store = store.await.map_err(failed)?;
-    let before = store.schema_status().await.map_err(failed)?;
-    store.migrate().await.map_err(failed)?;
-    let store = store.called(&instance());
-    if before.is_behind() {
-        let now = Clock::System.now();
-        let entry = Entry::new(Kind::SchemaMigrated, actor, before.newest.to_string(), now)
-            .with("from", before.applied)
-            .with("version", env!("CARGO_PKG_VERSION"));
-        store.note_alone(&entry).await.map_err(failed)?;
+    let store = connect(config, metrics).await?;
+    store.migrate().await.map_err(|error| of_database(config, error))?;
+    Ok(store.called(&instance()))
+}
+
+/// Opens the database to read it, and changes nothing: one whose schema is older than this program is refused.
+pub(crate) async fn open_store_to_read(config: &Config) -> Result<Store, StartError> {
+    if let Some(file) = config.database.missing_file() {
+        return Err(of_database(config, format!("there is no file {}", file.display())));
+    }
+    let store = connect(config, &StoreMetrics::default()).await?;
+    let status = store.schema_status().await.map_err(|error| of_database(config, error))?;
+    if status.is_behind() {
+        return Err(of_database(config, status));
     }
     Ok(store)
+}
+
+async fn connect(config: &Config, metrics: &StoreMetrics) -> Result<Store, StartError> {
+    let (url, connections) = (&config.database.url, config.database.max_connections);
+    let store = Store::open_counted(url.expose_secret(), connections, metrics.clone());
+    store.await.map_err(|error| of_database(config, error))
+}
+
+fn of_database(config: &Config, error: impl std::fmt::Display) -> StartError {
+    StartError::new(format!("database {}", config.database.describe()), error)
 }
 
 /// This process, as the audit trail names it.

@@ -9,6 +9,8 @@ use crate::ledger::{self, Actor, Entry, Kind};
 
 /// How long the end may wait for the last entries to be sealed and for the signature below them.
 const CLOSES_WITHIN: Duration = Duration::from_secs(3);
+/// How long a refused reload may wait for its entry.
+const NOTED_WITHIN: Duration = Duration::from_secs(3);
 
 /// An entry about this process and its configuration.
 pub(super) fn of_instance(kind: Kind, config: &Config, context: &Context) -> Entry {
@@ -16,6 +18,20 @@ pub(super) fn of_instance(kind: Kind, config: &Config, context: &Context) -> Ent
         .with("configuration", config.file.display().to_string())
         .with("configuration_sha256", digest(&config.file))
         .with("cas", config.cas.iter().map(|ca| ca.id.clone()).collect::<Vec<_>>())
+}
+
+/// Notes that another configuration was refused, and neither what is wrong with it nor its digest: a secret may
+/// stand where none belongs. Where the database does not answer, only the log tells of it.
+pub(super) async fn note_refused_reload(config: &Config, context: &Context) {
+    let version = env!("CARGO_PKG_VERSION");
+    let now = context.clock.now();
+    let entry = Entry::new(Kind::InstanceReloadRefused, Actor::Kipuka, version, now)
+        .with("configuration", config.file.display().to_string());
+    match tokio::time::timeout(NOTED_WITHIN, context.store.note_alone(&entry)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the audit trail does not tell of that"),
+        Err(_) => tracing::warn!("the audit trail may not tell of that: the database is silent"),
+    }
 }
 
 /// The SHA-256 of the file without the lines in which a PIN or a URL with a password may stand: who knows

@@ -151,9 +151,7 @@ pub(super) fn places(ca: &Ca) -> Vec<(Ca, Option<&str>)> {
 /// How far the database's schema has come. Changes nothing: a SQLite file that is not there yet is not made.
 pub(super) async fn database(config: &Config) -> Result<String, String> {
     let url = config.database.url.expose_secret();
-    if let Some(path) = url.strip_prefix("sqlite://").map(Path::new)
-        && !path.exists()
-    {
+    if let Some(path) = config.database.missing_file() {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         return match folder {
             Some(folder) if !folder.is_dir() => {

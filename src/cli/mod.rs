@@ -34,7 +34,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use self::circumstances::operator;
 use crate::app::{self, StartError};
 use crate::clock::Clock;
 use crate::config::{self, Config, Needs, Warning};
@@ -186,7 +185,7 @@ fn with_store(
 ) -> Result<(), Failure> {
     let (config, _) = load(config, Needs::Text)?;
     runtime()?.block_on(async {
-        let store = app::open_store(&config, &StoreMetrics::default(), operator()).await?;
+        let store = app::open_store(&config, &StoreMetrics::default()).await?;
         let done = work(&config, &store).await;
         let sealed = store.seal_own(Clock::System.now()).await.map_err(Failure::failed);
         store.close().await;

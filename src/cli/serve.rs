@@ -104,7 +104,7 @@ async fn read_and_take_over(app: &mut App, logging: &mut Logging) -> Result<(), 
         Ok(loaded) => loaded,
         Err(failure) => {
             tracing::error!(error = failure.text(), "not reloaded; the old configuration goes on");
-            app.reload_failed(failure.text()).await;
+            app.reload_failed().await;
             return Err(());
         }
     };
@@ -119,7 +119,7 @@ async fn read_and_take_over(app: &mut App, logging: &mut Logging) -> Result<(), 
         }
         Err(error) => {
             tracing::error!(%error, "not reloaded; the old configuration goes on");
-            app.reload_failed(&error.to_string()).await;
+            app.reload_failed().await;
         }
     }
     done.map_err(drop)

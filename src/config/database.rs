@@ -1,5 +1,6 @@
 //! `[database]`: what kipuka remembers, and where.
 
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -33,6 +34,12 @@ pub(crate) struct Database {
 }
 
 impl Database {
+    /// The SQLite file, where it is not there: whoever opens it makes it.
+    pub(crate) fn missing_file(&self) -> Option<&Path> {
+        let path = self.url.expose_secret().strip_prefix("sqlite://").map(Path::new);
+        path.filter(|path| !path.exists())
+    }
+
     /// Which database this is, for logs and `kipuka check`; no secret in it.
     pub(crate) fn describe(&self) -> String {
         let url = self.url.expose_secret();

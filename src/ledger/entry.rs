@@ -80,8 +80,6 @@ kinds! {
     InstanceReloaded = "instance.reloaded",
     /// Another configuration had a mistake in it; the one before goes on.
     InstanceReloadRefused = "instance.reload-refused",
-    /// The database's schema was made or brought up to date; the subject is its newest step.
-    SchemaMigrated = "schema.migrated",
     /// A CA's key does not sign any more, and why: a refused PIN, a token that is away. The subject of all
     /// of `key.` is the key, as it is configured.
     KeyLost = "key.lost",

@@ -127,7 +127,12 @@ impl std::fmt::Display for SchemaStatus {
         match self.applied {
             None => write!(f, "no schema yet; serve or `kipuka db migrate` makes it"),
             Some(applied) if applied < self.newest => {
-                write!(f, "schema at step {applied} of {}; serve brings it up to date", self.newest)
+                write!(
+                    f,
+                    "schema at step {applied} of {}; serve or `kipuka db migrate` brings it up to \
+                     date",
+                    self.newest
+                )
             }
             Some(applied) if applied > self.newest => {
                 write!(

@@ -13,8 +13,10 @@ use clap::{Args, Subcommand};
 
 pub(super) use note::{note_ceremony, note_key};
 
-use super::{Failure, with_store};
+use super::{Failure, load, runtime};
+use crate::app;
 use crate::clock::Timestamp;
+use crate::config::Needs;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -90,12 +92,18 @@ pub(super) struct Checkpoint {
 }
 
 pub(super) fn audit(config: Option<&Path>, command: &Command) -> Result<(), Failure> {
-    with_store(config, async |config, store| match command {
-        Command::Verify(arguments) => verify::verify(config, store, arguments).await,
-        Command::List(arguments) => list::list(store, arguments).await,
-        Command::Export(arguments) => list::export(store, arguments.since).await,
-        Command::Checkpoint(arguments) => {
-            checkpoint::print_newest(store, arguments.out.as_deref()).await
-        }
+    let (config, _) = load(config, Needs::Text)?;
+    runtime()?.block_on(async {
+        let store = app::open_store_to_read(&config).await?;
+        let done = match command {
+            Command::Verify(arguments) => verify::verify(&config, &store, arguments).await,
+            Command::List(arguments) => list::list(&store, arguments).await,
+            Command::Export(arguments) => list::export(&store, arguments.since).await,
+            Command::Checkpoint(arguments) => {
+                checkpoint::print_newest(&store, arguments.out.as_deref()).await
+            }
+        };
+        store.close().await;
+        done
     })
 }

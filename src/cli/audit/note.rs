@@ -1,8 +1,5 @@
 //! What commands do with keys in tokens, noted where there is a database.
 
-use std::path::Path;
-
-use secrecy::ExposeSecret as _;
 
 use super::super::circumstances::{command_line, operator};
 use super::super::token::Tokens;
@@ -33,8 +30,7 @@ pub(in crate::cli) fn note_key(
     key: &PublicKey,
     what: &str,
 ) {
-    let url = tokens.config.database.url.expose_secret();
-    if url.strip_prefix("sqlite://").is_some_and(|path| !Path::new(path).exists()) {
+    if tokens.config.database.missing_file().is_some() {
         return;
     }
     let now = Clock::System.now();
@@ -44,7 +40,7 @@ pub(in crate::cli) fn note_key(
         .with("public_key_sha256", sha256_hex(key.spki()))
         .with("what", what);
     let done = tokens.runtime.block_on(async {
-        let store = app::open_store(&tokens.config, &StoreMetrics::default(), operator())
+        let store = app::open_store(&tokens.config, &StoreMetrics::default())
             .await
             .map_err(|error| error.to_string())?;
         let noted = match store.note_alone(&entry).await {
