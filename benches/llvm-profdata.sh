@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Prints an llvm-profdata that reads what rustc's LLVM writes: the toolchain's own (rustup component add
-# llvm-tools), else the newest from 19 on, whose form of profiles is still today's.
+# Prints an llvm-profdata that reads the counts which programs by this rustc write: the toolchain's own (rustup
+# component add llvm-tools), else Debian's newest, else the one on the PATH. Each is tried.
 set -euo pipefail
 
-own="$(rustc --print target-libdir)/../bin/llvm-profdata"
-if [ -x "$own" ]; then
-    echo "$own"
-    exit
-fi
-newest="$(compgen -G '/usr/lib/llvm-*/bin/llvm-profdata' | sort -V | tail -n 1)" || true
-version="${newest#/usr/lib/llvm-}"
-if [ -n "$newest" ] && [ "${version%%/*}" -ge 19 ]; then
-    echo "$newest"
-    exit
-fi
-echo 'There is no llvm-profdata of LLVM 19 or later: rustup component add llvm-tools' >&2
+folder="$(mktemp -d)"
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+echo 'fn main() {}' >trial.rs
+rustc -Cprofile-generate=counts trial.rs
+./trial
+for profdata in "$(rustc --print target-libdir)/../bin/llvm-profdata" \
+    $(compgen -G '/usr/lib/llvm-*/bin/llvm-profdata' | sort -rV) llvm-profdata; do
+    if "$profdata" merge -o merged counts 2>/dev/null; then
+        command -v "$profdata"
+        exit
+    fi
+done
+echo 'There is no llvm-profdata that reads what rustc writes: rustup component add llvm-tools' >&2
 exit 1

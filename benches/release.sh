@@ -14,8 +14,12 @@ rm -rf "$counts"
 # which depend on how cargo was called: both times in the same way.
 host="$(rustc -vV | sed -n 's/^host: //p')"
 
+# In the form that takes paths with spaces, behind whatever flags there are.
+flags="${RUSTFLAGS:-}"
+flags="${flags// /$'\x1f'}"
+own="${CARGO_ENCODED_RUSTFLAGS:-$flags}"
 build() {
-    RUSTFLAGS="$1" cargo build --locked --release --target "$host" --target-dir "$out/$2"
+    CARGO_ENCODED_RUSTFLAGS="${own:+$own$'\x1f'}$1" cargo build --locked --release --target "$host" --target-dir "$out/$2"
 }
 build "-Cprofile-generate=$counts" counting
 
