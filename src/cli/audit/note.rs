@@ -1,6 +1,5 @@
 //! What commands do with keys in tokens, noted where there is a database.
 
-
 use super::super::circumstances::{command_line, operator};
 use super::super::token::Tokens;
 use crate::app;
