@@ -1,11 +1,9 @@
 //! Authorizations and challenges.
 
-use std::time::Duration;
-
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, after, claim, claim_one, conclude, entry, failed,
+    ACCOUNT, ACCOUNT_URL, CA, LONG, NOW, ORDER, after, claim, claim_one, conclude, entry, failed,
     lease_validation, number, open, problem, proved, with_order,
 };
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
@@ -16,8 +14,6 @@ use crate::store::WorkKind;
 const WORK: &str = "SELECT COUNT(*) FROM work";
 const HTTP: &str = "order-0-http-01";
 const DNS: &str = "order-0-dns-01";
-/// Longer than any test may take.
-const LONG: Duration = Duration::from_secs(60);
 
 pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     let store = with_order(database, &["a.test"]).await;

@@ -17,6 +17,8 @@ use crate::store::{
     Registered, Store, WorkKind,
 };
 
+/// Longer than any test may take.
+pub(super) const LONG: Duration = Duration::from_secs(60);
 pub(super) const NOW: Timestamp = Timestamp::from_unix_s(1_800_000_000);
 pub(super) const LEASE: Duration = Duration::from_secs(20);
 pub(super) const CA: &str = "web";

@@ -1,20 +1,16 @@
 //! Planned once, completed once.
 
-use std::time::Duration;
-
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, CA, NOW, ORDER, after, claim, claim_one, conclude, entry, failed, make_ready, number,
-    open, order, plan, problem, proved, with_order, with_plan, with_ready_order,
+    ACCOUNT, CA, LONG, NOW, ORDER, after, claim, claim_one, conclude, entry, failed, make_ready,
+    number, open, order, plan, problem, proved, with_order, with_plan, with_ready_order,
 };
 use crate::acme::order::OrderStatus;
 use crate::clock::Timestamp;
 use crate::store::{Plan, Store, StoreError, WorkKind};
 
 const KIND: WorkKind = WorkKind::Issuance;
-/// Longer than any test may take.
-const LONG: Duration = Duration::from_secs(60);
 const CERTIFICATES: &str = "SELECT COUNT(*) FROM certificates";
 const SIGNED: &str = "SELECT COUNT(*) FROM certificates WHERE certificate IS NOT NULL";
 const WORK: &str = "SELECT COUNT(*) FROM work WHERE kind = 'issuance'";

@@ -4,13 +4,11 @@ use std::time::{Duration, Instant};
 
 use harness::Database;
 
-use super::fixture::{ACCOUNT_URL, NOW, entry, lease_validation, open, proved, with_order};
+use super::fixture::{ACCOUNT_URL, LONG, NOW, entry, lease_validation, open, proved, with_order};
 use crate::store::WorkKind;
 
 const KIND: WorkKind = WorkKind::Validation;
 const HTTP: &str = "order-0-http-01";
-/// Longer than any test may take.
-const LONG: Duration = Duration::from_secs(60);
 
 pub(super) async fn a_waiter_returns_when_the_work_is_settled(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
