@@ -66,9 +66,8 @@ suite:
 	$(STEP) 'Tests'
 	cargo nextest run --locked --workspace
 	$(STEP) 'Tests that use a token, on Kryoptic'
-	@# But for one, in which Kryoptic now and then locks itself up: docs/hsm/kryoptic.md.
 	KIPUKA_TEST_TOKEN=kryoptic cargo nextest run --locked --package kipuka --package clients \
-	  --filterset 'binary(protocol) + binary(recovery) - test(a_login_that_is_gone_is_made_again) + package(clients) & test(/debians|sqlite/)'
+	  --filterset 'binary(protocol) + binary(recovery) + package(clients) & test(/debians|sqlite/)'
 
 # Ten seconds for each place where bytes from strangers are read, as many at once as there are cores.
 fuzz:

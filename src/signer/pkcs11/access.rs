@@ -234,7 +234,7 @@ impl Access {
         };
         let session = management.insert(session);
         if log_in || matches!(state, SessionState::RoPublic | SessionState::RwPublic) {
-            session.with(|session, _| self.log_in(session, place))?;
+            session.log_in(|session| self.log_in(session, place))?;
         }
         place.logged_in.store(true, Ordering::SeqCst);
         Ok(session)

@@ -41,6 +41,7 @@ pub(super) mod session_pool;
 mod signing_thread;
 mod survey;
 mod token;
+mod traffic;
 
 pub(crate) use module::LibraryError;
 pub(crate) use session_pool::{DEFAULT_SIGN_DEADLINE, shut_down};

@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::access::Access;
 use super::recovery::{Fault, Remedy, describe};
+use super::traffic::Traffic;
 
 /// Each library with a lock of its own, held while it is loaded: that may take for ever.
 static MODULES: Mutex<Vec<(PathBuf, Library)>> = Mutex::new(Vec::new());
@@ -39,6 +40,7 @@ pub(in crate::signer) struct Module {
     pub(super) path: PathBuf,
     gate: Mutex<Gate>,
     changed: Condvar,
+    pub(super) traffic: Traffic,
     /// PINs that were refused, as token and SHA-256, so that none is tried twice in the life of this
     /// process, whichever way the second attempt comes about.
     refused: Mutex<HashSet<(String, [u8; 32])>>,
@@ -133,6 +135,7 @@ impl Module {
                 tried_at: None,
             }),
             changed: Condvar::new(),
+            traffic: Traffic::default(),
             refused: Mutex::default(),
             users: Mutex::default(),
         });

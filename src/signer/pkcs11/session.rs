@@ -17,6 +17,7 @@ pub(in crate::signer) struct BoundSession {
     session: Option<Session>,
     module: Arc<Module>,
     generation: u64,
+    slot: Slot,
 }
 
 impl BoundSession {
@@ -28,11 +29,28 @@ impl BoundSession {
         }
         let session = Some(inside.open_ro_session(slot)?);
         drop(inside);
-        Ok(Self { session, module: Arc::clone(module), generation })
+        Ok(Self { session, module: Arc::clone(module), generation, slot })
     }
 
     /// Makes calls in the session. `work` must not enter the library again by another way.
     pub(super) fn with<T, E: From<Fault>>(
+        &self,
+        work: impl FnOnce(&Session, &Pkcs11) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _call = self.module.traffic.call(self.slot);
+        self.inside(work)
+    }
+
+    /// Logs in by the session, beside no call in any session of the token.
+    pub(super) fn log_in<E: From<Fault>>(
+        &self,
+        log_in: impl FnOnce(&Session) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _login = self.module.traffic.login(self.slot);
+        self.inside(|session, _| log_in(session))
+    }
+
+    fn inside<T, E: From<Fault>>(
         &self,
         work: impl FnOnce(&Session, &Pkcs11) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -52,6 +70,7 @@ impl BoundSession {
 impl Drop for BoundSession {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
+        let _call = self.module.traffic.call(self.slot);
         match self.module.enter() {
             Ok(inside) if inside.generation == self.generation => drop(session),
             // Its handle may be another session's by now.

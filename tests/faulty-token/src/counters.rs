@@ -9,7 +9,9 @@
 //! ```
 //!
 //! The violations: `FUNCTION in a session that another thread uses`, `FUNCTION in a session of before
-//! C_Finalize`, `FUNCTION while C_Finalize runs`, `C_Finalize while another thread is inside a call`.
+//! C_Finalize`, `FUNCTION while C_Finalize runs`, `C_Finalize while another thread is inside a call`,
+//! and `FUNCTION where C_Login meets a call`, which PKCS#11 allows and libraries do not bear; calls
+//! that hang by a rule are not counted, as nobody can wait for them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -229,17 +229,20 @@ impl State {
             Target::Slot(id) => slot = Some(id),
             Target::Session(handle) => {
                 let found = self.session(handle, function)?;
-                in_use = found.take();
+                in_use = found.take(function.name);
                 if in_use.is_none() {
                     let what = format!("{} in a session that another thread uses", function.name);
                     self.violations.add(what);
+                }
+                if self.tokens().meets_a_login(function.name, &found) {
+                    self.violations.add(format!("{} where C_Login meets a call", function.name));
                 }
                 slot = Some(found.slot);
                 session = Some(found);
             }
         }
         self.is_there(slot, session.as_deref())?;
-        let (running, at_once) = self.suffer(function, slot)?;
+        let (running, at_once) = self.suffer(function, slot, session.as_deref())?;
         let gate = read(&self.gate);
         // The token may have gone while the call waited.
         self.is_there(slot, session.as_deref())?;
@@ -266,7 +269,7 @@ impl State {
     /// For `C_Initialize` and `C_Finalize`: runs `call` when nobody is in the real module.
     pub fn alone(&self, function: &'static Function, call: impl FnOnce() -> CK_RV) -> CK_RV {
         function.called();
-        let (_running, _at_once) = match self.suffer(function, None) {
+        let (_running, _at_once) = match self.suffer(function, None, None) {
             Ok(suffered) => suffered,
             Err(answer) => return answer,
         };
@@ -334,6 +337,7 @@ impl State {
         &self,
         function: &'static Function,
         slot: Option<CK_SLOT_ID>,
+        session: Option<&Session>,
     ) -> Result<(Vec<Running>, AtOnce), CK_RV> {
         let rules = self.rules();
         if rules.is_empty() {
@@ -353,6 +357,7 @@ impl State {
             match rule.fault {
                 Fault::Latency(pause) if rule.strikes() => thread::sleep(pause),
                 Fault::Hang(length) if rule.strikes() => {
+                    session.inspect(|session| session.hangs());
                     let begun = Instant::now();
                     while begun.elapsed() < length && self.rules().has(rule) {
                         thread::sleep(LOOK);

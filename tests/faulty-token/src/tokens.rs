@@ -1,8 +1,7 @@
 //! The caller's sessions, and which token is in which slot.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID};
 
@@ -10,16 +9,37 @@ pub struct Session {
     /// The real module's handle.
     pub real: CK_SESSION_HANDLE,
     pub slot: CK_SLOT_ID,
-    in_use: AtomicBool,
+    call: Mutex<Option<Call>>,
     /// What every call in it is answered with, after it was ended without the caller's knowledge.
     pub ended: OnceLock<CK_RV>,
 }
 
+/// What is under way in a session.
+struct Call {
+    function: &'static str,
+    /// By a rule: nobody can wait for its end.
+    hangs: bool,
+}
+
 impl Session {
     /// It is in use until the value is dropped; `None` where it is already.
-    pub fn take(self: &Arc<Self>) -> Option<InUse> {
-        let was_in_use = self.in_use.swap(true, Ordering::SeqCst);
-        (!was_in_use).then(|| InUse(Arc::clone(self)))
+    pub fn take(self: &Arc<Self>, function: &'static str) -> Option<InUse> {
+        let mut call = self.call();
+        if call.is_some() {
+            return None;
+        }
+        *call = Some(Call { function, hangs: false });
+        Some(InUse(Arc::clone(self)))
+    }
+
+    pub fn hangs(&self) {
+        if let Some(call) = &mut *self.call() {
+            call.hangs = true;
+        }
+    }
+
+    fn call(&self) -> MutexGuard<'_, Option<Call>> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -27,7 +47,7 @@ pub struct InUse(Arc<Session>);
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        self.0.in_use.store(false, Ordering::SeqCst);
+        *self.0.call() = None;
     }
 }
 
@@ -47,8 +67,8 @@ pub struct Tokens {
 impl Tokens {
     pub fn opened(&mut self, real: CK_SESSION_HANDLE, slot: CK_SLOT_ID) -> CK_SESSION_HANDLE {
         self.last += 1;
-        let (in_use, ended) = (AtomicBool::default(), OnceLock::new());
-        self.sessions.insert(self.last, Arc::new(Session { real, slot, in_use, ended }));
+        let (call, ended) = (Mutex::default(), OnceLock::new());
+        self.sessions.insert(self.last, Arc::new(Session { real, slot, call, ended }));
         self.last
     }
 
@@ -58,6 +78,19 @@ impl Tokens {
 
     pub fn is_of_before(&self, handle: CK_SESSION_HANDLE) -> bool {
         (1..=self.old).contains(&handle)
+    }
+
+    /// Whether this call, which is under way, meets a login in another of the token's sessions, or is
+    /// the login and meets another call.
+    pub fn meets_a_login(&self, function: &str, session: &Arc<Session>) -> bool {
+        self.sessions.values().any(|other| {
+            let is_login = |name| name == "C_Login";
+            other.slot == session.slot
+                && !Arc::ptr_eq(other, session)
+                && other.call().as_ref().is_some_and(|call| {
+                    !call.hangs && (is_login(function) || is_login(call.function))
+                })
+        })
     }
 
     pub fn closed(&mut self, handle: CK_SESSION_HANDLE) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cryptoki_sys::{
     CK_FUNCTION_LIST, CK_SESSION_HANDLE, CK_SESSION_INFO, CKF_SERIAL_SESSION, CKR_OK,
-    CKR_SESSION_HANDLE_INVALID,
+    CKR_SESSION_HANDLE_INVALID, CKU_USER,
 };
 
 use crate::{Site, generate, initialize, sign};
@@ -42,8 +42,18 @@ fn ask(functions: &CK_FUNCTION_LIST, session: CK_SESSION_HANDLE) -> u64 {
 
 /// In another thread, hangs until `then` is done.
 fn while_one_asks(site: &Site, session: CK_SESSION_HANDLE, then: impl FnOnce(&CK_FUNCTION_LIST)) {
+    while_one_suffers("hang C_GetSessionInfo 60000 first 1", site, session, then);
+}
+
+/// In another thread, asks and suffers until `then` is done.
+fn while_one_suffers(
+    fault: &str,
+    site: &Site,
+    session: CK_SESSION_HANDLE,
+    then: impl FnOnce(&CK_FUNCTION_LIST),
+) {
     let functions = functions(site);
-    site.suffer(&["hang C_GetSessionInfo 60000 first 1"]);
+    site.suffer(&[fault]);
     let before = site.count("C_GetSessionInfo");
     thread::scope(|scope| {
         let asking = scope.spawn(|| ask(&functions, session));
@@ -95,6 +105,21 @@ fn a_session_that_two_threads_use_at_once_is_seen() {
     while_one_asks(&site, session, |functions| assert_eq!(ask(functions, session), CKR_OK));
     assert_eq!(ask(&functions(&site), session), CKR_OK);
     assert_eq!(violations(&site), ["C_GetSessionInfo in a session that another thread uses"]);
+}
+
+#[test]
+fn a_login_beside_a_call_is_seen_unless_nobody_could_wait_for_that_call() {
+    let site = Site::new();
+    let [session, other] = [(); 2].map(|()| open(&site, &functions(&site)));
+    let log_in = |functions: &CK_FUNCTION_LIST| {
+        // SAFETY: no PIN is read, as its length is none.
+        let answer = unsafe { functions.C_Login.unwrap()(other, CKU_USER, null_mut(), 0) };
+        assert_ne!(answer, CKR_OK);
+    };
+    while_one_asks(&site, session, log_in);
+    assert!(violations(&site).is_empty(), "{:?}", violations(&site));
+    while_one_suffers("latency C_GetSessionInfo 1000", &site, session, log_in);
+    assert_eq!(violations(&site), ["C_Login where C_Login meets a call"]);
 }
 
 #[test]
