@@ -20,6 +20,7 @@ Without options: a short run of each kind. Else one run:
   --nonces                       only newNonce
   --sizes                        what each certificate has left in the database
   --start N                      only the start, with N CAs in one SoftHSM2 token
+  --pebble N                     in turn with Pebble, so many times, for the ratio
   --program FILE                 another kipuka, such as that of the release before";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub(crate) struct Load {
     pub(crate) nonces: bool,
     pub(crate) sizes: bool,
     pub(crate) start: Option<usize>,
+    pub(crate) pebble: u64,
     pub(crate) program: String,
 }
 
@@ -67,6 +69,7 @@ impl Default for Load {
             nonces: false,
             sizes: false,
             start: None,
+            pebble: 0,
             program: env!("CARGO_BIN_EXE_kipuka").to_owned(),
         }
     }
@@ -115,6 +118,7 @@ impl Load {
                 "--nonces" => load.nonces = true,
                 "--sizes" => load.sizes = true,
                 "--start" => load.start = Some(number(value()?)?.max(1) as usize),
+                "--pebble" => load.pebble = number(value()?)?,
                 "--program" => load.program = value()?,
                 other => return Err(format!("no such option: {other}")),
             }

@@ -44,8 +44,10 @@ pub(crate) struct Client {
     key: Key,
     thumbprint: String,
     kid: String,
-    /// The path of each CA's resources.
-    ca: String,
+    /// The paths of the directory's resources, and what URLs have before them.
+    new_nonce: String,
+    new_order: String,
+    base: String,
     nonce: Option<String>,
     /// Makes its names unlike those of others.
     name: String,
@@ -61,6 +63,8 @@ impl Client {
         habits: Habits,
         name: String,
     ) -> Self {
+        let kid = account.kid.clone().unwrap();
+        let base = kid.strip_suffix(&path(&kid)).unwrap_or_default().to_owned();
         Self {
             server,
             connection: None,
@@ -68,8 +72,10 @@ impl Client {
             habits,
             thumbprint: account.key.thumbprint(),
             key: account.key.clone(),
-            kid: account.kid.clone().unwrap(),
-            ca: "/acme/ca".to_owned(),
+            kid,
+            new_nonce: path(&account.url("newNonce")),
+            new_order: path(&account.url("newOrder")),
+            base,
             nonce: None,
             name,
             orders: 0,
@@ -86,7 +92,7 @@ impl Client {
         self.orders += 1;
         let name = format!("n{}.{}.load.test", self.orders, self.name);
         let payload = json!({ "identifiers": [{ "type": "dns", "value": name }] }).to_string();
-        let url = format!("{}/new-order", self.ca);
+        let url = self.new_order.clone();
         let placed = self.post(&mut steps[ORDER], &url, payload.as_bytes(), 201).await?;
         let order_url = path(placed.location.as_deref().unwrap_or_default());
         let order = object(&placed);
@@ -134,7 +140,7 @@ impl Client {
 
     /// Only a nonce.
     pub(crate) async fn new_nonce(&mut self) -> io::Result<()> {
-        let path = format!("{}/new-nonce", self.ca);
+        let path = self.new_nonce.clone();
         self.send(&path, None).await.map(drop)
     }
 
@@ -162,12 +168,12 @@ impl Client {
         if self.nonce.is_none() {
             self.new_nonce().await?;
         }
-        let base = self.kid.split("/acme/").next().unwrap_or_default();
         // By hand: what a JSON library would make of it, for less.
         let protected = format!(
-            "{{\"alg\":\"ES256\",\"kid\":\"{}\",\"nonce\":\"{}\",\"url\":\"{base}{path}\"}}",
+            "{{\"alg\":\"ES256\",\"kid\":\"{}\",\"nonce\":\"{}\",\"url\":\"{}{path}\"}}",
             self.kid,
-            self.nonce.take().unwrap_or_default()
+            self.nonce.take().unwrap_or_default(),
+            self.base
         );
         let (protected, payload) = (base64url(protected), base64url(payload));
         let signature = base64url(self.key.sign(format!("{protected}.{payload}").as_bytes()));

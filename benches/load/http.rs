@@ -88,7 +88,7 @@ impl Connection {
         };
         let head = String::from_utf8_lossy(&self.read[..end]).into_owned();
         let mut answer = Answer { status: 0, nonce: None, location: None, body: Vec::new() };
-        let mut length = 0;
+        let (mut length, mut is_chunked) = (0, false);
         for (index, line) in head.split("\r\n").enumerate() {
             if index == 0 {
                 let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -104,16 +104,41 @@ impl Connection {
             } else if name.eq_ignore_ascii_case("location") {
                 answer.location = Some(value.to_owned());
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                return Err(broken(line));
+                is_chunked = true;
             }
         }
-        if body.is_some() {
+        if is_chunked {
+            answer.body = self.chunks(end + 4).await?;
+        } else if body.is_some() {
             while self.read.len() < end + 4 + length {
                 self.more().await?;
             }
             answer.body = self.read[end + 4..end + 4 + length].to_vec();
         }
         Ok(answer)
+    }
+
+    /// A body in chunks (RFC 9112 §7.1) that begins here, without trailers.
+    async fn chunks(&mut self, mut at: usize) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = loop {
+                if let Some(length) = find(&self.read[at..], b"\r\n") {
+                    break String::from_utf8_lossy(&self.read[at..at + length]).into_owned();
+                }
+                self.more().await?;
+            };
+            let length = usize::from_str_radix(&line, 16).map_err(|_| broken(&line))?;
+            at += line.len() + 2;
+            while self.read.len() < at + length + 2 {
+                self.more().await?;
+            }
+            body.extend_from_slice(&self.read[at..at + length]);
+            at += length + 2;
+            if length == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     async fn more(&mut self) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod answers;
 mod arguments;
 mod client;
 mod http;
+mod pebble;
 mod process;
 mod report;
 mod rows;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use self::answers::Answers;
 use self::arguments::{KeyIn, Load};
 use self::client::{Client, Habits};
+use self::pebble::Pebble;
 use self::process::{Counters, Memory};
 use self::report::Run;
 
@@ -67,6 +69,9 @@ async fn run(load: &Load) {
     if let Some(cas) = load.start {
         return start::run(&load.program, cas).await;
     }
+    if load.pebble > 0 {
+        return in_turn_with_pebble(load).await;
+    }
     let bench = Bench::prepare(load).await;
     if load.nonces {
         return bench.nonces(load).await;
@@ -74,6 +79,73 @@ async fn run(load: &Load) {
     let run = bench.issuances(load).await;
     run.print();
     assert!(run.failures.is_empty(), "{} issuances failed", run.failures.len());
+}
+
+/// What a certificate costs kipuka, as a part of what it costs Pebble.
+async fn in_turn_with_pebble(load: &Load) {
+    let mut ratios = Vec::new();
+    for _ in 0..load.pebble {
+        let pebble = Pebble::issuances(load).await;
+        let kipuka = Bench::prepare(load).await.issuances(load).await;
+        for run in [&pebble, &kipuka] {
+            run.print();
+            assert!(run.failures.is_empty(), "{} issuances failed", run.failures.len());
+        }
+        ratios.push(kipuka.cpu_ms() / pebble.cpu_ms());
+    }
+    ratios.sort_unstable_by(f64::total_cmp);
+    println!(
+        "\nCPU for a certificate, kipuka to Pebble: {:.2} in the middle of {}, {:.2} to {:.2}",
+        ratios[ratios.len() / 2],
+        ratios.len(),
+        ratios[0],
+        ratios[ratios.len() - 1]
+    );
+}
+
+/// Has the clients order one certificate after the other while `time` passes, after they have warmed up.
+async fn drive(clients: Vec<Client>, counters: impl Fn() -> Counters, time: impl Future) -> Run {
+    let (stop, counting) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let mut tasks = JoinSet::new();
+    for mut client in clients {
+        let (stop, counting) = (Arc::clone(&stop), Arc::clone(&counting));
+        tasks.spawn(async move {
+            let mut run = Run::default();
+            while !stop.load(Ordering::Relaxed) {
+                let (begun, before) = (Instant::now(), client.requests);
+                let issued = client.issue().await;
+                if !counting.load(Ordering::Relaxed) {
+                    continue;
+                }
+                run.requests += client.requests - before;
+                match issued {
+                    Ok(steps) => {
+                        run.issued.push(begun.elapsed());
+                        run.steps.push(steps);
+                    }
+                    Err(error) => run.failures.push(error.to_string()),
+                }
+            }
+            run
+        });
+    }
+    tokio::time::sleep(WARM_UP).await;
+    let mut run = Run { before: counters(), ..Run::default() };
+    let begun = Instant::now();
+    counting.store(true, Ordering::Relaxed);
+    time.await;
+    counting.store(false, Ordering::Relaxed);
+    run.elapsed = begun.elapsed();
+    run.after = counters();
+    stop.store(true, Ordering::Relaxed);
+    while let Some(part) = tasks.join_next().await {
+        let part = part.unwrap();
+        run.issued.extend(part.issued);
+        run.steps.extend(part.steps);
+        run.failures.extend(part.failures);
+        run.requests += part.requests;
+    }
+    run
 }
 
 /// A server, and what surrounds it.
@@ -130,55 +202,10 @@ impl Bench {
 
     async fn issuances(mut self, load: &Load) -> Run {
         let idle = self.idle_connections(load).await;
-        let (stop, counting) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let mut tasks = JoinSet::new();
-        for mut client in std::mem::take(&mut self.clients) {
-            let (stop, counting) = (Arc::clone(&stop), Arc::clone(&counting));
-            tasks.spawn(async move {
-                let mut run = Run::default();
-                while !stop.load(Ordering::Relaxed) {
-                    let (begun, before) = (Instant::now(), client.requests);
-                    let issued = client.issue().await;
-                    if !counting.load(Ordering::Relaxed) {
-                        continue;
-                    }
-                    run.requests += client.requests - before;
-                    match issued {
-                        Ok(steps) => {
-                            run.issued.push(begun.elapsed());
-                            run.steps.push(steps);
-                        }
-                        Err(error) => run.failures.push(error.to_string()),
-                    }
-                }
-                run
-            });
-        }
-        tokio::time::sleep(WARM_UP).await;
-        let mut run = Run { title: load.title(), before: self.counters(), ..Run::default() };
-        let database = self.database_counters();
-        let begun = Instant::now();
-        counting.store(true, Ordering::Relaxed);
-        if load.is_soak {
-            self.watch(load.time).await;
-        } else {
-            tokio::time::sleep(load.time).await;
-        }
-        counting.store(false, Ordering::Relaxed);
-        run.elapsed = begun.elapsed();
-        run.after = self.counters();
-        run.memory = Memory::of(&self.server);
-        for ((name, before), (_, after)) in database.into_iter().zip(self.database_counters()) {
-            run.database.push((name, after - before));
-        }
-        stop.store(true, Ordering::Relaxed);
-        while let Some(part) = tasks.join_next().await {
-            let part = part.unwrap();
-            run.issued.extend(part.issued);
-            run.steps.extend(part.steps);
-            run.failures.extend(part.failures);
-            run.requests += part.requests;
-        }
+        let clients = std::mem::take(&mut self.clients);
+        let mut run = drive(clients, || self.counters(), self.pass(load)).await;
+        run.title = load.title();
+        run.memory = self.memory();
         if load.sizes {
             sizes::print(&self.database);
         }
@@ -190,12 +217,15 @@ impl Bench {
         run
     }
 
-    /// Says each minute how much memory there is.
-    async fn watch(&self, time: Duration) {
-        let end = Instant::now() + time;
+    /// Lets the time pass; says each minute of a soak how much memory there is.
+    async fn pass(&self, load: &Load) {
+        if !load.is_soak {
+            return tokio::time::sleep(load.time).await;
+        }
+        let end = Instant::now() + load.time;
         let minute = Duration::from_secs(60);
         while Instant::now() < end {
-            let memory = Memory::of(&self.server);
+            let memory = self.memory();
             let left = end - Instant::now();
             println!("  {:>6} s left: {:.1} MB", left.as_secs(), memory.now_kib as f64 / 1024.0);
             tokio::time::sleep(left.min(minute)).await;
@@ -217,7 +247,7 @@ impl Bench {
             client.new_nonce().await.unwrap();
             idle.push(client);
         }
-        let memory = Memory::of(&self.server);
+        let memory = self.memory();
         println!(
             "\n{} connections: {:.1} MB resident",
             load.connections,
@@ -269,7 +299,14 @@ impl Bench {
     }
 
     fn counters(&self) -> Counters {
-        Counters::now(&self.server)
+        let (_, metrics) = self.server.admin_get("/metrics").unwrap_or_default();
+        let mut counters = Counters::now(self.server.pid(), &metrics);
+        counters.database = self.database_counters();
+        counters
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::of(self.server.pid())
     }
 
     /// What Postgres counts itself, to compare with what kipuka says.

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use harness::Server;
-
 /// Of `/proc/PID/stat`: what `getconf CLK_TCK` says on every Linux there is.
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -15,11 +13,14 @@ pub(crate) struct Counters {
     pub(crate) user: Duration,
     pub(crate) system: Duration,
     series: BTreeMap<String, f64>,
+    /// What Postgres itself counted: name and number.
+    pub(crate) database: Vec<(&'static str, f64)>,
 }
 
 impl Counters {
-    pub(crate) fn now(server: &Server) -> Self {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap_or_default();
+    /// Of this process, and of the text of its metrics.
+    pub(crate) fn now(pid: u32, metrics: &str) -> Self {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The name of the program, in brackets, may have spaces.
         let fields: Vec<_> =
             stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
@@ -27,12 +28,11 @@ impl Counters {
             let ticks = fields.get(index).and_then(|field| field.parse::<u64>().ok());
             Duration::from_millis(ticks.unwrap_or(0) * 1000 / TICKS_PER_SECOND)
         };
-        let (_, metrics) = server.admin_get("/metrics").unwrap_or_default();
         let series = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         });
-        Self { user: ticks(11), system: ticks(12), series: series.collect() }
+        Self { user: ticks(11), system: ticks(12), series: series.collect(), database: Vec::new() }
     }
 
     /// User and system time.
@@ -55,8 +55,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn of(server: &Server) -> Self {
-        let status = fs::read_to_string(format!("/proc/{}/status", server.pid()));
+    pub(crate) fn of(pid: u32) -> Self {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"));
         let status = status.unwrap_or_default();
         let value = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));

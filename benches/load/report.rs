@@ -17,8 +17,6 @@ pub(crate) struct Run {
     pub(crate) before: Counters,
     pub(crate) after: Counters,
     pub(crate) memory: Memory,
-    /// What Postgres itself counted: name and number.
-    pub(crate) database: Vec<(&'static str, f64)>,
 }
 
 impl Run {
@@ -58,8 +56,11 @@ impl Run {
             each("kipuka_store_statements_total"),
             each("kipuka_store_commits_total"),
         );
-        for (name, number) in &self.database {
-            println!("  Postgres says for each certificate: {name} {:.1}", number / count);
+        for ((name, before), (_, after)) in self.before.database.iter().zip(&self.after.database) {
+            println!(
+                "  Postgres says for each certificate: {name} {:.1}",
+                (after - before) / count
+            );
         }
         println!(
             "  resident memory: {:.1} MB now, {:.1} MB at most",

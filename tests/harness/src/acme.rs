@@ -110,6 +110,18 @@ impl Client {
         responder: &Responder,
         zone: &Zone,
     ) -> Self {
+        Self::of(address, &format!("/acme/{ca}/directory"), key, roots, responder, zone).await
+    }
+
+    /// As [`Self::new`], of the directory at this path.
+    pub async fn of(
+        address: SocketAddr,
+        directory: &str,
+        key: Key,
+        roots: &[X509],
+        responder: &Responder,
+        zone: &Zone,
+    ) -> Self {
         let mut store = RootCertStore::empty();
         for root in roots {
             store.add(CertificateDer::from(root.to_der().unwrap())).unwrap();
@@ -130,7 +142,7 @@ impl Client {
             responder: responder.clone(),
             zone: zone.clone(),
         };
-        client.directory = client.get(&format!("/acme/{ca}/directory")).await.expect(200).json();
+        client.directory = client.get(directory).await.expect(200).json();
         client
     }
 
