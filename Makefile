@@ -26,7 +26,7 @@ test:
 # What docs/performance.md shows, measured anew.
 bench:
 	$(STEP) 'What the benchmarks need'
-	@tests/install.sh test
+	@tests/install.sh bench
 	$(STEP) 'Benchmarks'
 	cargo bench --locked --bench issuance
 	cargo bench --locked --bench load

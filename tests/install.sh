@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing: `dev` to build and run kipuka, `test` (the default) to test it as well, `release` to
-# build what is released.
+# Installs what is missing: `dev` to build and run kipuka, `test` (the default) to test it as well, `bench` to
+# measure it, `release` to build what is released.
 # Made for Debian and its kin; where everything is there already it installs nothing, anywhere.
 set -euo pipefail
 
@@ -60,6 +60,9 @@ test=(
     'systemd                  command -v systemd-analyze'
     'xz-utils                 command -v xz'
     'p11-kit-modules          compgen -G /usr/lib/*/pkcs11/p11-kit-client.so'
+)
+bench=(
+    'pebble                   command -v pebble'
 )
 release=(
     'opensc                   command -v pkcs11-tool'
@@ -145,17 +148,25 @@ cd "$(dirname "$0")/.."
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin"
 command -v cargo >/dev/null || die "please install a Rust toolchain first: cargo is not there"
 
-case "${1:-test}" in
-dev)
-    install_packages "${dev[@]}"
-    ;;
-test)
+install_for_tests() {
     install_packages "${dev[@]}" "${test[@]}"
     install_components
     install_cargo_tools
     tests/kryoptic/build.sh >/dev/null
     tests/clients/packages.sh >/dev/null
     tests/recovery/upgrade/build.sh >/dev/null
+}
+
+case "${1:-test}" in
+dev)
+    install_packages "${dev[@]}"
+    ;;
+test)
+    install_for_tests
+    ;;
+bench)
+    install_for_tests
+    install_packages "${bench[@]}"
     ;;
 release)
     if ! benches/llvm-profdata.sh >/dev/null 2>&1 && command -v rustup >/dev/null; then
@@ -163,5 +174,5 @@ release)
     fi
     install_packages "${dev[@]}" "${release[@]}"
     ;;
-*) die "usage: tests/install.sh [dev|test|release]" ;;
+*) die "usage: tests/install.sh [dev|test|bench|release]" ;;
 esac

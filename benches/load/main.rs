@@ -33,6 +33,8 @@ use self::report::Run;
 
 /// Before anything is counted: connections are made and caches filled.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// Longer than any issuance takes.
+const LONGEST: Duration = Duration::from_secs(30);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
@@ -62,6 +64,7 @@ async fn short_form() {
     run(&Load { orders: 100_000, database: Sqlite, ..one.clone() }).await;
     run(&Load { connections: 1000, time: Duration::from_secs(3), ..one.clone() }).await;
     run(&Load { nonces: true, ..one.clone() }).await;
+    run(&Load { pebble: 1, ..one.clone() }).await;
     run(&Load { start: Some(100), ..one }).await;
 }
 
@@ -113,7 +116,8 @@ async fn drive(clients: Vec<Client>, counters: impl Fn() -> Counters, time: impl
             let mut run = Run::default();
             while !stop.load(Ordering::Relaxed) {
                 let (begun, before) = (Instant::now(), client.requests);
-                let issued = client.issue().await;
+                let issued = tokio::time::timeout(LONGEST, client.issue()).await;
+                let issued = issued.unwrap_or_else(|late| Err(late.into()));
                 if !counting.load(Ordering::Relaxed) {
                     continue;
                 }

@@ -46,8 +46,8 @@ impl Pebble {
             clients.push(Client::new(&account, https, answers, load.habits, format!("c{number}")));
         }
         let pid = pebble.process.id();
-        let mut run =
-            drive(clients, || Counters::now(pid, ""), tokio::time::sleep(load.time)).await;
+        let time = async { tokio::time::sleep(load.time).await };
+        let mut run = drive(clients, || Counters::now(pid, ""), time).await;
         run.title = format!("Pebble, in memory; {} clients", load.clients);
         run.memory = Memory::of(pid);
         run
@@ -92,7 +92,7 @@ impl Pebble {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("Debian's package pebble is installed");
+            .expect("tests/install.sh bench installs Pebble");
         let pebble = Self { process, port, root, _folder: folder };
         let answers = async {
             while tokio::net::TcpStream::connect(pebble.port.address()).await.is_err() {
