@@ -152,6 +152,11 @@ impl Client {
         Ok(())
     }
 
+    /// What was under way on the connection is forgotten with it.
+    pub(crate) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
     /// POST-as-GET.
     async fn get(&mut self, took: &mut Option<Duration>, path: &str) -> io::Result<Answer> {
         self.post(took, path, b"", 200).await

@@ -107,7 +107,7 @@ impl Connection {
                 is_chunked = true;
             }
         }
-        if is_chunked {
+        if body.is_some() && is_chunked {
             answer.body = self.chunks(end + 4).await?;
         } else if body.is_some() {
             while self.read.len() < end + 4 + length {

@@ -116,8 +116,12 @@ async fn drive(clients: Vec<Client>, counters: impl Fn() -> Counters, time: impl
             let mut run = Run::default();
             while !stop.load(Ordering::Relaxed) {
                 let (begun, before) = (Instant::now(), client.requests);
-                let issued = tokio::time::timeout(LONGEST, client.issue()).await;
-                let issued = issued.unwrap_or_else(|late| Err(late.into()));
+                let Ok(issued) = tokio::time::timeout(LONGEST, client.issue()).await else {
+                    // Counted in any case: it may have begun while others were.
+                    run.failures.push(format!("an issuance that hung for {LONGEST:?}"));
+                    client.disconnect();
+                    continue;
+                };
                 if !counting.load(Ordering::Relaxed) {
                     continue;
                 }
@@ -209,7 +213,6 @@ impl Bench {
         let clients = std::mem::take(&mut self.clients);
         let mut run = drive(clients, || self.counters(), self.pass(load)).await;
         run.title = load.title();
-        run.memory = self.memory();
         if load.sizes {
             sizes::print(&self.database);
         }
@@ -303,8 +306,8 @@ impl Bench {
     }
 
     fn counters(&self) -> Counters {
-        let (_, metrics) = self.server.admin_get("/metrics").unwrap_or_default();
-        let mut counters = Counters::now(self.server.pid(), &metrics);
+        let metrics = || self.server.admin_get("/metrics").unwrap_or_default().1;
+        let mut counters = Counters::now(self.server.pid(), metrics);
         counters.database = self.database_counters();
         counters
     }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::answers::{self, Answers};
 use crate::arguments::Load;
 use crate::client::Client;
-use crate::process::{Counters, Memory};
+use crate::process::Counters;
 use crate::report::Run;
 use crate::{drive, http};
 
@@ -47,9 +47,8 @@ impl Pebble {
         }
         let pid = pebble.process.id();
         let time = async { tokio::time::sleep(load.time).await };
-        let mut run = drive(clients, || Counters::now(pid, ""), time).await;
+        let mut run = drive(clients, || Counters::now(pid, String::new), time).await;
         run.title = format!("Pebble, in memory; {} clients", load.clients);
-        run.memory = Memory::of(pid);
         run
     }
 

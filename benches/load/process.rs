@@ -12,14 +12,15 @@ const TICKS_PER_SECOND: u64 = 100;
 pub(crate) struct Counters {
     pub(crate) user: Duration,
     pub(crate) system: Duration,
+    pub(crate) memory: Memory,
     series: BTreeMap<String, f64>,
     /// What Postgres itself counted: name and number.
     pub(crate) database: Vec<(&'static str, f64)>,
 }
 
 impl Counters {
-    /// Of this process, and of the text of its metrics.
-    pub(crate) fn now(pid: u32, metrics: &str) -> Self {
+    /// Of this process, whose metrics are asked for last.
+    pub(crate) fn now(pid: u32, metrics: impl FnOnce() -> String) -> Self {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The name of the program, in brackets, may have spaces.
         let fields: Vec<_> =
@@ -28,11 +29,13 @@ impl Counters {
             let ticks = fields.get(index).and_then(|field| field.parse::<u64>().ok());
             Duration::from_millis(ticks.unwrap_or(0) * 1000 / TICKS_PER_SECOND)
         };
+        let (user, system, memory) = (ticks(11), ticks(12), Memory::of(pid));
+        let metrics = metrics();
         let series = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         });
-        Self { user: ticks(11), system: ticks(12), series: series.collect(), database: Vec::new() }
+        Self { user, system, memory, series: series.collect(), database: Vec::new() }
     }
 
     /// User and system time.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::{STEPS, Steps};
-use crate::process::{Counters, Memory};
+use crate::process::Counters;
 
 /// One run.
 #[derive(Default)]
@@ -16,7 +16,6 @@ pub(crate) struct Run {
     pub(crate) failures: Vec<String>,
     pub(crate) before: Counters,
     pub(crate) after: Counters,
-    pub(crate) memory: Memory,
 }
 
 impl Run {
@@ -64,8 +63,8 @@ impl Run {
         }
         println!(
             "  resident memory: {:.1} MB now, {:.1} MB at most",
-            self.memory.now_kib as f64 / 1024.0,
-            self.memory.peak_kib as f64 / 1024.0
+            self.after.memory.now_kib as f64 / 1024.0,
+            self.after.memory.peak_kib as f64 / 1024.0
         );
         println!("  {:<16}{:>9}{:>9}{:>9}   ms", "step", "p50", "p90", "p99");
         for (index, name) in STEPS.iter().enumerate() {

@@ -234,7 +234,7 @@ impl Access {
         };
         let session = management.insert(session);
         if log_in || matches!(state, SessionState::RoPublic | SessionState::RwPublic) {
-            session.log_in(|session| self.log_in(session, place))?;
+            self.log_in(session, place)?;
         }
         place.logged_in.store(true, Ordering::SeqCst);
         Ok(session)
@@ -247,7 +247,7 @@ impl Access {
         }
     }
 
-    fn log_in(&self, session: &Session, place: &Place) -> Result<(), Fault> {
+    fn log_in(&self, session: &BoundSession, place: &Place) -> Result<(), Fault> {
         let pin = match &place.login {
             Login::NotRequired => return Ok(()),
             Login::AtTheToken => None,
@@ -261,7 +261,7 @@ impl Access {
             *lock(&self.refused) = Some(fault.detail.clone());
             return Err(fault);
         }
-        let error = match session.login(UserType::User, pin) {
+        let error = match session.log_in(|session| session.login(UserType::User, pin))? {
             Ok(()) => {
                 tracing::info!(token = self.options.name, "logged in to the token");
                 return Ok(());

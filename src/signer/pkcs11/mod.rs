@@ -34,14 +34,14 @@ mod key_spec;
 pub(crate) mod keygen;
 mod ladder;
 pub(super) mod mechanism;
-mod module;
+pub(super) mod module;
 pub(super) mod recovery;
 mod session;
 pub(super) mod session_pool;
 mod signing_thread;
 mod survey;
 mod token;
-mod traffic;
+pub(super) mod traffic;
 
 pub(crate) use module::LibraryError;
 pub(crate) use session_pool::{DEFAULT_SIGN_DEADLINE, shut_down};

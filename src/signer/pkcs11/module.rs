@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
+use cryptoki::slot::Slot;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::access::Access;
 use super::recovery::{Fault, Remedy, describe};
-use super::traffic::Traffic;
+use super::traffic::{Call, KEPT_OUT, Login, Traffic, UNDER_WAY};
 
 /// Each library with a lock of its own, held while it is loaded: that may take for ever.
 static MODULES: Mutex<Vec<(PathBuf, Library)>> = Mutex::new(Vec::new());
@@ -40,7 +41,6 @@ pub(in crate::signer) struct Module {
     pub(super) path: PathBuf,
     gate: Mutex<Gate>,
     changed: Condvar,
-    pub(super) traffic: Traffic,
     /// PINs that were refused, as token and SHA-256, so that none is tried twice in the life of this
     /// process, whichever way the second attempt comes about.
     refused: Mutex<HashSet<(String, [u8; 32])>>,
@@ -55,6 +55,8 @@ struct Gate {
     uninitialized: Option<String>,
     /// Threads inside a call.
     inside: usize,
+    /// Those of them in a session.
+    traffic: Traffic,
     reinitializing: bool,
     reinitialized_at: Option<Instant>,
     /// When it was last begun, whether or not the threads inside came out for it.
@@ -66,6 +68,14 @@ struct Gate {
 pub(in crate::signer) struct Inside<'m> {
     module: &'m Module,
     pub(super) generation: u64,
+    what: What,
+}
+
+/// What is called.
+enum What {
+    Library,
+    Session(Call),
+    Login(Login),
 }
 
 impl Deref for Inside<'_> {
@@ -78,7 +88,13 @@ impl Deref for Inside<'_> {
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        lock(&self.module.gate).inside -= 1;
+        let mut gate = lock(&self.module.gate);
+        gate.inside -= 1;
+        match &self.what {
+            What::Library => {}
+            What::Session(call) => gate.traffic.end(call),
+            What::Login(login) => gate.traffic.let_in(login),
+        }
         self.module.changed.notify_all();
     }
 }
@@ -98,7 +114,7 @@ pub(crate) struct LibraryError {
 
 impl Module {
     /// The library at `path`; loads it at the first call. Blocking.
-    pub(super) fn load(path: &Path) -> Result<Arc<Self>, LibraryError> {
+    pub(in crate::signer) fn load(path: &Path) -> Result<Arc<Self>, LibraryError> {
         let failed = |detail| LibraryError { path: path.to_owned(), detail };
         // One library under two names (a symbolic link) is still one library. A name without a slash
         // is for the loader to find.
@@ -130,12 +146,12 @@ impl Module {
                 generation: 1,
                 uninitialized: None,
                 inside: 0,
+                traffic: Traffic::default(),
                 reinitializing: false,
                 reinitialized_at: None,
                 tried_at: None,
             }),
             changed: Condvar::new(),
-            traffic: Traffic::default(),
             refused: Mutex::default(),
             users: Mutex::default(),
         });
@@ -143,21 +159,102 @@ impl Module {
         Ok(module)
     }
 
-    /// Leave to call the library. Blocks while it is being initialised anew.
+    /// Leave to call the library, in no session. Blocks while it is being initialised anew.
     pub(in crate::signer) fn enter(&self) -> Result<Inside<'_>, Fault> {
-        let gate = lock(&self.gate);
-        let (mut gate, _) = self
-            .changed
-            .wait_timeout_while(gate, PATIENCE, |gate| gate.reinitializing)
-            .unwrap_or_else(PoisonError::into_inner);
+        Ok(self.inside(self.initialized(lock(&self.gate))?, What::Library))
+    }
+
+    /// Leave for calls in a session of `generation`. Blocks while a login is to be alone, too.
+    pub(in crate::signer) fn enter_session(
+        &self,
+        slot: Slot,
+        generation: u64,
+    ) -> Result<Inside<'_>, Fault> {
+        let mut gate = self.let_in(slot, generation)?;
+        let call = gate.traffic.begin(slot);
+        Ok(self.inside(gate, What::Session(call)))
+    }
+
+    /// Leave for `C_Login` in a session of `generation`. Blocks while there are calls under way in the
+    /// slot's sessions, unless they hang, and keeps others out meanwhile.
+    pub(in crate::signer) fn enter_login(
+        &self,
+        slot: Slot,
+        generation: u64,
+    ) -> Result<Inside<'_>, Fault> {
+        let mut gate = self.let_in(slot, generation)?;
+        let waits = gate.traffic.keep_out(slot, Instant::now());
+        let end = Instant::now() + UNDER_WAY;
+        let mut gate = self.wait(gate, end, |gate| gate.traffic.are_under_way(slot));
+        if gate.traffic.are_under_way(slot) {
+            tracing::warn!(slot = slot.id(), "a call to the token hangs; the login does not wait");
+            gate.traffic.give_up(slot);
+        }
+        gate.traffic.let_in(&waits);
+        // Its own time begins now, in which it is waited for.
+        let login = gate.traffic.keep_out(slot, Instant::now());
+        match self.initialized(gate) {
+            Ok(mut gate) if gate.generation != generation => {
+                gate.traffic.let_in(&login);
+                Err(void())
+            }
+            Ok(gate) => Ok(self.inside(gate, What::Login(login))),
+            Err(fault) => {
+                lock(&self.gate).traffic.let_in(&login);
+                Err(fault)
+            }
+        }
+    }
+
+    fn inside<'m>(&'m self, mut gate: MutexGuard<'m, Gate>, what: What) -> Inside<'m> {
+        gate.inside += 1;
+        Inside { module: self, generation: gate.generation, what }
+    }
+
+    /// Once the library is not being initialised, and is.
+    fn initialized<'m>(
+        &'m self,
+        gate: MutexGuard<'m, Gate>,
+    ) -> Result<MutexGuard<'m, Gate>, Fault> {
+        let gate = self.wait(gate, Instant::now() + PATIENCE, |gate| gate.reinitializing);
         if gate.reinitializing {
             return Err(Fault::new(Remedy::Reinitialize, "C_Finalize or C_Initialize hangs"));
         }
         if let Some(why) = &gate.uninitialized {
             return Err(Fault::new(Remedy::Initialize, format!("not initialised: {why}")));
         }
-        gate.inside += 1;
-        Ok(Inside { module: self, generation: gate.generation })
+        Ok(gate)
+    }
+
+    /// As [`Self::initialized`], and once no login keeps calls out, which is waited for no longer than
+    /// one may take; in this generation.
+    fn let_in(&self, slot: Slot, generation: u64) -> Result<MutexGuard<'_, Gate>, Fault> {
+        let patience = Instant::now() + KEPT_OUT;
+        let mut gate = lock(&self.gate);
+        loop {
+            gate = self.initialized(gate)?;
+            if gate.generation != generation {
+                return Err(void());
+            }
+            let now = Instant::now();
+            let kept_out = gate.traffic.kept_out_until(slot, now).filter(|_| now < patience);
+            let Some(until) = kept_out else { return Ok(gate) };
+            gate = self.wait(gate, until.min(patience), |gate| {
+                gate.traffic.kept_out_until(slot, now) == Some(until)
+            });
+        }
+    }
+
+    /// Waits for as long as `busy` is true, but not beyond `end`.
+    fn wait<'m>(
+        &self,
+        gate: MutexGuard<'m, Gate>,
+        end: Instant,
+        busy: impl Fn(&Gate) -> bool,
+    ) -> MutexGuard<'m, Gate> {
+        let left = end.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout_while(gate, left, |gate| busy(gate));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -187,11 +284,8 @@ impl Module {
         }
         gate.reinitializing = true;
         gate.tried_at = Some(Instant::now());
-        let (mut gate, wait) = self
-            .changed
-            .wait_timeout_while(gate, SILENCE, |gate| gate.inside > 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        if wait.timed_out() && gate.inside > 0 {
+        let mut gate = self.wait(gate, Instant::now() + SILENCE, |gate| gate.inside > 0);
+        if gate.inside > 0 {
             gate.reinitializing = false;
             self.changed.notify_all();
             let detail = format!("{} calls hang inside the library", gate.inside);
@@ -202,6 +296,7 @@ impl Module {
         let initialized = finalize(&self.context).and_then(|()| initialize(&self.context));
         let mut gate = lock(&self.gate);
         gate.generation += 1;
+        gate.traffic = Traffic::default();
         gate.reinitialized_at = Some(Instant::now());
         gate.reinitializing = false;
         gate.uninitialized = initialized.as_ref().err().map(describe);
@@ -282,6 +377,11 @@ impl fmt::Debug for Module {
 /// A lock whose holder panicked still guards whole values here: each is written in one step.
 pub(in crate::signer) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a call in a session of an earlier generation comes to.
+pub(super) fn void() -> Fault {
+    Fault::new(Remedy::Reopen, "the library was initialised anew since the session was opened")
 }
 
 fn fingerprint(pin: &SecretString) -> [u8; 32] {

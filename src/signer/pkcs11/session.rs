@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use cryptoki::context::Pkcs11;
+use cryptoki::error::Error;
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 
-use super::module::Module;
-use super::recovery::{Fault, Remedy};
+use super::module::{Module, void};
+use super::recovery::Fault;
 
 /// A session of one initialisation of a library. `C_Finalize` ends it without telling it, and the
 /// next initialisation may give its handle to another session: so it is used, and closed, only as
@@ -37,28 +38,21 @@ impl BoundSession {
         &self,
         work: impl FnOnce(&Session, &Pkcs11) -> Result<T, E>,
     ) -> Result<T, E> {
-        let _call = self.module.traffic.call(self.slot);
-        self.inside(work)
+        let inside = self.module.enter_session(self.slot, self.generation)?;
+        work(self.session()?, &inside)
     }
 
-    /// Logs in by the session, beside no call in any session of the token.
-    pub(super) fn log_in<E: From<Fault>>(
+    /// `C_Login` by the session, beside no call in any session of the token.
+    pub(super) fn log_in(
         &self,
-        log_in: impl FnOnce(&Session) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let _login = self.module.traffic.login(self.slot);
-        self.inside(|session, _| log_in(session))
+        log_in: impl FnOnce(&Session) -> Result<(), Error>,
+    ) -> Result<Result<(), Error>, Fault> {
+        let _inside = self.module.enter_login(self.slot, self.generation)?;
+        Ok(log_in(self.session()?))
     }
 
-    fn inside<T, E: From<Fault>>(
-        &self,
-        work: impl FnOnce(&Session, &Pkcs11) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let inside = self.module.enter()?;
-        match &self.session {
-            Some(session) if inside.generation == self.generation => work(session, &inside),
-            _ => Err(void().into()),
-        }
+    fn session(&self) -> Result<&Session, Fault> {
+        self.session.as_ref().ok_or_else(void)
     }
 
     /// As PKCS#11 names it, for logs.
@@ -70,15 +64,10 @@ impl BoundSession {
 impl Drop for BoundSession {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
-        let _call = self.module.traffic.call(self.slot);
-        match self.module.enter() {
-            Ok(inside) if inside.generation == self.generation => drop(session),
+        match self.module.enter_session(self.slot, self.generation) {
+            Ok(_inside) => drop(session),
             // Its handle may be another session's by now.
-            _ => std::mem::forget(session),
+            Err(_) => std::mem::forget(session),
         }
     }
-}
-
-fn void() -> Fault {
-    Fault::new(Remedy::Reopen, "the library was initialised anew since the session was opened")
 }

@@ -4,187 +4,128 @@
 //! token's sessions at once (PKCS#11 v3.1 §5.6.8), and there are libraries that lock themselves up
 //! for ever where it meets a call in one of them. So it waits until those under way have ended, and
 //! no further one begins before it has ended. Neither is waited for without end: a call may hang,
-//! and who waits for it would hang as well.
+//! and who waits for it would hang as well. This keeps the books; [`Module`](super::module::Module)
+//! does the waiting.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cryptoki::slot::Slot;
 
-use super::module::lock;
-
 /// How long a login waits for the calls that are under way.
-const UNDER_WAY: Duration = Duration::from_secs(2);
-/// How long a login keeps calls out, its own wait included.
-const KEPT_OUT: Duration = Duration::from_secs(5);
+pub(in crate::signer) const UNDER_WAY: Duration = Duration::from_secs(2);
+/// How long a login is waited for, by each call and each other login.
+pub(in crate::signer) const KEPT_OUT: Duration = Duration::from_secs(5);
 
-/// The calls in the sessions of one library, by slot.
+/// The calls in the sessions of one initialisation of a library, by slot.
 #[derive(Default)]
-pub(super) struct Traffic {
-    slots: Mutex<HashMap<Slot, Calls>>,
-    changed: Condvar,
-}
+pub(super) struct Traffic(HashMap<Slot, Calls>);
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Default)]
 struct Calls {
     under_way: usize,
+    /// Counts how often those under way were given up. They are not waited for again.
+    given_up: u64,
     /// By a login that waits or is under way.
     kept_out_until: Option<Instant>,
 }
 
-/// A call in a session, until it is dropped.
-pub(super) struct Call<'t> {
-    traffic: &'t Traffic,
+/// A call that was begun; to be ended.
+pub(super) struct Call {
     slot: Slot,
+    given_up: u64,
 }
 
-/// `C_Login`, until it is dropped.
-pub(super) struct Login<'t> {
-    traffic: &'t Traffic,
+/// A login that keeps calls out; to be ended.
+pub(super) struct Login {
     slot: Slot,
     until: Instant,
 }
 
 impl Traffic {
-    /// Leave for a call in a session. Blocks while a login is to be alone.
-    pub(super) fn call(&self, slot: Slot) -> Call<'_> {
-        let mut slots = self.let_in(slot);
-        slots.entry(slot).or_default().under_way += 1;
-        Call { traffic: self, slot }
+    /// Until when a login keeps calls out, and other logins, if one does.
+    pub(super) fn kept_out_until(&self, slot: Slot, now: Instant) -> Option<Instant> {
+        let until = self.0.get(&slot)?.kept_out_until;
+        until.filter(|until| *until > now)
     }
 
-    /// Leave for `C_Login`. Blocks while there are calls under way, and another login. Not to be asked
-    /// for inside a call: it would wait for itself.
-    pub(super) fn login(&self, slot: Slot) -> Login<'_> {
-        let mut slots = self.let_in(slot);
-        let until = Instant::now() + KEPT_OUT;
-        slots.entry(slot).or_default().kept_out_until = Some(until);
-        let waited = self.changed.wait_timeout_while(slots, UNDER_WAY, |slots| {
-            slots.get(&slot).is_some_and(|calls| calls.under_way > 0)
-        });
-        if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
-            tracing::warn!(slot = slot.id(), "a call to the token hangs; the login does not wait");
-        }
-        Login { traffic: self, slot, until }
+    pub(super) fn begin(&mut self, slot: Slot) -> Call {
+        let calls = self.0.entry(slot).or_default();
+        calls.under_way += 1;
+        Call { slot, given_up: calls.given_up }
     }
 
-    /// Once no login keeps calls out.
-    fn let_in(&self, slot: Slot) -> MutexGuard<'_, HashMap<Slot, Calls>> {
-        let mut slots = lock(&self.slots);
-        loop {
-            let until = slots.get(&slot).and_then(|calls| calls.kept_out_until);
-            let left = until.and_then(|until| until.checked_duration_since(Instant::now()));
-            let Some(left) = left.filter(|left| !left.is_zero()) else { return slots };
-            let waited = self.changed.wait_timeout(slots, left);
-            slots = waited.unwrap_or_else(PoisonError::into_inner).0;
+    pub(super) fn end(&mut self, call: &Call) {
+        if let Some(calls) = self.0.get_mut(&call.slot)
+            && calls.given_up == call.given_up
+        {
+            calls.under_way -= 1;
         }
     }
 
-    fn change(&self, slot: Slot, change: impl FnOnce(&mut Calls)) {
-        let mut slots = lock(&self.slots);
-        let Some(calls) = slots.get_mut(&slot) else { return };
-        let waited_for = calls.kept_out_until.is_some();
-        change(calls);
-        if *calls == Calls::default() {
-            slots.remove(&slot);
-        }
-        if waited_for {
-            self.changed.notify_all();
-        }
+    pub(super) fn are_under_way(&self, slot: Slot) -> bool {
+        self.0.get(&slot).is_some_and(|calls| calls.under_way > 0)
     }
-}
 
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        self.traffic.change(self.slot, |calls| calls.under_way -= 1);
+    /// They hang: nobody waits for them any more.
+    pub(super) fn give_up(&mut self, slot: Slot) {
+        let calls = self.0.entry(slot).or_default();
+        calls.under_way = 0;
+        calls.given_up += 1;
     }
-}
 
-impl Drop for Login<'_> {
-    fn drop(&mut self) {
-        // Where it took too long, another may keep calls out by now.
-        self.traffic.change(self.slot, |calls| {
-            calls.kept_out_until = calls.kept_out_until.filter(|until| *until != self.until);
-        });
+    /// No call begins from now on.
+    pub(super) fn keep_out(&mut self, slot: Slot, now: Instant) -> Login {
+        let until = now + KEPT_OUT;
+        self.0.entry(slot).or_default().kept_out_until = Some(until);
+        Login { slot, until }
+    }
+
+    /// Calls may begin, unless it took so long that another login keeps them out.
+    pub(super) fn let_in(&mut self, login: &Login) {
+        if let Some(calls) = self.0.get_mut(&login.slot) {
+            calls.kept_out_until = calls.kept_out_until.filter(|until| *until != login.until);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-    use std::thread;
-
     use super::*;
-
-    const SHORT: Duration = Duration::from_millis(50);
 
     fn slot(id: u64) -> Slot {
         Slot::try_from(id).unwrap()
     }
 
-    /// Does `waits` on a thread, and says when it is done.
-    fn beside<'scope>(
-        scope: &'scope thread::Scope<'scope, '_>,
-        waits: impl FnOnce() + Send + 'scope,
-    ) -> mpsc::Receiver<()> {
-        let (done, is_done) = mpsc::channel();
-        scope.spawn(move || {
-            waits();
-            // Who waits for it may have given up.
-            let _ = done.send(());
-        });
-        is_done
+    #[test]
+    fn calls_are_counted_for_each_slot_until_they_end_or_are_given_up() {
+        let mut traffic = Traffic::default();
+        let (first, second) = (traffic.begin(slot(1)), traffic.begin(slot(1)));
+        assert!(!traffic.are_under_way(slot(2)));
+        traffic.end(&first);
+        assert!(traffic.are_under_way(slot(1)));
+        traffic.give_up(slot(1));
+        assert!(!traffic.are_under_way(slot(1)));
+        let third = traffic.begin(slot(1));
+        // It comes back late, and is not taken for the third.
+        traffic.end(&second);
+        assert!(traffic.are_under_way(slot(1)));
+        traffic.end(&third);
+        assert!(!traffic.are_under_way(slot(1)));
     }
 
     #[test]
-    fn calls_are_made_side_by_side_and_a_login_waits_for_all_of_them() {
-        let traffic = Traffic::default();
-        thread::scope(|scope| {
-            let (first, second) = (traffic.call(slot(1)), traffic.call(slot(1)));
-            let login = beside(scope, || drop(traffic.login(slot(1))));
-            drop(first);
-            assert!(login.recv_timeout(SHORT).is_err());
-            drop(second);
-            login.recv().unwrap();
-        });
-        assert!(lock(&traffic.slots).is_empty());
-    }
-
-    #[test]
-    fn calls_and_logins_wait_for_a_login_and_those_of_another_slot_do_not() {
-        let traffic = Traffic::default();
-        thread::scope(|scope| {
-            let login = traffic.login(slot(1));
-            drop(traffic.call(slot(2)));
-            drop(traffic.login(slot(2)));
-            let call = beside(scope, || drop(traffic.call(slot(1))));
-            let other = beside(scope, || drop(traffic.login(slot(1))));
-            assert!(call.recv_timeout(SHORT).is_err());
-            assert!(other.recv_timeout(SHORT).is_err());
-            drop(login);
-            call.recv().unwrap();
-            other.recv().unwrap();
-        });
-        assert!(lock(&traffic.slots).is_empty());
-    }
-
-    #[test]
-    fn a_call_that_hangs_holds_up_a_login_for_a_while_and_a_login_that_hangs_the_calls() {
-        let traffic = Traffic::default();
-        let hanging = traffic.call(slot(1));
-        let begun = Instant::now();
-        let login = traffic.login(slot(1));
-        assert!(begun.elapsed() >= UNDER_WAY);
-        drop(traffic.call(slot(1)));
-        assert!(begun.elapsed() >= KEPT_OUT);
-        drop(hanging);
-        // Its time is over: nobody waits any more.
-        let later = traffic.login(slot(1));
-        drop(login);
-        let kept_out = lock(&traffic.slots)[&slot(1)].kept_out_until;
-        assert_eq!(kept_out, Some(later.until));
-        drop(later);
-        assert!(lock(&traffic.slots).is_empty());
+    fn a_login_keeps_calls_of_its_slot_out_until_it_ends_or_its_time_is_over() {
+        let (mut traffic, now) = (Traffic::default(), Instant::now());
+        let login = traffic.keep_out(slot(1), now);
+        assert_eq!(traffic.kept_out_until(slot(1), now), Some(now + KEPT_OUT));
+        assert_eq!(traffic.kept_out_until(slot(2), now), None);
+        let later = now + KEPT_OUT;
+        assert_eq!(traffic.kept_out_until(slot(1), later), None);
+        let other = traffic.keep_out(slot(1), later);
+        traffic.let_in(&login);
+        assert_eq!(traffic.kept_out_until(slot(1), later), Some(later + KEPT_OUT));
+        traffic.let_in(&other);
+        assert_eq!(traffic.kept_out_until(slot(1), later), None);
     }
 }

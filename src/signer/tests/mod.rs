@@ -3,6 +3,7 @@
 mod backend;
 mod failover;
 mod key_file;
+mod login;
 mod pool;
 mod remote;
 mod suite;

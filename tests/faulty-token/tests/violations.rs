@@ -118,7 +118,7 @@ fn a_login_beside_a_call_is_seen_unless_nobody_could_wait_for_that_call() {
     };
     while_one_asks(&site, session, log_in);
     assert!(violations(&site).is_empty(), "{:?}", violations(&site));
-    while_one_suffers("latency C_GetSessionInfo 1000", &site, session, log_in);
+    while_one_suffers("latency C_GetSessionInfo 3000", &site, session, log_in);
     assert_eq!(violations(&site), ["C_Login where C_Login meets a call"]);
 }
 
