@@ -70,8 +70,6 @@ release=(
     'postgresql               compgen -G /usr/lib/postgresql/*/bin/initdb || command -v initdb'
     'util-linux               command -v runuser && command -v flock'
     'llvm-19                  benches/llvm-profdata.sh'
-    'bolt-19                  compgen -G /usr/lib/llvm-*/bin/llvm-bolt || command -v llvm-bolt'
-    'binutils                 command -v strip'
 )
 # Tools of the toolchain, built from source; another version that is there already is kept.
 cargo=(
