@@ -18,7 +18,7 @@ use crate::process::Counters;
 use crate::report::Run;
 use crate::{drive, http};
 
-/// How long it may take to start.
+/// How long it may take to start, and to make the clients' accounts.
 const START: Duration = Duration::from_secs(10);
 
 pub(crate) struct Pebble {
@@ -32,8 +32,17 @@ impl Pebble {
     pub(crate) async fn issuances(load: &Load) -> Run {
         let answers = Answers::default();
         let pebble = Self::start(&answers).await;
-        let roots = [pebble.root.clone()];
-        let address = pebble.port.address();
+        let clients = tokio::time::timeout(START, pebble.clients(load, &answers)).await;
+        let clients = clients.expect("Pebble makes accounts");
+        let pid = pebble.process.id();
+        let time = async { tokio::time::sleep(load.time).await };
+        let mut run = drive(clients, || Counters::now(pid, String::new), time).await;
+        run.title = format!("Pebble, in memory; {} clients", load.clients);
+        run
+    }
+
+    async fn clients(&self, load: &Load, answers: &Answers) -> Vec<Client> {
+        let (address, roots) = (self.port.address(), [self.root.clone()]);
         let https = http::Server::new(address, &roots, !load.habits.reconnects);
         let (responder, zone) = (Responder::start().await, Zone::start().await);
         let mut clients = Vec::with_capacity(load.clients);
@@ -45,11 +54,7 @@ impl Pebble {
             let (https, answers) = (https.clone(), answers.clone());
             clients.push(Client::new(&account, https, answers, load.habits, format!("c{number}")));
         }
-        let pid = pebble.process.id();
-        let time = async { tokio::time::sleep(load.time).await };
-        let mut run = drive(clients, || Counters::now(pid, String::new), time).await;
-        run.title = format!("Pebble, in memory; {} clients", load.clients);
-        run
+        clients
     }
 
     async fn start(answers: &Answers) -> Self {
