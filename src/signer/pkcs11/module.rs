@@ -190,17 +190,22 @@ impl Module {
             tracing::warn!(slot = slot.id(), "a call to the token hangs; the login does not wait");
             gate.traffic.give_up(slot);
         }
-        gate.traffic.let_in(&waits);
-        // Its own time begins now, in which it is waited for.
-        let login = gate.traffic.keep_out(slot, Instant::now());
-        match self.initialized(gate) {
-            Ok(mut gate) if gate.generation != generation => {
-                gate.traffic.let_in(&login);
-                Err(void())
+        // It may be initialised anew by now.
+        let gate = match self.initialized(gate) {
+            Ok(gate) if gate.generation == generation => Ok(gate),
+            Ok(_) => Err(void()),
+            Err(fault) => Err(fault),
+        };
+        match gate {
+            Ok(mut gate) => {
+                gate.traffic.let_in(&waits);
+                // The login's own time, which does not begin before it does.
+                let login = gate.traffic.keep_out(slot, Instant::now());
+                Ok(self.inside(gate, What::Login(login)))
             }
-            Ok(gate) => Ok(self.inside(gate, What::Login(login))),
             Err(fault) => {
-                lock(&self.gate).traffic.let_in(&login);
+                lock(&self.gate).traffic.let_in(&waits);
+                self.changed.notify_all();
                 Err(fault)
             }
         }
