@@ -88,9 +88,12 @@ async fn run(load: &Load) {
 async fn in_turn_with_pebble(load: &Load) {
     let mut ratios = Vec::new();
     for _ in 0..load.pebble {
-        let Some(pebble) = Pebble::issuances(load).await else {
-            println!("\nPebble answered no more");
-            continue;
+        let pebble = match Pebble::issuances(load).await {
+            Ok(run) => run,
+            Err(why) => {
+                println!("\nPebble, in memory\n  FAILED: {why}");
+                continue;
+            }
         };
         let kipuka = Bench::prepare(load).await.issuances(load).await;
         pebble.print();

@@ -29,16 +29,17 @@ pub(crate) struct Pebble {
 }
 
 impl Pebble {
-    /// `None` where it answers no more, which happens.
-    pub(crate) async fn issuances(load: &Load) -> Option<Run> {
+    /// What went wrong, where something did: now and then it answers no more.
+    pub(crate) async fn issuances(load: &Load) -> Result<Run, String> {
         let answers = Answers::default();
         let pebble = Self::start(&answers).await;
-        let clients = tokio::time::timeout(START, pebble.clients(load, &answers)).await.ok()?;
+        let clients = tokio::time::timeout(START, pebble.clients(load, &answers)).await;
+        let clients = clients.map_err(|_| format!("it made no accounts in {START:?}"))?;
         let pid = pebble.process.id();
         let time = async { tokio::time::sleep(load.time).await };
         let mut run = drive(clients, || Counters::now(pid, String::new), time).await;
         run.title = format!("Pebble, in memory; {} clients", load.clients);
-        run.failures.is_empty().then_some(run)
+        run.failures.pop().map_or(Ok(run), Err)
     }
 
     async fn clients(&self, load: &Load, answers: &Answers) -> Vec<Client> {

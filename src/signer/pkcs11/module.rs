@@ -4,6 +4,7 @@
 //! library pull the floor from under each other: a library, once loaded, stays loaded and shared.
 //! `C_Finalize` must not run while any thread is inside a call, so every call is made between
 //! [`Module::enter`] and the drop of what it gives, and [`Module::reinitialize`] waits for silence.
+//! Calls in sessions have an entrance of their own, and logins, which are let in alone.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -190,13 +191,8 @@ impl Module {
             tracing::warn!(slot = slot.id(), "a call to the token hangs; the login does not wait");
             gate.traffic.give_up(slot);
         }
-        // It may be initialised anew by now.
-        let gate = match self.initialized(gate) {
-            Ok(gate) if gate.generation == generation => Ok(gate),
-            Ok(_) => Err(void()),
-            Err(fault) => Err(fault),
-        };
-        match gate {
+        // It may have been initialised anew meanwhile.
+        match self.initialized_as(generation, gate) {
             Ok(mut gate) => {
                 gate.traffic.let_in(&waits);
                 // The login's own time, which does not begin before it does.
@@ -231,16 +227,23 @@ impl Module {
         Ok(gate)
     }
 
-    /// As [`Self::initialized`], and once no login keeps calls out, which is waited for no longer than
-    /// one may take; in this generation.
+    /// As [`Self::initialized`], where that is still of this generation.
+    fn initialized_as<'m>(
+        &'m self,
+        generation: u64,
+        gate: MutexGuard<'m, Gate>,
+    ) -> Result<MutexGuard<'m, Gate>, Fault> {
+        let gate = self.initialized(gate)?;
+        if gate.generation == generation { Ok(gate) } else { Err(void()) }
+    }
+
+    /// As [`Self::initialized_as`], and once no login keeps calls out, which is waited for no longer than
+    /// one may take.
     fn let_in(&self, slot: Slot, generation: u64) -> Result<MutexGuard<'_, Gate>, Fault> {
         let patience = Instant::now() + KEPT_OUT;
         let mut gate = lock(&self.gate);
         loop {
-            gate = self.initialized(gate)?;
-            if gate.generation != generation {
-                return Err(void());
-            }
+            gate = self.initialized_as(generation, gate)?;
             let now = Instant::now();
             let kept_out = gate.traffic.kept_out_until(slot, now).filter(|_| now < patience);
             let Some(until) = kept_out else { return Ok(gate) };
