@@ -1,33 +1,35 @@
 //! Work that the instance which is asked for it does at once, without a claim.
 //!
-//! It is kept under a lease all the same: where the process dies, the lease lapses and another claims it,
-//! or the next process does.
+//! A certificate is planned under a lease all the same: where the process dies, the lease lapses and another
+//! claims it, or the next process does. Of a validation nothing is written, and nobody told, before it has
+//! ended or has taken its time; then there is a lease, too.
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tracing::Instrument as _;
-
-use super::Error;
+use super::issue::Planned;
 use super::shares::{Share, Shares};
-use crate::store::{Lease, PlannedCertificate, ToValidate};
-use crate::x509::algorithm::PublicKey;
+use super::validate::Unbegun;
+use crate::store::Claim;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// What flows hand to this instance's workers.
 #[derive(Default)]
 pub(crate) struct AtOnce {
-    pub(crate) validations: Handover<ToValidate>,
-    /// With the key of its CSR.
-    pub(crate) issuances: Handover<(PlannedCertificate, PublicKey)>,
+    pub(crate) validations: Handover<Unbegun>,
+    pub(crate) issuances: Handover<Planned>,
 }
 
-/// Leased work with what is known of it, as a worker would read it from the store.
+/// Work with what is known of it, as a worker would read it from the store.
 pub(crate) struct Handed<K> {
-    pub(crate) lease: Lease,
     pub(crate) known: K,
+    /// By which it is handed back where it is cut off.
+    pub(crate) claim: Claim,
     /// Free again when this is dropped.
-    pub(crate) place: (OwnedSemaphorePermit, Share),
+    pub(crate) place: Taken,
 }
+
+/// A place, one of an account's, and the only one of the work's subject.
+type Taken = (OwnedSemaphorePermit, Share, Share);
 
 /// The way to the workers of one kind; there is none before they have started.
 pub(crate) struct Handover<K>(OnceLock<Way<K>>);
@@ -35,6 +37,7 @@ pub(crate) struct Handover<K>(OnceLock<Way<K>>);
 struct Way<K> {
     places: Arc<Semaphore>,
     shares: Arc<Shares>,
+    subjects: Arc<Shares>,
     sender: mpsc::UnboundedSender<Handed<K>>,
 }
 
@@ -53,43 +56,34 @@ impl<K> Handover<K> {
     ) -> mpsc::UnboundedReceiver<Handed<K>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         // A second set of workers would claim its work from the list.
-        let _ = self.0.set(Way { places, shares, sender });
+        let _ = self.0.set(Way { places, shares, subjects: Arc::default(), sender });
         receiver
     }
 
-    /// A place where a piece of work of an account can be done now, if one is free and the account has
-    /// fewer than `most`.
-    pub(crate) fn place(&self, account_id: &str, most: usize) -> Option<Place<K>> {
-        let Way { places, shares, sender } = self.0.get()?;
+    /// A place where an account's work on `subject` can be done now, if one is free, the account has fewer
+    /// than `most`, and `subject` has none.
+    pub(super) fn place(&self, subject: &str, account_id: &str, most: usize) -> Option<Place<K>> {
+        let Way { places, shares, subjects, sender } = self.0.get()?;
         if sender.is_closed() {
             return None;
         }
         let permit = Arc::clone(places).try_acquire_owned().ok()?;
         let share = Share::take_below(shares, account_id, most)?;
-        Some(Place { sender: sender.clone(), place: (permit, share) })
+        let alone = Share::take_below(subjects, subject, 1)?;
+        Some(Place { sender: sender.clone(), place: (permit, share, alone) })
     }
-}
-
-/// Keeps work and hands it over, be it that the client goes away meanwhile: between the two
-/// nobody else would do it before the lease lapses. `false` where it was not kept.
-pub(super) async fn to_its_end(
-    taking_on: impl Future<Output = Result<bool, Error>> + Send + 'static,
-) -> Result<bool, Error> {
-    tokio::spawn(taking_on.in_current_span())
-        .await
-        .map_err(|error| Error::Failed(error.to_string()))?
 }
 
 /// A place that is kept for one piece of work.
 pub(crate) struct Place<K> {
     sender: mpsc::UnboundedSender<Handed<K>>,
-    place: (OwnedSemaphorePermit, Share),
+    place: Taken,
 }
 
 impl<K> Place<K> {
-    /// Has the work done; the lease comes back where the workers have just stopped.
-    pub(crate) fn hand_over(self, lease: Lease, known: K) -> Option<Lease> {
-        let handed = Handed { lease, known, place: self.place };
-        self.sender.send(handed).err().map(|refused| refused.0.lease)
+    /// Has the work done; it comes back where the workers have just stopped.
+    pub(crate) fn hand_over(self, claim: Claim, known: K) -> Result<(), K> {
+        let handed = Handed { known, claim, place: self.place };
+        self.sender.send(handed).map_err(|refused| refused.0.known)
     }
 }

@@ -3,7 +3,6 @@
 use data_encoding::HEXLOWER;
 use openssl::sha::sha256;
 
-use crate::acme::challenge::Challenge;
 use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::attestation::{self, Expected};
@@ -24,7 +23,6 @@ pub(super) struct Attestation {
 pub(super) fn look(
     authority: &Authority,
     work: &ToValidate,
-    challenge: &Challenge,
     now: Timestamp,
 ) -> Result<Attestation, Problem> {
     let bad = |detail: String| Problem::new(ProblemType::BadAttestationStatement, detail);
@@ -33,8 +31,8 @@ pub(super) fn look(
         return Err(bad("only devices are attested".to_owned()));
     };
     let expected = Expected {
-        token: &challenge.token,
-        key_authorization: &key_authorization(&challenge.token, &work.account_thumbprint),
+        token: &work.challenge.token,
+        key_authorization: &key_authorization(&work.challenge.token, &work.account_thumbprint),
         device,
         assigner,
         now_s: now.unix_s(),

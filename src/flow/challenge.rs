@@ -1,12 +1,14 @@
 //! The client says that a challenge is ready (RFC 8555 §7.5.1).
 
-use super::at_once::to_its_end;
+use tokio::sync::oneshot;
+
+use super::validate::{Begun, Unbegun};
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::challenge::{Challenge, ChallengeType};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::store::{ToValidate, WorkKind};
+use crate::store::{Begin, StoreError, ToValidate, WorkKind};
 
 /// Queues the validation by an account that calls itself `account_url`, unless that was done before,
 /// and returns the authorization as it stands when the result is there or has been waited for long
@@ -80,27 +82,34 @@ async fn begin(
             "device-attest-01 is answered with an attestation object: \"attObj\", in base64url";
         return Err(Problem::new(ProblemType::BadAttestationStatement, detail).into());
     }
-    let response = object.filter(|_| is_attested);
     let waiter = context.store.waiter(WorkKind::Validation, challenge_id);
     let hold = context.limits.load().hold;
-    let store = &context.store;
-    let begun = match response {
+    let begin = Begin {
+        challenge_id: challenge.id.clone(),
+        account_url: account_url.to_owned(),
+        response: object.filter(|_| is_attested),
+        at: now,
+    };
+    let begun = match &begin.response {
         // What a device attests is read by whoever claims it.
-        Some(object) => store.begin_attestation(challenge_id, account_url, object, now).await?,
-        None => {
-            take_on(context, &authorization, challenge, account, account_url).await?
-                || store.begin_challenge(challenge_id, account_url, now).await?
+        Some(_) => None,
+        None => begin_at_once(context, &authorization, challenge, account, &begin).await?,
+    };
+    let proved_at = match begun {
+        Some(Begun::Decided(proved_at)) => proved_at,
+        Some(Begun::UnderWay) => waiter.wait_for_ours(hold).await?,
+        Some(Begun::Not) | None => {
+            if context.store.begin_challenge(begin).await? {
+                waiter.wait_for_ours(hold).await?
+            } else {
+                waiter.wait(hold).await?;
+                None
+            }
         }
     };
-    if begun {
-        // A proof stands, whatever else becomes of the authorization.
-        if let Some(at) = waiter.wait_for_ours(hold).await?
-            && !is_attested
-        {
-            return Ok(authorization.proved_by(challenge_id, at));
-        }
-    } else {
-        waiter.wait(hold).await?;
+    // A proof stands, whatever else becomes of the authorization.
+    if let Some(at) = proved_at.filter(|_| !is_attested) {
+        return Ok(authorization.proved_by(challenge_id, at));
     }
     context
         .store
@@ -109,38 +118,38 @@ async fn begin(
         .ok_or_else(|| not_found("challenge"))
 }
 
-/// Begins the challenge and has it validated here and now; `false` where nothing was begun.
-async fn take_on(
+/// Has the challenge begun and validated here and now; `None` where there is no place for it.
+async fn begin_at_once(
     context: &Context,
     authorization: &Authorization,
     challenge: &Challenge,
     account: &Account,
-    account_url: &str,
-) -> Result<bool, Error> {
-    let most = context.limits.load().at_once_per_account;
-    let Some(place) = context.at_once.validations.place(&account.id, most) else {
-        return Ok(false);
+    begin: &Begin,
+) -> Result<Option<Begun>, Error> {
+    let (id, most) = (&challenge.id, context.limits.load().at_once_per_account);
+    let Some(place) = context.at_once.validations.place(id, &account.id, most) else {
+        return Ok(None);
     };
-    let (store, entropy) = (context.store.clone(), context.entropy);
-    let (now, lease) = (context.clock.now(), context.limits.load().validation_lease);
-    let (account, account_url) = (account.clone(), account_url.to_owned());
-    let (authorization, challenge) = (authorization.clone(), challenge.clone());
-    to_its_end(async move {
-        let id = &challenge.id;
-        let begun =
-            store.begin_and_lease_challenge(id, &account_url, &account, now, lease, entropy);
-        let Some(lease) = begun.await? else { return Ok(false) };
-        let challenge =
-            Challenge { begun_at: Some(now), account_url: Some(account_url), ..challenge };
-        let known = ToValidate {
-            authorization: Authorization { challenges: vec![challenge], ..authorization },
-            account_thumbprint: account.thumbprint,
+    let lease = context.store.new_lease(WorkKind::Validation, id, &account.id, context.entropy)?;
+    let (told, answer) = oneshot::channel();
+    let unbegun = Unbegun {
+        begin: begin.clone(),
+        work: ToValidate {
+            authorization: Authorization { challenges: Vec::new(), ..authorization.clone() },
+            challenge: Challenge {
+                begun_at: Some(begin.at),
+                account_url: Some(begin.account_url.clone()),
+                ..challenge.clone()
+            },
+            account_thumbprint: account.thumbprint.clone(),
             response: None,
-        };
-        if let Some(lease) = place.hand_over(lease, known) {
-            store.postpone(lease, now).await?;
-        }
-        Ok(true)
-    })
-    .await
+        },
+        lease,
+        told,
+    };
+    if place.hand_over(unbegun.lease.claim(), unbegun).is_err() {
+        return Ok(None);
+    }
+    // Without an answer it was cut off, and nothing was written.
+    answer.await.map_err(|_| Error::from(StoreError::Closed))?.map(Some)
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::at_once::{Place, to_its_end};
+use tracing::Instrument as _;
+
+use super::at_once::Place;
 use super::attest::key_of;
 use super::identifiers::judge_again;
+use super::issue::Planned;
 use super::new_order::requested_dates;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
@@ -139,7 +142,7 @@ async fn plan(
     };
     let certificate_id = plan.certificate_id.clone();
     let most = context.limits.load().at_once_per_account;
-    let planned = match context.at_once.issuances.place(&account.id, most) {
+    let planned = match context.at_once.issuances.place(&order.id, &account.id, most) {
         Some(place) if authority.signer.health() == Health::Up => {
             let public_key = request.public_key().clone();
             take_on(context, order, plan, public_key, entry, place).await?
@@ -163,7 +166,7 @@ async fn take_on(
     plan: Plan,
     public_key: PublicKey,
     entry: Entry,
-    place: Place<(PlannedCertificate, PublicKey)>,
+    place: Place<Planned>,
 ) -> Result<bool, Error> {
     let (store, entropy) = (context.store.clone(), context.entropy);
     let lease = context.limits.load().issuance_lease;
@@ -174,7 +177,7 @@ async fn take_on(
     to_its_end(async move {
         let planned = store.plan_and_lease_issuance(&plan, &entry, lease, entropy);
         let Some(lease) = planned.await? else { return Ok(false) };
-        let known = PlannedCertificate {
+        let plan = PlannedCertificate {
             methods,
             ca: plan.ca,
             account_id: plan.account_id,
@@ -191,8 +194,9 @@ async fn take_on(
             profile: Some(plan.profile),
             profile_name,
         };
-        if let Some(lease) = place.hand_over(lease, (known, public_key)) {
-            store.postpone(lease, plan.now).await?;
+        let (claim, planned_at) = (lease.claim(), plan.planned_at);
+        if let Err(planned) = place.hand_over(claim, Planned { lease, plan, public_key }) {
+            store.postpone(planned.lease, planned_at).await?;
         }
         Ok(true)
     })
@@ -280,4 +284,14 @@ fn check_attested_key(request: &CertificateRequest, order: &Order) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Keeps work and hands it over, be it that the client goes away meanwhile: between the two
+/// nobody else would do it before the lease lapses. `false` where it was not kept.
+async fn to_its_end(
+    taking_on: impl Future<Output = Result<bool, Error>> + Send + 'static,
+) -> Result<bool, Error> {
+    tokio::spawn(taking_on.in_current_span())
+        .await
+        .map_err(|error| Error::Failed(error.to_string()))?
 }

@@ -31,18 +31,21 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         return Ok(context.store.discard(lease).await?);
     };
     match csr::key_of_accepted(&plan.csr) {
-        Ok(public_key) => issue_planned(context, lease, plan, public_key).await,
+        Ok(public_key) => issue_planned(context, Planned { lease, plan, public_key }).await,
         Err(error) => give_up(context, lease, &plan, &error.to_string()).await,
     }
 }
 
-/// As [`issue`], where the plan is known, and the key of its CSR.
-pub(crate) async fn issue_planned(
-    context: &Context,
-    lease: Lease,
-    plan: PlannedCertificate,
-    public_key: PublicKey,
-) -> Result<(), Error> {
+/// A plan under a lease, with the key of its CSR.
+pub(crate) struct Planned {
+    pub(super) lease: Lease,
+    pub(super) plan: PlannedCertificate,
+    pub(super) public_key: PublicKey,
+}
+
+/// As [`issue`], where the plan is known.
+pub(crate) async fn issue_planned(context: &Context, planned: Planned) -> Result<(), Error> {
+    let Planned { lease, plan, public_key } = planned;
     let order_id = lease.subject().to_owned();
     let span = tracing::Span::current();
     span.record("ca.id", &plan.ca);

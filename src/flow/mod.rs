@@ -55,7 +55,7 @@ pub(crate) use retain::{Progress as RetainProgress, retain};
 pub(crate) use revoke::{Revoker, revoke_as_operator, revoke_cert};
 pub(crate) use shares::{Share, Shares};
 pub(crate) use steady::Steady;
-pub(crate) use validate::{validate, validate_known};
+pub(crate) use validate::{validate, validate_unbegun};
 
 use std::sync::Arc;
 use std::time::Duration;

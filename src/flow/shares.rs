@@ -1,11 +1,12 @@
-//! Each account gets its share of the places where work is done, and no more.
+//! Each account gets its share of the places where work is done, and no more. What is worked on counts in the
+//! same way: it has one place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// How many places each account has.
+/// How many places each account, or each subject of work, has.
 #[derive(Default)]
 pub(crate) struct Shares {
     taken: Mutex<Taken>,
@@ -15,7 +16,7 @@ pub(crate) struct Shares {
 
 #[derive(Default)]
 struct Taken {
-    by_account: HashMap<String, usize>,
+    by_holder: HashMap<String, usize>,
     /// Whether the last claim left the work of an account.
     left_some: bool,
 }
@@ -26,7 +27,7 @@ impl Shares {
     pub(crate) fn left(&self, most: usize, places: usize) -> (usize, Vec<String>) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut largest, mut full) = (0, Vec::new());
-        for (account, count) in &taken.by_account {
+        for (account, count) in &taken.by_holder {
             if *count >= most {
                 full.push(account.clone());
             } else {
@@ -43,42 +44,42 @@ impl Shares {
     }
 }
 
-/// One of an account's places, until this is dropped.
+/// One of the holder's places, until this is dropped.
 pub(crate) struct Share {
     shares: Arc<Shares>,
-    account_id: String,
+    holder: String,
 }
 
 impl Share {
     pub(crate) fn take(shares: &Arc<Shares>, account_id: &str) -> Self {
         let mut taken = shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        *taken.by_account.entry(account_id.to_owned()).or_default() += 1;
+        *taken.by_holder.entry(account_id.to_owned()).or_default() += 1;
         Self::of(shares, account_id)
     }
 
-    /// One of an account's places, if it has fewer than `most`.
-    pub(super) fn take_below(shares: &Arc<Shares>, account_id: &str, most: usize) -> Option<Self> {
+    /// One of the holder's places, if it has fewer than `most`.
+    pub(super) fn take_below(shares: &Arc<Shares>, holder: &str, most: usize) -> Option<Self> {
         let mut taken = shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.by_account.get(account_id).copied().unwrap_or_default();
+        let count = taken.by_holder.get(holder).copied().unwrap_or_default();
         if count >= most {
             return None;
         }
-        taken.by_account.insert(account_id.to_owned(), count + 1);
-        Some(Self::of(shares, account_id))
+        taken.by_holder.insert(holder.to_owned(), count + 1);
+        Some(Self::of(shares, holder))
     }
 
-    fn of(shares: &Arc<Shares>, account_id: &str) -> Self {
-        Self { shares: Arc::clone(shares), account_id: account_id.to_owned() }
+    fn of(shares: &Arc<Shares>, holder: &str) -> Self {
+        Self { shares: Arc::clone(shares), holder: holder.to_owned() }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.by_account.get_mut(&self.account_id) {
+        if let Some(count) = taken.by_holder.get_mut(&self.holder) {
             *count -= 1;
             if *count == 0 {
-                taken.by_account.remove(&self.account_id);
+                taken.by_holder.remove(&self.holder);
             }
         }
         if std::mem::take(&mut taken.left_some) {

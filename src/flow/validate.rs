@@ -1,8 +1,10 @@
-//! One leased attempt to validate a challenge (RFC 8555 §7.5.1, §8), concluded or put off.
+//! One attempt to validate a challenge (RFC 8555 §7.5.1, §8), concluded or put off.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::attest::{self, Attestation};
@@ -13,10 +15,14 @@ use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
 use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
+use crate::clock::Timestamp;
 use crate::ledger::{Actor, Entry, Kind};
-use crate::store::{Lease, ToValidate};
+use crate::store::{Begin, Conclusion, Lease, NewLease, ToValidate};
 use crate::validation::{Attempt, Evidence, Outcome};
 
+/// A proof on the same network is looked at within a few milliseconds. Whoever asks meanwhile sees a
+/// challenge that is pending.
+const SOON: Duration = Duration::from_millis(50);
 /// Before the second attempt; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A client that waits is told of it, in `Retry-After`.
@@ -24,43 +30,113 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// While the CA is not configured.
 const PAUSE_WITHOUT_CA: Duration = Duration::from_secs(30);
 
+/// A challenge whose client has just said that it is ready, and of which nothing is written yet.
+pub(crate) struct Unbegun {
+    pub(super) begin: Begin,
+    pub(super) lease: NewLease,
+    /// With the challenge as it is once it has begun.
+    pub(super) work: ToValidate,
+    /// Where the client's request waits to be told that something is written.
+    pub(super) told: oneshot::Sender<Result<Begun, Error>>,
+}
+
+/// What was written when a client said that a challenge is ready.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// Nothing: another request began it, or it may no longer begin.
+    Not,
+    /// It has, and the validation goes on.
+    UnderWay,
+    /// It has and is decided; the time is that of the proof, if it was proved.
+    Decided(Option<Timestamp>),
+}
+
+/// Validates a challenge before anything is written of it: what is there soon is written together with that
+/// it has begun, in one transaction. Killed before that, nothing was promised to anybody; the client asks
+/// again.
+pub(crate) async fn validate_unbegun(context: &Context, unbegun: Unbegun) -> Result<(), Error> {
+    let Unbegun { begin, lease, work, told } = unbegun;
+    name_in_span(&work.authorization);
+    let attempt = lease.attempt();
+    let mut judging = pin!(judge(context, &work, attempt));
+    let soon = tokio::time::timeout(SOON, &mut judging).await;
+    let verdict = match soon {
+        Ok(Ok(Verdict::Decided(conclusion))) => {
+            let begun = begin_decided(context, begin, &work, conclusion).await;
+            // The client may have gone.
+            let _ = told.send(begun);
+            return Ok(());
+        }
+        Ok(other) => Some(other),
+        Err(_) => None,
+    };
+    let (key, long) = (&work.account_thumbprint, context.limits.load().validation_lease);
+    let lease = match context.store.begin_and_lease_challenge(begin, key, lease, long).await {
+        Ok(Some(lease)) => lease,
+        nothing => {
+            let _ = told.send(nothing.map(|_| Begun::Not).map_err(Error::from));
+            return Ok(());
+        }
+    };
+    let _ = told.send(Ok(Begun::UnderWay));
+    let verdict = match verdict {
+        Some(verdict) => verdict?,
+        None => judging.await?,
+    };
+    conclude(context, lease, &work, verdict).await
+}
+
+async fn begin_decided(
+    context: &Context,
+    begin: Begin,
+    work: &ToValidate,
+    conclusion: Conclusion,
+) -> Result<Begun, Error> {
+    let entry = entry_of(context, work, &conclusion);
+    let proved_at = match &conclusion.result {
+        ChallengeResult::Proved { at } => Some(*at),
+        ChallengeResult::Failed { .. } => None,
+    };
+    let begun = context
+        .store
+        .begin_and_conclude_challenge(begin, &work.account_thumbprint, conclusion, &entry)
+        .await?;
+    Ok(if begun { Begun::Decided(proved_at) } else { Begun::Not })
+}
+
 pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Error> {
     let Some(work) = context.store.to_validate(lease.subject()).await? else {
         return Ok(context.store.discard(lease).await?);
     };
-    validate_known(context, lease, work).await
-}
-
-/// As [`validate`], where it is known what there is to validate.
-pub(crate) async fn validate_known(
-    context: &Context,
-    lease: Lease,
-    work: ToValidate,
-) -> Result<(), Error> {
     let authorization = &work.authorization;
-    let span = tracing::Span::current();
-    span.record("ca.id", &authorization.ca);
-    span.record("account.id", &authorization.account_id);
-    span.record("authorization.id", &authorization.id);
-    let Some(challenge) = authorization.challenges.first() else {
-        return Ok(context.store.discard(lease).await?);
-    };
+    name_in_span(authorization);
     let decided = authorization.concluded_by.is_some()
         || authorization.status(context.clock.now()) != AuthorizationStatus::Pending;
     if decided {
         return Ok(context.store.discard(lease).await?);
     }
+    let verdict = judge(context, &work, lease.attempt()).await?;
+    conclude(context, lease, &work, verdict).await
+}
+
+/// What an attempt came to.
+enum Verdict {
+    Decided(Conclusion),
+    /// There was no answer, and another attempt is to be made.
+    NoAnswer(Problem),
+    /// What it demands of a proof is not known; it may come back.
+    CaIsAway,
+}
+
+async fn judge(context: &Context, work: &ToValidate, attempt: u32) -> Result<Verdict, Error> {
+    let ToValidate { authorization, challenge, .. } = work;
     let authorities = context.authorities.load_full();
-    let Some(authority) = authorities.get(&authorization.ca) else {
-        // What it demands of a proof is not known; it may come back.
-        let due_at = context.clock.now().plus(PAUSE_WITHOUT_CA);
-        return Ok(context.store.postpone(lease, due_at).await?);
-    };
+    let Some(authority) = authorities.get(&authorization.ca) else { return Ok(Verdict::CaIsAway) };
     let mut attested_key = None;
     let outcome = if authority.offers(challenge.kind) {
         let began = Instant::now();
         let outcome = if challenge.kind == ChallengeType::DeviceAttest01 {
-            match attest::look(authority, &work, challenge, context.clock.now()) {
+            match attest::look(authority, work, context.clock.now()) {
                 Ok(Attestation { evidence, key }) => {
                     attested_key = Some(key);
                     Outcome::Proved(Evidence { text: evidence })
@@ -68,7 +144,7 @@ pub(crate) async fn validate_known(
                 Err(problem) => Outcome::Refused(problem),
             }
         } else {
-            attempt(context, authority, &work, challenge).await?
+            look(context, authority, work).await?
         };
         let took = began.elapsed();
         context.metrics.validation.attempted(challenge.kind.as_str(), outcome.name(), took);
@@ -82,55 +158,71 @@ pub(crate) async fn validate_known(
         }
         Outcome::Refused(problem) => (ChallengeResult::Failed { problem }, None),
         Outcome::Unreachable(problem) => {
-            let attempts = lease.attempt();
             let problem = with_entry(challenge, authorization, problem);
-            if attempts < context.limits.load().validation_attempts {
-                return put_off(context, lease, authorization, &problem).await;
+            if attempt < context.limits.load().validation_attempts {
+                return Ok(Verdict::NoAnswer(problem));
             }
-            let detail = format!("{} (after {attempts} attempts)", problem.detail);
+            let detail = format!("{} (after {attempt} attempts)", problem.detail);
             (ChallengeResult::Failed { problem: Problem { detail, ..problem } }, None)
         }
     };
-    tracing::info!(
-        ca.id = authorization.ca,
-        account.id = authorization.account_id,
-        authorization.id = authorization.id,
-        identifier = %authorization.identifier,
-        challenge = challenge.kind.as_str(),
-        proved = matches!(result, ChallengeResult::Proved { .. }),
-        evidence,
-        problem = match &result {
-            ChallengeResult::Failed { problem } => Some(problem.detail.as_str()),
-            ChallengeResult::Proved { .. } => None,
-        },
-        "challenge validated"
-    );
-    let entry = entry_of(authorization, challenge, &result, evidence.as_deref(), context);
-    let store = &context.store;
-    let concluded = match attested_key {
-        None => store.conclude_challenge(&lease, &result, evidence, &entry).await?,
-        Some(key) => store.conclude_attestation(&lease, &result, evidence, key, &entry).await?,
+    Ok(Verdict::Decided(Conclusion { result, evidence, attested_key }))
+}
+
+/// Writes what the attempt came to.
+async fn conclude(
+    context: &Context,
+    lease: Lease,
+    work: &ToValidate,
+    verdict: Verdict,
+) -> Result<(), Error> {
+    let conclusion = match verdict {
+        Verdict::Decided(conclusion) => conclusion,
+        Verdict::NoAnswer(problem) => {
+            return put_off(context, lease, &work.authorization, &problem).await;
+        }
+        Verdict::CaIsAway => {
+            let due_at = context.clock.now().plus(PAUSE_WITHOUT_CA);
+            return Ok(context.store.postpone(lease, due_at).await?);
+        }
     };
-    if !concluded {
+    let entry = entry_of(context, work, &conclusion);
+    if !context.store.conclude_challenge(&lease, conclusion, &entry).await? {
         // Another challenge decided first, or this lease lapsed and another worker has it.
         context.store.discard(lease).await?;
     }
     Ok(())
 }
 
-fn entry_of(
-    authorization: &Authorization,
-    challenge: &Challenge,
-    result: &ChallengeResult,
-    evidence: Option<&str>,
-    context: &Context,
-) -> Entry {
-    let (kind, at, problem) = match result {
+fn name_in_span(authorization: &Authorization) {
+    let span = tracing::Span::current();
+    span.record("ca.id", &authorization.ca);
+    span.record("account.id", &authorization.account_id);
+    span.record("authorization.id", &authorization.id);
+}
+
+/// The audit trail's entry of a conclusion, which is logged, too.
+fn entry_of(context: &Context, work: &ToValidate, conclusion: &Conclusion) -> Entry {
+    let ToValidate { authorization, challenge, .. } = work;
+    let (kind, at, problem) = match &conclusion.result {
         ChallengeResult::Proved { at } => (Kind::AuthorizationValid, *at, None),
         ChallengeResult::Failed { problem } => {
             (Kind::AuthorizationInvalid, context.clock.now(), Some(problem))
         }
     };
+    let (evidence, detail) =
+        (conclusion.evidence.as_deref(), problem.map(|problem| problem.detail.as_str()));
+    tracing::info!(
+        ca.id = authorization.ca,
+        account.id = authorization.account_id,
+        authorization.id = authorization.id,
+        identifier = %authorization.identifier,
+        challenge = challenge.kind.as_str(),
+        proved = problem.is_none(),
+        evidence,
+        problem = detail,
+        "challenge validated"
+    );
     Entry::new(kind, Actor::Kipuka, authorization.id.as_str(), at)
         .ca(&authorization.ca)
         .with("account", authorization.account_id.as_str())
@@ -140,7 +232,7 @@ fn entry_of(
         .with("token", challenge.token.as_str())
         .with("evidence", evidence)
         .with("problem", problem.map(|problem| json!(problem.kind)))
-        .with("detail", problem.map(|problem| problem.detail.as_str()))
+        .with("detail", detail)
 }
 
 /// What became of a challenge that was begun before its type was taken out of what the CA offers.
@@ -150,13 +242,12 @@ fn no_longer_offered(challenge: &Challenge) -> Problem {
 }
 
 /// Looks at the proof and, at the same time, at what CAA records say; both must be in order.
-async fn attempt(
+async fn look(
     context: &Context,
     authority: &Authority,
     work: &ToValidate,
-    challenge: &Challenge,
 ) -> Result<Outcome, Error> {
-    let authorization = &work.authorization;
+    let ToValidate { authorization, challenge, .. } = work;
     let proved = Proved {
         account_id: &authorization.account_id,
         identifier: &authorization.identifier,

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use super::db::{Done, Row, Statement, Value, values};
 use super::usage::{Caps, failures_since, list, pending_authorizations, window};
-use super::work::{self, Lease, WorkKind};
+use super::work::{self, Lease, NewLease, WorkKind};
 use super::{NewAuthorization, Store, StoreError};
-use crate::acme::account::Account;
 use crate::acme::authorization::Authorization;
 use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType, Retry};
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
-use crate::entropy::Entropy;
 use crate::ledger::Entry;
 
 /// SELECT of authorizations `a` of accounts `u`, a row for each challenge, from this on. With its
@@ -77,11 +75,34 @@ pub(super) const VALID_ON_SQLITE: &str = select_valid!("SELECT value AS name FRO
 /// What a worker needs to validate a challenge.
 #[derive(Debug)]
 pub(crate) struct ToValidate {
+    /// Without its challenges.
     pub(crate) authorization: Authorization,
+    pub(crate) challenge: Challenge,
     /// Of the account key (RFC 8555 §8.1) that the account had when the client said that it is ready.
     pub(crate) account_thumbprint: String,
     /// What the client sent along (draft-ietf-acme-device-attest §5).
     pub(crate) response: Option<Vec<u8>>,
+}
+
+/// That the client says a challenge is ready (RFC 8555 §7.5.1), and what it said along with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Begin {
+    pub(crate) challenge_id: String,
+    /// The account's, as the client writes it.
+    pub(crate) account_url: String,
+    /// An attestation object, which is kept until it is judged.
+    pub(crate) response: Option<Vec<u8>>,
+    pub(crate) at: Timestamp,
+}
+
+/// What a validation came to.
+#[derive(Debug)]
+pub(crate) struct Conclusion {
+    pub(crate) result: ChallengeResult,
+    /// What was found, of a proof.
+    pub(crate) evidence: Option<String>,
+    /// Where the certificate may be of one key alone: the SHA-256 of its SubjectPublicKeyInfo, in hex.
+    pub(crate) attested_key: Option<String>,
 }
 
 impl Store {
@@ -167,9 +188,12 @@ impl Store {
              JOIN accounts u ON u.id = a.account_id WHERE c.id = $1"
         );
         let rows = self.db.read(select, values![challenge_id]).await?;
-        let (Some(authorization), Some(row)) = (one(&rows)?, rows.first()) else { return Ok(None) };
+        let Some(row) = rows.first() else { return Ok(None) };
+        let mut authorization = authorization_of(row)?;
+        let Some(challenge) = authorization.challenges.pop() else { return Ok(None) };
         Ok(Some(ToValidate {
             authorization,
+            challenge,
             account_thumbprint: row.text(COLUMNS)?,
             response: row.optional_blob(COLUMNS + 1)?,
         }))
@@ -177,85 +201,49 @@ impl Store {
 
     /// Notes that the client is ready, and that the challenge is to be validated. `false` where it
     /// was noted before, the authorization is decided, or it or its account was deactivated.
-    /// `account_url` is the account's as the client writes it.
-    pub(crate) async fn begin_challenge(
-        &self,
-        challenge_id: &str,
-        account_url: &str,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let work = work::enqueue_validation(challenge_id, now);
-        self.begin_and_wake(challenge_id, account_url, None, now, work).await
-    }
-
-    /// The same for a challenge that is answered with an attestation object, which is kept until it is
-    /// judged.
-    pub(crate) async fn begin_attestation(
-        &self,
-        challenge_id: &str,
-        account_url: &str,
-        object: Vec<u8>,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let work = work::enqueue_validation(challenge_id, now);
-        self.begin_and_wake(challenge_id, account_url, Some(object), now, work).await
-    }
-
-    async fn begin_and_wake(
-        &self,
-        challenge_id: &str,
-        account_url: &str,
-        response: Option<Vec<u8>>,
-        now: Timestamp,
-        work: Statement,
-    ) -> Result<bool, StoreError> {
-        let begun = self.begin(challenge_id, account_url, response, "", now, work).await?;
+    pub(crate) async fn begin_challenge(&self, begin: Begin) -> Result<bool, StoreError> {
+        let work = work::enqueue_validation(&begin.challenge_id, begin.at);
+        let done = self.db.transact(vec![begin.statement(""), work]);
+        let begun = done.await? == Done::Committed;
         if begun {
             self.wakeups.work_is_due(WorkKind::Validation);
         }
         Ok(begun)
     }
 
-    /// As [`Self::begin_challenge`], and takes the validation on at once; nothing is written where the
+    /// As [`Self::begin_challenge`], and takes the validation on for so long; nothing is written where the
     /// account has another key by now.
     pub(crate) async fn begin_and_lease_challenge(
         &self,
-        challenge_id: &str,
-        account_url: &str,
-        account: &Account,
-        now: Timestamp,
-        lease: Duration,
-        entropy: Entropy,
+        begin: Begin,
+        key_thumbprint: &str,
+        lease: NewLease,
+        long: Duration,
     ) -> Result<Option<Lease>, StoreError> {
-        let kind = WorkKind::Validation;
-        let (work, lease) = self.take_on(kind, challenge_id, &account.id, now, lease, entropy)?;
-        let thumbprint = account.thumbprint.as_str();
-        let begun = self.begin(challenge_id, account_url, None, thumbprint, now, work).await?;
-        Ok(begun.then_some(lease))
+        debug_assert_eq!(lease.subject(), begin.challenge_id);
+        let (work, lease) = lease.write(begin.at.plus(long));
+        let done = self.db.transact(vec![begin.statement(key_thumbprint), work]);
+        Ok((done.await? == Done::Committed).then_some(lease))
     }
 
-    /// Begins a challenge of an account with this thumbprint, or with any where it is empty.
-    async fn begin(
+    /// As [`Self::begin_challenge`], of a challenge whose validation has ended by now, and
+    /// [`Self::conclude_challenge`]; nothing is written where the account has another key by now.
+    pub(crate) async fn begin_and_conclude_challenge(
         &self,
-        challenge_id: &str,
-        account_url: &str,
-        response: Option<Vec<u8>>,
-        thumbprint: &str,
-        now: Timestamp,
-        work: Statement,
+        begin: Begin,
+        key_thumbprint: &str,
+        conclusion: Conclusion,
+        entry: &Entry,
     ) -> Result<bool, StoreError> {
-        let update = "UPDATE challenges SET begun_at = $2, account_url = $3, response = $4, \
-                      key_thumbprint = (\
-                      SELECT u.thumbprint FROM authorizations a \
-                      JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id) \
-                      WHERE id = $1 AND begun_at IS NULL \
-                      AND EXISTS (SELECT 1 FROM authorizations a \
-                      JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id \
-                      AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
-                      AND u.deactivated_at IS NULL AND ($5 = '' OR u.thumbprint = $5))";
-        let values = values![challenge_id, now, account_url, response, thumbprint];
-        let done = self.db.transact(vec![Statement::required(update, values), work]);
-        Ok(done.await? == Done::Committed)
+        // What was sent along would be dropped in the same moment.
+        let Begin { challenge_id, account_url, response: _, at } = begin;
+        let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4, \
+                     attested_key = $5, begun_at = $6, account_url = $7, key_thumbprint = $8 \
+                     WHERE id = $1 AND begun_at IS NULL";
+        let mut values = conclusion.values(&challenge_id);
+        values.extend(values![at, account_url, key_thumbprint]);
+        let write = vec![Statement::required(write, values)];
+        self.conclude(write, &challenge_id, key_thumbprint, &conclusion, entry).await
     }
 
     /// Gives a validation back that got no answer, to be claimed again from `due_at` on, and notes
@@ -283,66 +271,57 @@ impl Store {
     pub(crate) async fn conclude_challenge(
         &self,
         lease: &Lease,
-        result: &ChallengeResult,
-        evidence: Option<String>,
+        conclusion: Conclusion,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
-        self.conclude(lease, result, evidence, None, entry).await
-    }
-
-    /// The same for a certificate of one key alone: the SHA-256 of its SubjectPublicKeyInfo, in hex.
-    pub(crate) async fn conclude_attestation(
-        &self,
-        lease: &Lease,
-        result: &ChallengeResult,
-        evidence: Option<String>,
-        attested_key: String,
-        entry: &Entry,
-    ) -> Result<bool, StoreError> {
-        self.conclude(lease, result, evidence, Some(attested_key), entry).await
-    }
-
-    async fn conclude(
-        &self,
-        lease: &Lease,
-        result: &ChallengeResult,
-        evidence: Option<String>,
-        attested_key: Option<String>,
-        entry: &Entry,
-    ) -> Result<bool, StoreError> {
-        let challenge_id = lease.subject.as_str();
-        let (validated_at, error) = match result {
-            ChallengeResult::Proved { at } => (Some(*at), None),
-            ChallengeResult::Failed { problem } => (None, Some(super::json(problem))),
-        };
-        let failed_at = error.is_some().then_some(entry.at);
-        let conclude = "UPDATE authorizations SET concluded_by = $1, failed_at = $3 \
-                        WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
-                        AND concluded_by IS NULL AND deactivated_at IS NULL \
-                        AND (expires_at > $2 OR $2 IS NULL) \
-                        AND EXISTS (SELECT 1 FROM accounts u \
-                        WHERE u.id = account_id AND u.deactivated_at IS NULL)";
+        let id = lease.subject.as_str();
         // The response tells more of a device than anybody needs from now on.
         let write = "UPDATE challenges SET validated_at = $2, error = $3, evidence = $4, \
                      attested_key = $5, response = NULL \
                      WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
-        let mut statements = vec![
-            lease.settle(),
-            Statement::required(conclude, values![challenge_id, validated_at, failed_at]),
-            Statement::required(
-                write,
-                values![challenge_id, validated_at, error, evidence, attested_key],
-            ),
-        ];
+        let write = Statement::required(write, conclusion.values(id));
+        let concluded =
+            self.conclude(vec![lease.settle(), write], id, "", &conclusion, entry).await?;
+        if !concluded {
+            self.metrics.lease_lost(lease.kind.as_str());
+        }
+        Ok(concluded)
+    }
+
+    /// Writes how the validation ended, and has it decide the authorization of an account with this
+    /// thumbprint, or with any where it is empty.
+    async fn conclude(
+        &self,
+        write: Vec<Statement>,
+        challenge_id: &str,
+        key_thumbprint: &str,
+        conclusion: &Conclusion,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
+        let (proved_at, failed_at) = match conclusion.result {
+            ChallengeResult::Proved { at } => (Some(at), None),
+            ChallengeResult::Failed { .. } => (None, Some(entry.at)),
+        };
+        let decide = "UPDATE authorizations SET concluded_by = $1, failed_at = $3 \
+                      WHERE id = (SELECT authorization_id FROM challenges WHERE id = $1) \
+                      AND concluded_by IS NULL AND deactivated_at IS NULL \
+                      AND (expires_at > $2 OR $2 IS NULL) AND EXISTS (SELECT 1 FROM accounts u \
+                      WHERE u.id = account_id AND u.deactivated_at IS NULL \
+                      AND ($4 = '' OR u.thumbprint = $4))";
+        let decide = Statement::required(
+            decide,
+            values![challenge_id, proved_at, failed_at, key_thumbprint],
+        );
+        let mut statements = write;
+        statements.push(decide);
         if let Some(failed_at) = failed_at {
             let lose = lose_orders!("(SELECT authorization_id FROM challenges WHERE id = $1)");
             statements.push(Statement::new(lose, values![challenge_id, failed_at]));
         }
         statements.push(self.note(entry));
-        let done = self.db.transact(statements);
-        let concluded = self.was_kept(lease, &done.await?);
+        let concluded = self.db.transact(statements).await? == Done::Committed;
         if concluded {
-            self.wakeups.work_is_settled(WorkKind::Validation, challenge_id, validated_at);
+            self.wakeups.work_is_settled(WorkKind::Validation, challenge_id, proved_at);
         }
         Ok(concluded)
     }
@@ -362,6 +341,38 @@ impl Store {
             self.note(entry),
         ];
         self.db.transact(statements).await.map(drop)
+    }
+}
+
+impl Begin {
+    /// For an account with this thumbprint, or with any where it is empty.
+    fn statement(self, key_thumbprint: &str) -> Statement {
+        let update = "UPDATE challenges SET begun_at = $2, account_url = $3, response = $4, \
+                      key_thumbprint = (\
+                      SELECT u.thumbprint FROM authorizations a \
+                      JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id) \
+                      WHERE id = $1 AND begun_at IS NULL \
+                      AND EXISTS (SELECT 1 FROM authorizations a \
+                      JOIN accounts u ON u.id = a.account_id WHERE a.id = authorization_id \
+                      AND a.concluded_by IS NULL AND a.deactivated_at IS NULL \
+                      AND u.deactivated_at IS NULL AND ($5 = '' OR u.thumbprint = $5))";
+        let Self { challenge_id, account_url, response, at } = self;
+        Statement::required(
+            update,
+            values![challenge_id, at, account_url, response, key_thumbprint],
+        )
+    }
+}
+
+impl Conclusion {
+    /// The challenge's id, when it was proved or why it failed, and what was found.
+    fn values(&self, challenge_id: &str) -> Vec<Value> {
+        let (validated_at, error) = match &self.result {
+            ChallengeResult::Proved { at } => (Some(*at), None),
+            ChallengeResult::Failed { problem } => (None, Some(super::json(problem))),
+        };
+        let (evidence, attested_key) = (self.evidence.clone(), self.attested_key.clone());
+        values![challenge_id, validated_at, error, evidence, attested_key]
     }
 }
 

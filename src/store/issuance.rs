@@ -84,8 +84,8 @@ impl Store {
         entropy: Entropy,
     ) -> Result<Option<Lease>, StoreError> {
         let (kind, order_id) = (WorkKind::Issuance, &plan.order_id);
-        let (work, lease) =
-            self.take_on(kind, order_id, &plan.account_id, plan.now, lease, entropy)?;
+        let new = self.new_lease(kind, order_id, &plan.account_id, entropy)?;
+        let (work, lease) = new.write(plan.now.plus(lease));
         Ok(self.keep_plan(plan, entry, work).await?.then_some(lease))
     }
 

@@ -26,7 +26,7 @@ mod work;
 
 pub(crate) use account::{KeyChanged, NewAccount, Registered};
 pub(crate) use audited::{AuditedCertificate, AuditedCrl, AuditedRevocation};
-pub(crate) use authorization::ToValidate;
+pub(crate) use authorization::{Begin, Conclusion, ToValidate};
 pub(crate) use caa::{CaaCheck, NameToSign};
 pub(crate) use certificate::{OwnPlan, issuer_id};
 pub(crate) use crl::{CrlPlan, PublishedCrl};
@@ -38,7 +38,7 @@ pub(crate) use order::{
 pub(crate) use retention::Swept;
 pub(crate) use revocation::{FoundCertificate, NewRevocation, RevokedSerial};
 pub(crate) use usage::{Caps, MadeFrom};
-pub(crate) use work::{Claim, Lease, Left, WorkKind};
+pub(crate) use work::{Claim, Lease, Left, NewLease, WorkKind};
 
 use db::Db;
 

@@ -139,11 +139,50 @@ impl Lease {
     }
 }
 
+/// A lease on work that is not there yet: it holds once it is written, in the transaction that begins the
+/// work.
+#[derive(Debug)]
+pub(crate) struct NewLease(Lease);
+
+impl NewLease {
+    /// As [`Lease::claim`]; worth nothing before the lease is written.
+    pub(crate) fn claim(&self) -> Claim {
+        self.0.claim()
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    pub(super) fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// Writes the lease down: whoever has it does the work at once, and nobody else claims it before then.
+    pub(super) fn write(self, until: Timestamp) -> (Statement, Lease) {
+        let lease = self.0;
+        let (kind, subject) = (lease.kind, lease.subject.as_str());
+        let (account_id, token) = (lease.account_id.as_str(), lease.token.as_str());
+        let written = if lease.in_hand {
+            in_hand::take(kind, subject, account_id, token, until)
+        } else {
+            let insert = "INSERT INTO work (kind, subject, due_at, attempts, lease, account_id) \
+                          VALUES ($1, $2, $3, $4, $5, $6)";
+            let attempts = i64::from(lease.attempt);
+            Statement::new(
+                insert,
+                values![kind.as_str(), subject, until, attempts, token, account_id],
+            )
+        };
+        (written, lease)
+    }
+}
+
 /// A piece of work that is under a lease: it can be handed back with this, and not settled.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
-    pub(super) kind: WorkKind,
-    pub(super) subject: String,
+    pub(crate) kind: WorkKind,
+    pub(crate) subject: String,
     pub(super) token: String,
     in_hand: bool,
 }
@@ -374,30 +413,23 @@ impl Store {
             .collect()
     }
 
-    /// Work that is begun under a lease: whoever keeps it does it at once, and nobody else claims it before
-    /// the lease has passed.
-    pub(super) fn take_on(
+    /// For an account's work that is to be begun and done at once.
+    pub(crate) fn new_lease(
         &self,
         kind: WorkKind,
         subject: &str,
         account_id: &str,
-        now: Timestamp,
-        lease: Duration,
         entropy: Entropy,
-    ) -> Result<(Statement, Lease), StoreError> {
-        let (token, until) = (entropy.id()?, now.plus(lease));
-        let in_hand = !self.db.is_shared();
-        let taken = if in_hand {
-            in_hand::take(kind, subject, account_id, &token, until)
-        } else {
-            let insert = "INSERT INTO work (kind, subject, due_at, attempts, lease, account_id) \
-                          VALUES ($1, $2, $3, 1, $4, $5)";
-            let values = values![kind.as_str(), subject, until, token.as_str(), account_id];
-            Statement::new(insert, values)
-        };
-        let (subject, account_id) = (subject.to_owned(), account_id.to_owned());
-        let lease = Lease { kind, subject, account_id, token, attempt: 1, asked: 0, in_hand };
-        Ok((taken, lease))
+    ) -> Result<NewLease, StoreError> {
+        Ok(NewLease(Lease {
+            kind,
+            subject: subject.to_owned(),
+            account_id: account_id.to_owned(),
+            token: entropy.id()?,
+            attempt: 1,
+            asked: 0,
+            in_hand: !self.db.is_shared(),
+        }))
     }
 
     /// When the next piece of work is due, if there is any.
@@ -526,8 +558,8 @@ impl Store {
     }
 
     /// The span of the request that waits for this piece of work here, if one does.
-    pub(crate) fn cause(&self, lease: &Lease) -> Option<Span> {
-        self.wakeups.causes().get(&(lease.kind, lease.subject.clone())).cloned()
+    pub(crate) fn cause(&self, claim: &Claim) -> Option<Span> {
+        self.wakeups.causes().get(&(claim.kind, claim.subject.clone())).cloned()
     }
 
     pub(super) async fn work_exists(

@@ -10,7 +10,7 @@ use tracing::field::Empty;
 use super::running::Running;
 use super::{Stop, goes_on};
 use crate::flow::{Context, Error, Share, SharedContext, Shares};
-use crate::store::{Lease, Left, StoreError, WorkKind};
+use crate::store::{Claim, Lease, Left, StoreError, WorkKind};
 
 /// How long to sleep at most: another instance may have put work on the list.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -79,7 +79,8 @@ pub(super) async fn run<F>(
                 None => Arc::clone(&places).acquire_owned().await,
             };
             let share = Share::take(&shares, lease.account_id());
-            let (span, claim) = (span(&context, terms.kind, &lease), lease.claim());
+            let claim = lease.claim();
+            let span = span(&context, &claim, lease.attempt());
             let done = work(Arc::clone(&context), lease);
             running.begin(&context, terms.kind, span, claim, (place.ok(), share), done);
         }
@@ -88,13 +89,13 @@ pub(super) async fn run<F>(
 }
 
 /// Inside that of the request which waits for the work, where one does.
-pub(super) fn span(context: &Context, kind: WorkKind, lease: &Lease) -> Span {
-    let cause = context.store.cause(lease);
+pub(super) fn span(context: &Context, claim: &Claim, attempt: u32) -> Span {
+    let (kind, cause) = (claim.kind, context.store.cause(claim));
     let span = tracing::error_span!(
         parent: cause.as_ref().and_then(Span::id),
         "work",
         work = kind.as_str(),
-        attempt = lease.attempt(),
+        attempt,
         ca.id = Empty,
         account.id = Empty,
         order.id = Empty,
@@ -109,7 +110,7 @@ pub(super) fn span(context: &Context, kind: WorkKind, lease: &Lease) -> Span {
         WorkKind::Issuance => "order.id",
         WorkKind::Crl => "issuer",
     };
-    span.record(subject, lease.subject());
+    span.record(subject, &*claim.subject);
     span
 }
 

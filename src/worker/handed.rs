@@ -1,4 +1,4 @@
-//! Work that this instance's flows hand over under a lease, with what is known of it.
+//! Work that this instance's flows hand over, with what is known of it.
 
 use tokio::sync::mpsc;
 
@@ -6,7 +6,10 @@ use super::each::span;
 use super::running::Running;
 use super::{Stop, goes_on};
 use crate::flow::{Error, Handed, SharedContext};
-use crate::store::{Lease, WorkKind};
+use crate::store::WorkKind;
+
+/// Nobody has tried what is handed over.
+const FIRST_ATTEMPT: u32 = 1;
 
 /// Runs `work` for each piece of work that is handed over until the end is told; then for what was on its
 /// way.
@@ -15,7 +18,7 @@ pub(super) async fn run<K, F>(
     mut stop: Stop,
     kind: WorkKind,
     mut handed: mpsc::UnboundedReceiver<Handed<K>>,
-    work: impl Fn(SharedContext, Lease, K) -> F,
+    work: impl Fn(SharedContext, K) -> F,
 ) where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
@@ -30,9 +33,9 @@ pub(super) async fn run<K, F>(
             next = handed.recv() => next,
             _ = stop.changed(), if goes_on(&stop) => continue,
         };
-        let Some(Handed { lease, known, place }) = next else { break };
-        let (span, claim) = (span(&context, kind, &lease), lease.claim());
-        let done = work(context.clone(), lease, known);
+        let Some(Handed { known, claim, place }) = next else { break };
+        let span = span(&context, &claim, FIRST_ATTEMPT);
+        let done = work(context.clone(), known);
         running.begin(&context, kind, span, claim, place, done);
     }
     running.end(&context, kind, stop).await;

@@ -22,8 +22,8 @@ pub(super) async fn run(context: SharedContext, stop: Stop) {
     };
     let (places, shares) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Shares::default()));
     let queue = context.at_once.issuances.open(Arc::clone(&places), Arc::clone(&shares));
-    let planned = |context: SharedContext, lease, (plan, public_key)| async move {
-        flow::issue_planned(&context, lease, plan, public_key).await
+    let planned = |context: SharedContext, planned| async move {
+        flow::issue_planned(&context, planned).await
     };
     let issue = |context: SharedContext, lease| async move { flow::issue(&context, lease).await };
     tokio::join!(

@@ -20,13 +20,13 @@ const TERMS: Terms = Terms {
 pub(super) async fn run(context: SharedContext, stop: Stop) {
     let (places, shares) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Shares::default()));
     let queue = context.at_once.validations.open(Arc::clone(&places), Arc::clone(&shares));
-    let known = |context: SharedContext, lease, known| async move {
-        flow::validate_known(&context, lease, known).await
+    let unbegun = |context: SharedContext, unbegun| async move {
+        flow::validate_unbegun(&context, unbegun).await
     };
     let validate =
         |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
     tokio::join!(
-        handed::run(context.clone(), stop.clone(), TERMS.kind, queue, known),
+        handed::run(context.clone(), stop.clone(), TERMS.kind, queue, unbegun),
         each::run(context, stop, TERMS, places, shares, validate)
     );
 }

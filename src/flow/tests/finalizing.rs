@@ -129,7 +129,7 @@ async fn what_a_client_asked_for_that_hung_up_is_handed_over_all_the_same() {
     assert!(begun.now_or_never().is_none());
     let long = Duration::from_secs(10);
     let handed = timeout(long, issuances.recv()).await.unwrap().unwrap();
-    assert_eq!(handed.lease.subject(), order.id);
+    assert_eq!(handed.claim.subject, order.id);
     let handed = timeout(long, validations.recv()).await.unwrap().unwrap();
-    assert_eq!(handed.lease.subject(), challenge);
+    assert_eq!(handed.claim.subject, challenge);
 }

@@ -1,6 +1,7 @@
 //! Flows against a real SQLite file, a clock turned by hand, and a signing key that may be sick.
 
 mod accounts;
+mod beginning;
 mod crl;
 mod finalizing;
 mod given_up;
@@ -43,7 +44,7 @@ use crate::ledger::{Actor, Entry, Kind};
 use crate::policy::Policy;
 use crate::signer::key_file::{KeyFile, generate};
 use crate::signer::{BoxFuture, Health, SignError, Signer};
-use crate::store::{Lease, Left, Store, WorkKind};
+use crate::store::{Conclusion, Lease, Left, Store, WorkKind};
 use crate::validation::{Options, Validator};
 use crate::x509::algorithm::{PublicKey, SignatureAlgorithm, VerifiedSignature};
 use crate::x509::csr::CertificateRequest;
@@ -226,11 +227,12 @@ impl Site {
             let begun = self.begin(placed, challenge).await.unwrap();
             assert!(begun.challenges.iter().any(|one| one.begun_at.is_some()));
             let lease = self.claim(WorkKind::Validation).await.unwrap();
-            let proved = ChallengeResult::Proved { at: self.context.clock.now() };
             let now = self.context.clock.now();
+            let result = ChallengeResult::Proved { at: now };
+            let proved = Conclusion { result, evidence: None, attested_key: None };
             let entry = Entry::new(Kind::AuthorizationValid, Actor::Kipuka, "by the test", now);
             let store = self.store();
-            assert!(store.conclude_challenge(&lease, &proved, None, &entry).await.unwrap());
+            assert!(store.conclude_challenge(&lease, proved, &entry).await.unwrap());
         }
         assert_eq!(self.status(&order.id).await, OrderStatus::Ready);
         order
@@ -253,6 +255,13 @@ impl Site {
     async fn issue(&self) {
         let lease = self.claim(WorkKind::Issuance).await.unwrap();
         issue(&self.context, lease).await.unwrap();
+    }
+
+    fn commits(&self) -> u64 {
+        let metrics = self.context.metrics.encode(crate::telemetry::metrics::Format::Prometheus);
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("kipuka_store_commits_total "));
+        line.unwrap().parse().unwrap()
     }
 
     /// Looks behind the store: how many rows a query counts.

@@ -18,7 +18,7 @@ async fn a_validation_without_answer_is_put_off_with_doubling_pauses_and_then_gi
             let pause = Duration::from_secs(pause);
             // What went wrong until now, query by query, and when the next is due (RFC 8555 §8.2).
             let shown = site.store().to_validate(&challenge.id).await.unwrap().unwrap();
-            let retry = shown.authorization.challenges[0].retry.clone().unwrap();
+            let retry = shown.challenge.retry.clone().unwrap();
             assert_eq!(retry.at, site.context.clock.now().plus(pause));
             assert_eq!(retry.problem.subproblems.len(), failed + 1);
             assert_eq!(retry.problem.kind, ProblemType::Connection);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, ACCOUNT_URL, CA, NOW, ORDER, account, after, claim_one, conclude, entry, execute,
-    failed, lease_validation, make_ready, migrated, number, open, order, plan, proved,
-    with_account, with_order, with_plan,
+    ACCOUNT, CA, NOW, ORDER, account, after, begin, claim_one, conclude, entry, execute, failed,
+    lease_validation, make_ready, migrated, number, open, order, plan, proved, with_account,
+    with_order, with_plan,
 };
 use crate::acme::account::{Account, Agreement};
 use crate::acme::nonce::Nonce;
@@ -200,8 +200,8 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
     let store = with_plan(database).await;
     let names = ["b.test", "c.test", "d.test"];
     store.create_order(&order("pending", &names), &entry()).await.unwrap();
-    conclude(&store, "pending-0-dns-01", &proved()).await;
-    conclude(&store, "pending-2-dns-01", &failed()).await;
+    conclude(&store, "pending-0-dns-01", proved()).await;
+    conclude(&store, "pending-2-dns-01", failed()).await;
     let validation = lease_validation(&store, "pending-1-dns-01").await;
     store.create_order(&order("ready", &["e.test"]), &entry()).await.unwrap();
     make_ready(&store, "ready").await;
@@ -211,7 +211,7 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
     assert_eq!(store.register_account(other, &entry()).await.unwrap(), Registered::Created);
     let theirs = NewOrder { account_id: "other".to_owned(), ..order("theirs", &["a.test"]) };
     store.create_order(&theirs, &entry()).await.unwrap();
-    assert!(store.begin_challenge("theirs-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin("theirs-0-dns-01", NOW)).await.unwrap());
 
     assert!(store.deactivate_account(ACCOUNT, after(1), &entry()).await.unwrap());
 
@@ -228,9 +228,9 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
         let http01 = format!("{id}-http-01");
         let found = store.authorization_of_challenge(CA, &http01).await.unwrap().unwrap();
         assert_eq!(found.status(after(1)).as_str(), status, "{id}");
-        assert!(!store.begin_challenge(&http01, ACCOUNT_URL, after(1)).await.unwrap());
+        assert!(!store.begin_challenge(begin(&http01, after(1))).await.unwrap());
     }
-    assert!(!store.conclude_challenge(&validation, &proved(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, proved(), &entry()).await.unwrap());
     let plan = plan(&store, "ready").await;
     assert!(!store.plan_issuance(plan, &entry()).await.unwrap());
     assert!(store.planned_certificate(ORDER).await.unwrap().unwrap().account_deactivated);
@@ -248,7 +248,7 @@ pub(super) async fn work_that_a_deactivation_did_not_see_settles_nothing(databas
     let validation = lease_validation(&store, "other-0-dns-01").await;
     let issuance = claim_one(&store, WorkKind::Issuance, NOW).await;
     execute(&store, "UPDATE accounts SET deactivated_at = $1", values![after(1)]).await;
-    assert!(!store.conclude_challenge(&validation, &proved(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, proved(), &entry()).await.unwrap());
     assert!(
         !store.complete_issuance(issuance, b"certificate".to_vec(), NOW, &entry()).await.unwrap()
     );
@@ -271,9 +271,9 @@ pub(super) async fn an_order_that_is_valid_stays_so_when_its_account_is_deactiva
 pub(super) async fn a_challenge_is_validated_with_the_key_it_was_begun_with(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let before = account(ACCOUNT, CA);
-    assert!(store.begin_challenge("order-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin("order-0-dns-01", NOW)).await.unwrap());
     assert_eq!(store.change_key(&before, "jwk", "new", &entry()).await.unwrap(), KeyChanged::Done);
-    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin("order-0-http-01", NOW)).await.unwrap());
     for (challenge, thumbprint) in
         [("order-0-dns-01", &*before.thumbprint), ("order-0-http-01", "new")]
     {

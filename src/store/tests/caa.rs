@@ -40,7 +40,7 @@ async fn permitted_at(store: &Store) -> Option<Timestamp> {
 
 pub(super) async fn the_newest_permission_counts_unless_a_refusal_came_after(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
-    conclude(&store, HTTP, &proved()).await;
+    conclude(&store, HTTP, proved()).await;
     assert_eq!(permitted_at(&store).await, None);
     for (at, permits, expected) in [
         (1, false, None),
@@ -56,7 +56,7 @@ pub(super) async fn the_newest_permission_counts_unless_a_refusal_came_after(dat
 
 pub(super) async fn a_permission_is_of_one_account_one_name_and_one_method(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
-    conclude(&store, HTTP, &proved()).await;
+    conclude(&store, HTTP, proved()).await;
     store.register_account(account("other", CA), &entry()).await.unwrap();
     store.create_order(&order("second", &["a.test"]), &entry()).await.unwrap();
     keep(&store, after(1), true, |check| check.account_id = "other".to_owned()).await;

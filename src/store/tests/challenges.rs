@@ -3,13 +3,13 @@
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, ACCOUNT_URL, CA, LONG, NOW, ORDER, after, claim, claim_one, conclude, entry, failed,
-    lease_validation, number, open, problem, proved, with_order,
+    ACCOUNT, ACCOUNT_URL, CA, LONG, NOW, ORDER, after, begin, claim, claim_one, conclude, entry,
+    failed, lease_validation, number, open, problem, proved, with_order,
 };
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::challenge::{ChallengeStatus, ChallengeType, Retry};
 use crate::acme::order::OrderStatus;
-use crate::store::WorkKind;
+use crate::store::{Begin, Conclusion, WorkKind};
 
 const WORK: &str = "SELECT COUNT(*) FROM work";
 const HTTP: &str = "order-0-http-01";
@@ -17,9 +17,9 @@ const DNS: &str = "order-0-dns-01";
 
 pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
-    assert!(store.begin_challenge(HTTP, ACCOUNT_URL, after(1)).await.unwrap());
-    assert!(!store.begin_challenge(HTTP, ACCOUNT_URL, after(2)).await.unwrap());
-    assert!(!store.begin_challenge("nothing", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin(HTTP, after(1))).await.unwrap());
+    assert!(!store.begin_challenge(begin(HTTP, after(2))).await.unwrap());
+    assert!(!store.begin_challenge(begin("nothing", NOW)).await.unwrap());
     assert_eq!(number(&store, WORK).await, 1);
     let authorization = store.authorization_of_challenge(CA, DNS).await.unwrap().unwrap();
     assert_eq!(authorization.id, "order-0");
@@ -39,7 +39,7 @@ pub(super) async fn who_waits_for_a_proof_is_told_what_the_authorization_says(da
     let store = with_order(database, &["a.test", "b.test"]).await;
     let told_of = async |challenge, result| {
         let waiter = store.waiter(WorkKind::Validation, challenge);
-        conclude(&store, challenge, &result).await;
+        conclude(&store, challenge, result).await;
         waiter.wait_for_ours(LONG).await.unwrap()
     };
     let read = async || store.authorization(CA, "order-0").await.unwrap().unwrap();
@@ -57,19 +57,19 @@ pub(super) async fn who_waits_for_a_proof_is_told_what_the_authorization_says(da
 pub(super) async fn a_response_is_kept_until_its_challenge_is_concluded(database: &Database) {
     let kept = "SELECT COUNT(*) FROM challenges WHERE response IS NOT NULL";
     let store = with_order(database, &["a.test", "b.test"]).await;
-    for (challenge, result) in [(HTTP, proved()), ("order-1-http-01", failed())] {
-        let begin = |object: &str| {
-            let (store, object) = (store.clone(), object.as_bytes().to_vec());
-            async move { store.begin_attestation(challenge, ACCOUNT_URL, object, NOW).await.unwrap() }
+    for (challenge, conclusion) in [(HTTP, proved()), ("order-1-http-01", failed())] {
+        let send = |object: &str| {
+            let response = Some(object.as_bytes().to_vec());
+            let (store, begin) = (store.clone(), Begin { response, ..begin(challenge, NOW) });
+            async move { store.begin_challenge(begin).await.unwrap() }
         };
-        assert!(begin("object").await);
-        assert!(!begin("another").await, "the first one stands");
+        assert!(send("object").await);
+        assert!(!send("another").await, "the first one stands");
         let work = store.to_validate(challenge).await.unwrap().unwrap();
         assert_eq!(work.response.as_deref(), Some(&b"object"[..]));
         let lease = claim_one(&store, WorkKind::Validation, NOW).await;
-        let key = "key".to_owned();
-        let concluded = store.conclude_attestation(&lease, &result, None, key, &entry()).await;
-        assert!(concluded.unwrap());
+        let conclusion = Conclusion { attested_key: Some("key".to_owned()), ..conclusion };
+        assert!(store.conclude_challenge(&lease, conclusion, &entry()).await.unwrap());
         assert_eq!(number(&store, kept).await, 0);
         let found = store.authorization_of_challenge(CA, challenge).await.unwrap().unwrap();
         let attested = |found: &Authorization| {
@@ -86,11 +86,11 @@ pub(super) async fn a_challenge_of_a_decided_or_deactivated_authorization_is_not
     database: &Database,
 ) {
     let store = with_order(database, &["a.test", "b.test", "c.test"]).await;
-    conclude(&store, "order-0-http-01", &proved()).await;
-    conclude(&store, "order-1-http-01", &failed()).await;
+    conclude(&store, "order-0-http-01", proved()).await;
+    conclude(&store, "order-1-http-01", failed()).await;
     store.deactivate_authorization("order-2", NOW, &entry()).await.unwrap();
     for challenge in ["order-0-dns-01", "order-1-dns-01", "order-2-dns-01", "order-0-http-01"] {
-        assert!(!store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap(), "{challenge}");
+        assert!(!store.begin_challenge(begin(challenge, NOW)).await.unwrap(), "{challenge}");
     }
     assert_eq!(number(&store, WORK).await, 0);
 }
@@ -102,9 +102,7 @@ pub(super) async fn of_concurrent_beginnings_one_wins_and_one_piece_of_work_exis
     let beginnings: Vec<_> = (0..16)
         .map(|number| {
             let store = stores[number % 2].clone();
-            tokio::spawn(
-                async move { store.begin_challenge(HTTP, ACCOUNT_URL, NOW).await.unwrap() },
-            )
+            tokio::spawn(async move { store.begin_challenge(begin(HTTP, NOW)).await.unwrap() })
         })
         .collect();
     let mut begun = 0;
@@ -120,8 +118,7 @@ pub(super) async fn a_worker_finds_what_it_validates(database: &Database) {
     let found = store.to_validate(DNS).await.unwrap().unwrap();
     assert_eq!(found.authorization.identifier.to_string(), "*.a.test");
     assert_eq!(found.authorization.account_id, ACCOUNT);
-    assert_eq!(found.authorization.challenges.len(), 1);
-    assert_eq!(found.authorization.challenges[0].token, "token of order-0-dns-01");
+    assert_eq!(found.challenge.token, "token of order-0-dns-01");
     assert_eq!(found.account_thumbprint, "thumbprint of account");
     assert_eq!(found.authorization.status(NOW).as_str(), "pending");
     store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap();
@@ -134,14 +131,14 @@ pub(super) async fn a_conclusion_is_visible_to_another_store_at_once(database: &
     let store = with_order(database, &["a.test", "b.test"]).await;
     let other = open(database).await;
     assert_eq!(other.order(CA, ORDER).await.unwrap().unwrap().status(NOW), OrderStatus::Pending);
-    conclude(&store, HTTP, &proved()).await;
+    conclude(&store, HTTP, proved()).await;
     let authorization = other.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
     assert_eq!(authorization.concluded_by.as_deref(), Some(HTTP));
     let shown = authorization.visible_challenges();
     assert_eq!(shown.len(), 1);
     assert_eq!(shown[0].status(), ChallengeStatus::Valid { at: NOW });
-    conclude(&store, "order-1-dns-01", &proved()).await;
+    conclude(&store, "order-1-dns-01", proved()).await;
     assert_eq!(other.order(CA, ORDER).await.unwrap().unwrap().status(NOW), OrderStatus::Ready);
 }
 
@@ -156,11 +153,11 @@ pub(super) async fn of_two_challenges_that_end_together_exactly_one_decides(data
         let (first, second) = tokio::join!(
             tokio::spawn({
                 let store = store.clone();
-                async move { store.conclude_challenge(&http, &proved(), None, &entry()).await.unwrap() }
+                async move { store.conclude_challenge(&http, proved(), &entry()).await.unwrap() }
             }),
             tokio::spawn({
                 let other = other.clone();
-                async move { other.conclude_challenge(&dns, &failed(), None, &entry()).await.unwrap() }
+                async move { other.conclude_challenge(&dns, failed(), &entry()).await.unwrap() }
             }),
         );
         let (proved_first, failed_first) = (first.unwrap(), second.unwrap());
@@ -182,18 +179,14 @@ pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lost = lease_validation(&store, HTTP).await;
     let held = claim_one(&store, WorkKind::Validation, after(20)).await;
-    assert!(!store.conclude_challenge(&lost, &failed(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, failed(), &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.concluded_by, None);
     assert!(authorization.challenges.iter().all(|challenge| challenge.result.is_none()));
-    assert!(
-        store
-            .conclude_challenge(&held, &proved(), Some("seen".to_owned()), &entry())
-            .await
-            .unwrap()
-    );
-    assert!(!store.conclude_challenge(&held, &failed(), None, &entry()).await.unwrap());
-    assert!(!store.conclude_challenge(&lost, &failed(), None, &entry()).await.unwrap());
+    let seen = Conclusion { evidence: Some("seen".to_owned()), ..proved() };
+    assert!(store.conclude_challenge(&held, seen, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&held, failed(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, failed(), &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
     let kept = "SELECT COUNT(*) FROM challenges WHERE evidence = 'seen'";
@@ -205,7 +198,7 @@ pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Data
     let store = with_order(database, &["a.test"]).await;
     let lease = lease_validation(&store, HTTP).await;
     store.deactivate_authorization("order-0", NOW, &entry()).await.unwrap();
-    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Deactivated);
     assert_eq!(authorization.concluded_by, None);
@@ -227,15 +220,14 @@ pub(super) async fn a_retry_is_noted_and_due_in_one_step(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lease = lease_validation(&store, HTTP).await;
     store.retry_validation(lease, &problem(), after(5)).await.unwrap();
-    let found = store.to_validate(HTTP).await.unwrap().unwrap().authorization;
-    let challenge = &found.challenges[0];
+    let challenge = store.to_validate(HTTP).await.unwrap().unwrap().challenge;
     assert_eq!(challenge.account_url.as_deref(), Some(ACCOUNT_URL));
     assert_eq!(challenge.retry, Some(Retry { problem: problem(), at: after(5) }));
     assert_eq!(challenge.status(), ChallengeStatus::Processing);
     assert!(claim(&store, WorkKind::Validation, after(4), 10).await.is_empty());
     let lease = claim_one(&store, WorkKind::Validation, after(5)).await;
     assert_eq!(lease.attempt(), 2);
-    assert!(store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     let challenge = found.concluding_challenge().unwrap();
     assert_eq!(challenge.status(), ChallengeStatus::Valid { at: NOW });
@@ -249,5 +241,5 @@ pub(super) async fn a_lost_lease_notes_no_retry(database: &Database) {
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert!(found.challenges.iter().all(|challenge| challenge.retry.is_none()));
     assert!(claim(&store, WorkKind::Validation, after(21), 10).await.is_empty());
-    assert!(store.conclude_challenge(&held, &proved(), None, &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&held, proved(), &entry()).await.unwrap());
 }

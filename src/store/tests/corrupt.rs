@@ -45,8 +45,8 @@ pub(super) async fn an_authorization_with_a_name_no_order_can_have_is_corrupt(da
 
 pub(super) async fn a_challenge_both_valid_and_failed_is_corrupt(database: &Database) {
     let store = with_order(database, &["a.test", "b.test"]).await;
-    conclude(&store, "order-0-http-01", &failed()).await;
-    conclude(&store, "order-1-http-01", &proved()).await;
+    conclude(&store, "order-0-http-01", failed()).await;
+    conclude(&store, "order-1-http-01", proved()).await;
     let both = "UPDATE challenges SET validated_at = $1 WHERE error IS NOT NULL";
     execute(&store, both, values![NOW]).await;
     for result in [
@@ -62,7 +62,7 @@ pub(super) async fn a_challenge_both_valid_and_failed_is_corrupt(database: &Data
 
 pub(super) async fn a_challenge_with_a_broken_problem_is_corrupt(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
-    conclude(&store, "order-0-http-01", &failed()).await;
+    conclude(&store, "order-0-http-01", failed()).await;
     for error in ["{", "", "{\"type\":\"nonsense\",\"detail\":\"\",\"status\":400}"] {
         let update = "UPDATE challenges SET error = $1 WHERE error IS NOT NULL";
         execute(&store, update, values![error]).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::Database;
 
-use super::fixture::{ACCOUNT_URL, NOW, entry, migrated, number, open, order, with_account};
+use super::fixture::{NOW, begin, entry, migrated, number, open, order, with_account};
 use crate::store::db::{Done, Row, Statement, Value, values};
 use crate::store::{Store, StoreError};
 
@@ -188,7 +188,7 @@ async fn sqlite_is_found_again_by_the_next_process() {
     let store = open(&database).await;
     assert!(store.order("web", "order").await.unwrap().is_some());
     assert_eq!(store.next_due(crate::store::WorkKind::Validation).await.unwrap(), None);
-    assert!(store.begin_challenge("order-0-http-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin("order-0-http-01", NOW)).await.unwrap());
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use crate::entropy::Entropy;
 use crate::ledger::{Actor, Entry, Kind};
 use crate::store::db::{Done, Statement, Value};
 use crate::store::{
-    Caps, Lease, Left, NewAuthorization, NewChallenge, NewOrder, OrderedIdentifier, Plan,
-    Registered, Store, WorkKind,
+    Begin, Caps, Conclusion, Lease, Left, NewAuthorization, NewChallenge, NewOrder,
+    OrderedIdentifier, Plan, Registered, Store, WorkKind,
 };
 
 /// Longer than any test may take.
@@ -135,35 +135,49 @@ pub(super) fn order(id: &str, names: &[&str]) -> NewOrder {
 
 pub(super) const ACCOUNT_URL: &str = "https://ca.test/acme/ca/account/account";
 
-pub(super) fn proved() -> ChallengeResult {
-    ChallengeResult::Proved { at: NOW }
+/// The client says that the challenge is ready.
+pub(super) fn begin(challenge: &str, at: Timestamp) -> Begin {
+    Begin {
+        challenge_id: challenge.to_owned(),
+        account_url: ACCOUNT_URL.to_owned(),
+        response: None,
+        at,
+    }
+}
+
+pub(super) fn proved() -> Conclusion {
+    concluded(ChallengeResult::Proved { at: NOW })
 }
 
 pub(super) fn problem() -> Problem {
     Problem::new(ProblemType::Connection, "nobody \"answers\"")
 }
 
-pub(super) fn failed() -> ChallengeResult {
-    ChallengeResult::Failed { problem: problem() }
+pub(super) fn failed() -> Conclusion {
+    concluded(ChallengeResult::Failed { problem: problem() })
+}
+
+fn concluded(result: ChallengeResult) -> Conclusion {
+    Conclusion { result, evidence: None, attested_key: None }
 }
 
 /// Begins the challenge and leases its validation.
 pub(super) async fn lease_validation(store: &Store, challenge: &str) -> Lease {
-    assert!(store.begin_challenge(challenge, ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin(challenge, NOW)).await.unwrap());
     let mut leases = claim(store, WorkKind::Validation, NOW, 1000).await;
     let place = leases.iter().position(|lease| lease.subject() == challenge).unwrap();
     leases.swap_remove(place)
 }
 
-pub(super) async fn conclude(store: &Store, challenge: &str, result: &ChallengeResult) {
+pub(super) async fn conclude(store: &Store, challenge: &str, conclusion: Conclusion) {
     let lease = lease_validation(store, challenge).await;
-    assert!(store.conclude_challenge(&lease, result, None, &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&lease, conclusion, &entry()).await.unwrap());
 }
 
 /// Proves every authorization of the order.
 pub(super) async fn make_ready(store: &Store, order: &str) {
     for authorization in store.order(CA, order).await.unwrap().unwrap().authorizations {
-        conclude(store, &format!("{}-dns-01", authorization.id), &proved()).await;
+        conclude(store, &format!("{}-dns-01", authorization.id), proved()).await;
     }
 }
 

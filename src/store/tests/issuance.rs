@@ -98,9 +98,9 @@ async fn assert_not_planned(store: &Store, order: &str) {
 pub(super) async fn nothing_is_planned_for_an_order_that_is_not_ready(database: &Database) {
     let store = with_order(database, &["a.test", "b.test"]).await;
     assert_not_planned(&store, ORDER).await;
-    conclude(&store, "order-0-dns-01", &proved()).await;
+    conclude(&store, "order-0-dns-01", proved()).await;
     assert_not_planned(&store, ORDER).await;
-    conclude(&store, "order-1-dns-01", &failed()).await;
+    conclude(&store, "order-1-dns-01", failed()).await;
     assert_not_planned(&store, ORDER).await;
     assert_not_planned(&store, "nothing").await;
 }

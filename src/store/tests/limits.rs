@@ -60,7 +60,7 @@ pub(super) async fn orders_that_can_still_become_valid_are_pending(database: &Da
     assert!(!place(&store, "three", &["a.test"], caps, NOW).await);
     assert_eq!(store.usage(ACCOUNT, &[], NOW).await.unwrap().pending_orders, 2);
     // One of its names failed; and another's authorization is given up.
-    conclude(&store, "one-0-dns-01", &failed()).await;
+    conclude(&store, "one-0-dns-01", failed()).await;
     assert!(place(&store, "three", &["a.test"], caps, NOW).await);
     assert!(!place(&store, "four", &["a.test"], caps, NOW).await);
     store.deactivate_authorization("two-0", NOW, &entry()).await.unwrap();
@@ -90,7 +90,7 @@ pub(super) async fn pending_authorizations_are_counted_with_the_new_ones(databas
     assert_eq!(number(&store, "SELECT COUNT(*) FROM authorizations").await, 3);
     assert_eq!(number(&store, "SELECT COUNT(*) FROM challenges").await, 9);
     // An order that has no new ones may be placed.
-    conclude(&store, "one-0-dns-01", &proved()).await;
+    conclude(&store, "one-0-dns-01", proved()).await;
     let asked = order("asked", &["c.test"]).authorizations.remove(0);
     assert!(store.create_authorization(CA, ACCOUNT, &asked, caps, &entry()).await.unwrap());
     let mut using = capped("three", &["a.test"], caps, NOW);
@@ -106,7 +106,7 @@ pub(super) async fn failures_are_counted_by_account_and_name_for_an_hour(databas
     let caps = Caps { failed_validations: 2, ..Caps::default() };
     for id in ["one", "two"] {
         assert!(place(&store, id, &["a.test", "b.test"], caps, NOW).await);
-        conclude(&store, &format!("{id}-0-dns-01"), &failed()).await;
+        conclude(&store, &format!("{id}-0-dns-01"), failed()).await;
     }
     assert!(!place(&store, "three", &["b.test", "a.test"], caps, NOW).await);
     assert!(place(&store, "three", &["b.test", "c.test"], caps, NOW).await);
@@ -176,7 +176,7 @@ pub(super) async fn nobody_waits_for_all_that_another_has_asked_for(database: &D
 pub(super) async fn what_was_over_long_ago_is_forgotten(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     // One that failed, one that was issued with a new name and the earlier one's, one that was planned.
-    conclude(&store, "order-0-dns-01", &failed()).await;
+    conclude(&store, "order-0-dns-01", failed()).await;
     for id in ["issued", "planned"] {
         store.create_order(&order(id, &["b.test"]), &entry()).await.unwrap();
         make_ready(&store, id).await;

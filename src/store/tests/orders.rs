@@ -48,9 +48,9 @@ pub(super) async fn the_facts_decide_the_status(database: &Database) {
     let store = with_order(database, &["a.test", "b.test"]).await;
     assert_eq!(status(&store, ORDER, NOW).await, OrderStatus::Pending);
     assert_eq!(status(&store, ORDER, after(3600)).await.as_str(), "invalid");
-    conclude(&store, "order-0-http-01", &proved()).await;
+    conclude(&store, "order-0-http-01", proved()).await;
     assert_eq!(status(&store, ORDER, NOW).await, OrderStatus::Pending);
-    conclude(&store, "order-1-tls-alpn-01", &proved()).await;
+    conclude(&store, "order-1-tls-alpn-01", proved()).await;
     assert_eq!(status(&store, ORDER, NOW).await, OrderStatus::Ready);
     assert_eq!(store.order_csr(ORDER).await.unwrap(), None);
 
@@ -63,7 +63,7 @@ pub(super) async fn the_facts_decide_the_status(database: &Database) {
     assert_eq!(status(&store, ORDER, after(7200)).await, OrderStatus::Valid { certificate_id });
 
     store.create_order(&order("refused", &["a.test", "b.test"]), &entry()).await.unwrap();
-    conclude(&store, "refused-1-http-01", &failed()).await;
+    conclude(&store, "refused-1-http-01", failed()).await;
     let OrderStatus::Invalid { problem: found } = status(&store, "refused", NOW).await else {
         panic!("not invalid")
     };
@@ -145,7 +145,7 @@ pub(super) async fn a_list_of_orders_leaves_out_those_that_are_invalid(database:
             _ => {}
         }
     }
-    conclude(&store, "refused-1-http-01", &failed()).await;
+    conclude(&store, "refused-1-http-01", failed()).await;
     store.deactivate_authorization("deactivated-1", NOW, &entry()).await.unwrap();
     // One that an earlier order had proved.
     let sooner = "UPDATE authorizations SET expires_at = $1 WHERE id = 'aged-0'";

@@ -46,9 +46,9 @@ pub(super) async fn only_authorizations_that_are_valid_and_last_are_found(databa
     let names = ["a.test", "*.a.test", "b.test", "c.test", "d.test"];
     let store = with_order(database, &names).await;
     for index in 0..3 {
-        conclude(&store, &format!("order-{index}-dns-01"), &proved()).await;
+        conclude(&store, &format!("order-{index}-dns-01"), proved()).await;
     }
-    conclude(&store, "order-3-dns-01", &failed()).await;
+    conclude(&store, "order-3-dns-01", failed()).await;
     store.deactivate_authorization("order-2", NOW, &entry()).await.unwrap();
 
     let all = found(&store, ACCOUNT, &names, LONG_AGO, NOW).await;
@@ -158,7 +158,7 @@ pub(super) async fn one_authorization_stands_for_several_names_below_it(database
         ..order(ORDER, &[])
     };
     assert!(store.create_order(&asked, &entry()).await.unwrap());
-    conclude(&store, "b-dns-01", &proved()).await;
+    conclude(&store, "b-dns-01", proved()).await;
     let kept = store.order(CA, ORDER).await.unwrap().unwrap();
     assert_eq!(kept.status(NOW), OrderStatus::Ready);
     assert_eq!(kept.identifiers.iter().map(ToString::to_string).collect::<Vec<_>>(), names);

@@ -139,9 +139,9 @@ pub(super) async fn only_a_valid_authorization_of_the_account_for_the_very_name_
         async move { store.is_authorized(ca, account, &name, true, now).await.unwrap() }
     };
     assert!(!is(CA, ACCOUNT, "a.test", NOW).await, "pending");
-    conclude(&store, "order-0-dns-01", &proved()).await;
-    conclude(&store, "order-1-dns-01", &proved()).await;
-    conclude(&store, "order-2-dns-01", &failed()).await;
+    conclude(&store, "order-0-dns-01", proved()).await;
+    conclude(&store, "order-1-dns-01", proved()).await;
+    conclude(&store, "order-2-dns-01", failed()).await;
     assert!(is(CA, ACCOUNT, "a.test", NOW).await);
     assert!(is(CA, ACCOUNT, "*.b.test", NOW).await);
     assert!(!is(CA, ACCOUNT, "b.test", NOW).await, "that of a wildcard is for the wildcard");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use harness::Database;
 
-use super::fixture::{ACCOUNT_URL, LONG, NOW, entry, lease_validation, open, proved, with_order};
+use super::fixture::{LONG, NOW, begin, entry, lease_validation, open, proved, with_order};
 use crate::store::WorkKind;
 
 const KIND: WorkKind = WorkKind::Validation;
@@ -21,7 +21,7 @@ pub(super) async fn a_waiter_returns_when_the_work_is_settled(database: &Databas
     let waiting = tokio::spawn(waiter.wait(LONG));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished());
-    assert!(store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
     waiting.await.unwrap().unwrap();
     assert!(start.elapsed() < LONG / 2);
 }
@@ -38,7 +38,7 @@ pub(super) async fn a_waiter_sees_a_settlement_by_another_store(database: &Datab
 
 pub(super) async fn a_waiter_gives_up_when_its_time_has_passed(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
-    assert!(store.begin_challenge(HTTP, ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin(HTTP, NOW)).await.unwrap());
     store.waiter(KIND, HTTP).wait(Duration::ZERO).await.unwrap();
     let start = Instant::now();
     store.waiter(KIND, HTTP).wait(Duration::from_millis(100)).await.unwrap();
@@ -49,7 +49,7 @@ pub(super) async fn a_waiter_gives_up_when_its_time_has_passed(database: &Databa
 pub(super) async fn new_work_wakes_a_worker(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     // Also where the work came before the worker slept.
-    assert!(store.begin_challenge(HTTP, ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin(HTTP, NOW)).await.unwrap());
     let start = Instant::now();
     store.work_or_timeout(KIND, LONG).await;
     let sleeper = tokio::spawn({
@@ -58,7 +58,7 @@ pub(super) async fn new_work_wakes_a_worker(database: &Database) {
     });
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!sleeper.is_finished());
-    assert!(store.begin_challenge("order-0-dns-01", ACCOUNT_URL, NOW).await.unwrap());
+    assert!(store.begin_challenge(begin("order-0-dns-01", NOW)).await.unwrap());
     sleeper.await.unwrap();
     assert!(start.elapsed() < LONG / 2);
     store.work_or_timeout(WorkKind::Issuance, Duration::from_millis(10)).await;

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use harness::Database;
 
 use super::fixture::{
-    ACCOUNT, ACCOUNT_URL, LEASE, NOW, ORDER, account, after, claim, claim_one, entry,
-    lease_validation, migrated, number, open, plan, proved, with_order, with_ready_order,
+    ACCOUNT, LEASE, NOW, ORDER, after, begin, claim, claim_one, entry, lease_validation, migrated,
+    number, open, plan, proved, with_order, with_ready_order,
 };
-use crate::acme::account::Account;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::store::db::Statement;
@@ -18,39 +17,34 @@ use crate::store::{Lease, Store, WorkKind};
 const KIND: WorkKind = WorkKind::Validation;
 
 const HTTP: &str = "order-0-http-01";
+const THUMBPRINT: &str = "thumbprint of account";
 
 pub(super) async fn what_is_taken_on_at_once_is_claimed_once_its_lease_has_lapsed(
     database: &Database,
 ) {
     let store = with_order(database, &["a.test"]).await;
-    let take_on = |thumbprint: &'static str| {
-        let store = store.clone();
-        let thumbprint = thumbprint.to_owned();
-        async move {
-            let asking = Account { thumbprint, ..account(ACCOUNT, "web") };
-            let begun =
-                store.begin_and_lease_challenge(HTTP, ACCOUNT_URL, &asking, NOW, LEASE, Entropy);
-            begun.await.unwrap()
-        }
-    };
+    let take_on = |thumbprint: &'static str| begin_and_lease(&store, thumbprint);
     assert!(take_on("of a key that the account had before").await.is_none());
     assert_eq!(store.next_due(KIND).await.unwrap(), None);
-    let lease = take_on("thumbprint of account").await.unwrap();
+    let lease = take_on(THUMBPRINT).await.unwrap();
     assert_eq!((lease.subject(), lease.attempt()), (HTTP, 1));
-    assert!(take_on("thumbprint of account").await.is_none(), "it was begun");
+    assert!(take_on(THUMBPRINT).await.is_none(), "it was begun");
     let other = open(database).await;
     assert!(claim(&other, KIND, after(19), 10).await.is_empty());
     let lapsed = claim_one(&other, KIND, after(20)).await;
     assert_eq!(lapsed.attempt(), 2);
-    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
-    assert!(other.conclude_challenge(&lapsed, &proved(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
+    assert!(other.conclude_challenge(&lapsed, proved(), &entry()).await.unwrap());
 }
 
-/// Begins the challenge and takes its validation on at once.
+/// Begins the challenge for an account with this key, and takes its validation on at once.
+async fn begin_and_lease(store: &Store, thumbprint: &str) -> Option<Lease> {
+    let lease = store.new_lease(KIND, HTTP, ACCOUNT, Entropy).unwrap();
+    store.begin_and_lease_challenge(begin(HTTP, NOW), thumbprint, lease, LEASE).await.unwrap()
+}
+
 async fn take_on_validation(store: &Store) -> Lease {
-    let account = account(ACCOUNT, "web");
-    let begun = store.begin_and_lease_challenge(HTTP, ACCOUNT_URL, &account, NOW, LEASE, Entropy);
-    begun.await.unwrap().unwrap()
+    begin_and_lease(store, THUMBPRINT).await.unwrap()
 }
 
 async fn leased(store: &Store) -> i64 {
@@ -86,7 +80,7 @@ pub(super) async fn what_is_taken_on_at_once_and_put_off_is_claimed_when_it_is_d
     assert!(claim(&store, KIND, after(2), 10).await.is_empty());
     let again = claim_one(&store, KIND, after(3)).await;
     assert_eq!((again.account_id(), again.attempt()), (ACCOUNT, 2));
-    assert!(store.conclude_challenge(&again, &proved(), None, &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&again, proved(), &entry()).await.unwrap());
     assert_eq!(store.next_due(KIND).await.unwrap(), None);
 }
 
@@ -100,7 +94,7 @@ pub(super) async fn what_is_taken_on_at_once_by_a_clock_put_far_ahead_is_fetched
     store.pull_work_back(earlier).await.unwrap();
     let again = claim_one(&store, KIND, earlier).await;
     assert_eq!(again.attempt(), 2);
-    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
 }
 
 pub(super) async fn what_a_process_before_had_taken_on_is_claimed_at_once_on_sqlite_alone(
@@ -116,7 +110,7 @@ pub(super) async fn what_a_process_before_had_taken_on_is_claimed_at_once_on_sql
     }
     let again = claim_one(&store, KIND, NOW).await;
     assert_eq!((again.subject(), again.account_id(), again.attempt()), (HTTP, ACCOUNT, 2));
-    assert!(!store.conclude_challenge(&left_behind, &proved(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&left_behind, proved(), &entry()).await.unwrap());
 }
 
 pub(super) async fn what_is_taken_on_at_once_ends_with_its_account(database: &Database) {
@@ -124,7 +118,7 @@ pub(super) async fn what_is_taken_on_at_once_ends_with_its_account(database: &Da
     let lease = take_on_validation(&store).await;
     assert!(store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap());
     assert!(!store.work_exists(KIND, HTTP).await.unwrap());
-    assert!(!store.conclude_challenge(&lease, &proved(), None, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
 }
 
 pub(super) async fn a_plan_that_is_taken_on_at_once_is_there_until_it_is_complete(
