@@ -9,11 +9,12 @@ use super::fixture::{
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::challenge::{ChallengeStatus, ChallengeType, Retry};
 use crate::acme::order::OrderStatus;
-use crate::store::{Begin, Conclusion, WorkKind};
+use crate::store::{Begin, Conclusion, Store, WorkKind};
 
 const WORK: &str = "SELECT COUNT(*) FROM work";
 const HTTP: &str = "order-0-http-01";
 const DNS: &str = "order-0-dns-01";
+const THUMBPRINT: &str = "thumbprint of account";
 
 pub(super) async fn a_challenge_is_begun_once(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
@@ -111,6 +112,68 @@ pub(super) async fn of_concurrent_beginnings_one_wins_and_one_piece_of_work_exis
     }
     assert_eq!(begun, 1);
     assert_eq!(number(&stores[0], WORK).await, 1);
+}
+
+/// By two instances that looked for one proof, and a third that only notes that it is to be looked for.
+pub(super) async fn of_concurrent_beginnings_that_are_concluded_one_wins(database: &Database) {
+    let names: Vec<_> = (0..10).map(|index| format!("n{index}.test")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let store = with_order(database, &names).await;
+    let (other, third) = (open(database).await, open(database).await);
+    for index in 0..names.len() {
+        let challenge = format!("order-{index}-http-01");
+        let (with_proof, with_failure, alone) = tokio::join!(
+            begin_and_conclude(&store, &challenge, THUMBPRINT, proved()),
+            begin_and_conclude(&other, &challenge, THUMBPRINT, failed()),
+            third.begin_challenge(begin(&challenge, NOW)),
+        );
+        let wins = [with_proof, with_failure, alone.unwrap()];
+        assert_eq!(wins.iter().filter(|win| **win).count(), 1, "{wins:?}");
+        let found = store.authorization(CA, &format!("order-{index}")).await.unwrap().unwrap();
+        let expected = match wins {
+            [true, ..] => "valid",
+            [_, true, _] => "invalid",
+            _ => "pending",
+        };
+        assert_eq!(found.status(NOW).as_str(), expected);
+        let decided_by = (expected != "pending").then_some(challenge);
+        assert_eq!(found.concluded_by, decided_by);
+    }
+}
+
+pub(super) async fn what_cannot_begin_is_not_concluded(database: &Database) {
+    let store = with_order(database, &["a.test", "b.test", "c.test", "d.test"]).await;
+    assert!(store.begin_challenge(begin("order-0-http-01", NOW)).await.unwrap());
+    conclude(&store, "order-1-dns-01", failed()).await;
+    store.deactivate_authorization("order-2", NOW, &entry()).await.unwrap();
+    for index in 0..3 {
+        let challenge = format!("order-{index}-http-01");
+        for conclusion in [proved(), failed()] {
+            let begun = begin_and_conclude(&store, &challenge, THUMBPRINT, conclusion).await;
+            assert!(!begun, "{challenge}");
+        }
+    }
+    let last = "order-3-http-01";
+    assert!(!begin_and_conclude(&store, last, "of a key before", proved()).await);
+    let ended =
+        "SELECT COUNT(*) FROM challenges WHERE validated_at IS NOT NULL OR error IS NOT NULL";
+    assert_eq!(number(&store, ended).await, 1, "the failure of order-1");
+    assert!(begin_and_conclude(&store, last, THUMBPRINT, proved()).await);
+    let found = store.to_validate(last).await.unwrap().unwrap();
+    assert_eq!(found.challenge.begun_at, Some(NOW));
+    assert_eq!(found.challenge.account_url.as_deref(), Some(ACCOUNT_URL));
+    store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap();
+    assert!(!begin_and_conclude(&store, "order-0-dns-01", THUMBPRINT, proved()).await);
+}
+
+async fn begin_and_conclude(
+    store: &Store,
+    challenge: &str,
+    key_thumbprint: &str,
+    conclusion: Conclusion,
+) -> bool {
+    let begin = begin(challenge, NOW);
+    store.begin_and_conclude_challenge(begin, key_thumbprint, conclusion, &entry()).await.unwrap()
 }
 
 pub(super) async fn a_worker_finds_what_it_validates(database: &Database) {

@@ -89,6 +89,8 @@ suite! {
         a_response_is_kept_until_its_challenge_is_concluded,
         a_challenge_of_a_decided_or_deactivated_authorization_is_not_begun,
         of_concurrent_beginnings_one_wins_and_one_piece_of_work_exists,
+        of_concurrent_beginnings_that_are_concluded_one_wins,
+        what_cannot_begin_is_not_concluded,
         a_worker_finds_what_it_validates,
         a_conclusion_is_visible_to_another_store_at_once,
         of_two_challenges_that_end_together_exactly_one_decides,
