@@ -1,25 +1,33 @@
 //! Work that the instance which is asked for it does at once, without a claim.
 //!
-//! A certificate is planned under a lease all the same: where the process dies, the lease lapses and another
-//! claims it, or the next process does. Of a validation nothing is written, and nobody told, before it has
-//! ended or has taken its time; then there is a lease, too.
+//! A worker gets it with what the request knows of it, before it is written that it is to be done, and
+//! writes that with a lease: where the process dies, the lease lapses and another claims it, or the next
+//! process does. The request waits until it is written; killed before, nobody was promised anything.
 
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use super::issue::Planned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::Error;
+use super::issue::Unplanned;
 use super::shares::{Share, Shares};
 use super::validate::Unbegun;
-use crate::store::Claim;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use crate::store::{Claim, StoreError};
+
+/// What is done within this time has one answer, which says what came of it. A proof on the same network is
+/// looked at in a few milliseconds, and few tokens take longer for a signature.
+pub(super) const SOON: Duration = Duration::from_millis(50);
 
 /// What flows hand to this instance's workers.
 #[derive(Default)]
 pub(crate) struct AtOnce {
     pub(crate) validations: Handover<Unbegun>,
-    pub(crate) issuances: Handover<Planned>,
+    pub(crate) issuances: Handover<Unplanned>,
 }
 
-/// Work with what is known of it, as a worker would read it from the store.
+/// Work with what is known of it.
 pub(crate) struct Handed<K> {
     pub(crate) known: K,
     /// By which it is handed back where it is cut off.
@@ -31,6 +39,12 @@ pub(crate) struct Handed<K> {
 /// A place, one of an account's, and the only one of the work's subject.
 type Taken = (OwnedSemaphorePermit, Share, Share);
 
+/// Has a worker begin; what it does not take any more comes back.
+type Begin<K> = Box<dyn Fn(Handed<K>) -> Result<(), Handed<K>> + Send + Sync>;
+
+/// Where the request waits: for whether it is written that the work is to be done, or is done by then.
+pub(super) type Told = oneshot::Sender<Result<bool, Error>>;
+
 /// The way to the workers of one kind; there is none before they have started.
 pub(crate) struct Handover<K>(OnceLock<Way<K>>);
 
@@ -38,7 +52,7 @@ struct Way<K> {
     places: Arc<Semaphore>,
     shares: Arc<Shares>,
     subjects: Arc<Shares>,
-    sender: mpsc::UnboundedSender<Handed<K>>,
+    begin: Begin<K>,
 }
 
 impl<K> Default for Handover<K> {
@@ -48,42 +62,58 @@ impl<K> Default for Handover<K> {
 }
 
 impl<K> Handover<K> {
-    /// What is handed over from now on comes out here, as long as there are places for it.
-    pub(crate) fn open(
-        &self,
-        places: Arc<Semaphore>,
-        shares: Arc<Shares>,
-    ) -> mpsc::UnboundedReceiver<Handed<K>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    /// What is handed over from now on is begun in this way, as long as there are places for it.
+    pub(crate) fn open(&self, places: Arc<Semaphore>, shares: Arc<Shares>, begin: Begin<K>) {
         // A second set of workers would claim its work from the list.
-        let _ = self.0.set(Way { places, shares, subjects: Arc::default(), sender });
-        receiver
+        let _ = self.0.set(Way { places, shares, subjects: Arc::default(), begin });
     }
 
     /// A place where an account's work on `subject` can be done now, if one is free, the account has fewer
     /// than `most`, and `subject` has none.
-    pub(super) fn place(&self, subject: &str, account_id: &str, most: usize) -> Option<Place<K>> {
-        let Way { places, shares, subjects, sender } = self.0.get()?;
-        if sender.is_closed() {
-            return None;
-        }
+    pub(super) fn place(
+        &self,
+        subject: &str,
+        account_id: &str,
+        most: usize,
+    ) -> Option<Place<'_, K>> {
+        let Way { places, shares, subjects, begin } = self.0.get()?;
         let permit = Arc::clone(places).try_acquire_owned().ok()?;
         let share = Share::take_below(shares, account_id, most)?;
         let alone = Share::take_below(subjects, subject, 1)?;
-        Some(Place { sender: sender.clone(), place: (permit, share, alone) })
+        Some(Place { begin, place: (permit, share, alone) })
     }
 }
 
 /// A place that is kept for one piece of work.
-pub(crate) struct Place<K> {
-    sender: mpsc::UnboundedSender<Handed<K>>,
+pub(super) struct Place<'a, K> {
+    begin: &'a Begin<K>,
     place: Taken,
 }
 
-impl<K> Place<K> {
-    /// Has the work done; it comes back where the workers have just stopped.
-    pub(crate) fn hand_over(self, claim: Claim, known: K) -> Result<(), K> {
-        let handed = Handed { known, claim, place: self.place };
-        self.sender.send(handed).map_err(|refused| refused.0.known)
+impl<K> Place<'_, K> {
+    /// Has the work done, be it that the request goes away meanwhile. Returns whether it is written that it
+    /// is to be done, or gives it back where the workers have just stopped.
+    pub(super) async fn hand_over(
+        self,
+        claim: Claim,
+        known: impl FnOnce(Told) -> K,
+    ) -> Result<Result<bool, Error>, K> {
+        let (told, answer) = oneshot::channel();
+        let handed = Handed { known: known(told), claim, place: self.place };
+        (self.begin)(handed).map_err(|refused| refused.known)?;
+        // Without an answer it was cut off, and nothing was written.
+        Ok(answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into())))
+    }
+}
+
+/// Does to its end what has been written down, and tells the request: with what came of it, if that is there
+/// soon.
+pub(super) async fn to_its_end<T>(mut working: Pin<&mut impl Future<Output = T>>, told: Told) -> T {
+    let soon = tokio::time::timeout(SOON, &mut working).await;
+    // The client may have gone.
+    let _ = told.send(Ok(true));
+    match soon {
+        Ok(done) => done,
+        Err(_) => working.await,
     }
 }

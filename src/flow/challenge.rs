@@ -1,14 +1,12 @@
 //! The client says that a challenge is ready (RFC 8555 §7.5.1).
 
-use tokio::sync::oneshot;
-
-use super::validate::{Begun, Unbegun};
+use super::validate::Unbegun;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
 use crate::acme::challenge::{Challenge, ChallengeType};
 use crate::acme::problem::{Problem, ProblemType};
-use crate::store::{Begin, StoreError, ToValidate, WorkKind};
+use crate::store::{Begin, ToValidate, WorkKind};
 
 /// Queues the validation by an account that calls itself `account_url`, unless that was done before,
 /// and returns the authorization as it stands when the result is there or has been waited for long
@@ -90,22 +88,20 @@ async fn begin(
         response: object.filter(|_| is_attested),
         at: now,
     };
-    let begun = match &begin.response {
+    let at_once = match &begin.response {
         // What a device attests is read by whoever claims it.
         Some(_) => None,
         None => begin_at_once(context, &authorization, challenge, account, &begin).await?,
     };
-    let proved_at = match begun {
-        Some(Begun::Decided(proved_at)) => proved_at,
-        Some(Begun::UnderWay) => waiter.wait_for_ours(hold).await?,
-        Some(Begun::Not) | None => {
-            if context.store.begin_challenge(begin).await? {
-                waiter.wait_for_ours(hold).await?
-            } else {
-                waiter.wait(hold).await?;
-                None
-            }
-        }
+    let begun = match at_once {
+        Some(begun) => begun,
+        None => context.store.begin_challenge(begin).await?,
+    };
+    let proved_at = if begun {
+        waiter.wait_for_ours(hold).await?
+    } else {
+        waiter.wait(hold).await?;
+        None
     };
     // A proof stands, whatever else becomes of the authorization.
     if let Some(at) = proved_at.filter(|_| !is_attested) {
@@ -118,38 +114,33 @@ async fn begin(
         .ok_or_else(|| not_found("challenge"))
 }
 
-/// Has the challenge begun and validated here and now; `None` where there is no place for it.
+/// Has the challenge begun and validated here and now. Returns whether it has begun; `None` where there is no
+/// place for it, or somebody was first: then the list has the last word.
 async fn begin_at_once(
     context: &Context,
     authorization: &Authorization,
     challenge: &Challenge,
     account: &Account,
     begin: &Begin,
-) -> Result<Option<Begun>, Error> {
+) -> Result<Option<bool>, Error> {
     let (id, most) = (&challenge.id, context.limits.load().at_once_per_account);
     let Some(place) = context.at_once.validations.place(id, &account.id, most) else {
         return Ok(None);
     };
     let lease = context.store.new_lease(WorkKind::Validation, id, &account.id, context.entropy)?;
-    let (told, answer) = oneshot::channel();
-    let unbegun = Unbegun {
-        begin: begin.clone(),
-        work: ToValidate {
-            authorization: Authorization { challenges: Vec::new(), ..authorization.clone() },
-            challenge: Challenge {
-                begun_at: Some(begin.at),
-                account_url: Some(begin.account_url.clone()),
-                ..challenge.clone()
-            },
-            account_thumbprint: account.thumbprint.clone(),
-            response: None,
+    let (claim, begin) = (lease.claim(), begin.clone());
+    let work = ToValidate {
+        authorization: Authorization { challenges: Vec::new(), ..authorization.clone() },
+        challenge: Challenge {
+            begun_at: Some(begin.at),
+            account_url: Some(begin.account_url.clone()),
+            ..challenge.clone()
         },
-        lease,
-        told,
+        account_thumbprint: account.thumbprint.clone(),
+        response: None,
     };
-    if place.hand_over(unbegun.lease.claim(), unbegun).is_err() {
-        return Ok(None);
+    match place.hand_over(claim, |told| Unbegun { begin, lease, work, told }).await {
+        Ok(begun) => Ok(begun?.then_some(true)),
+        Err(_) => Ok(None),
     }
-    // Without an answer it was cut off, and nothing was written.
-    answer.await.map_err(|_| Error::from(StoreError::Closed))?.map(Some)
 }

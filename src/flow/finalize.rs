@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tracing::Instrument as _;
-
 use super::at_once::Place;
 use super::attest::key_of;
 use super::identifiers::judge_again;
-use super::issue::Planned;
+use super::issue::{Ordered, Unplanned};
 use super::new_order::requested_dates;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
@@ -20,8 +18,7 @@ use crate::ca::{Authority, NamedProfile, Wanted};
 use crate::jose::jwk::Jwk;
 use crate::ledger::{self, Actor, Entry, Kind};
 use crate::signer::Health;
-use crate::store::{Plan, PlannedCertificate, WorkKind};
-use crate::x509::algorithm::PublicKey;
+use crate::store::{Plan, WorkKind};
 use crate::x509::csr::CertificateRequest;
 
 /// Returns the order as it stands when the certificate is there or has been waited for long enough.
@@ -142,12 +139,10 @@ async fn plan(
     };
     let certificate_id = plan.certificate_id.clone();
     let most = context.limits.load().at_once_per_account;
-    let planned = match context.at_once.issuances.place(&order.id, &account.id, most) {
-        Some(place) if authority.signer.health() == Health::Up => {
-            let public_key = request.public_key().clone();
-            take_on(context, order, plan, public_key, entry, place).await?
-        }
-        _ => context.store.plan_issuance(plan, &entry).await?,
+    let place = context.at_once.issuances.place(&order.id, &account.id, most);
+    let planned = match place.filter(|_| authority.signer.health() == Health::Up) {
+        Some(place) => plan_at_once(context, order, plan, entry, &request, place).await?,
+        None => context.store.plan_issuance(plan, &entry).await?,
     };
     if planned {
         context.metrics.issuance.order(&authority.id, "finalized");
@@ -159,48 +154,32 @@ async fn plan(
     Ok(planned.then_some(certificate_id))
 }
 
-/// Keeps the plan and has it signed here and now; `false` where it was not kept.
-async fn take_on(
+/// Has the certificate planned and signed here and now; `false` where the plan was not kept.
+async fn plan_at_once(
     context: &Context,
     order: &Order,
     plan: Plan,
-    public_key: PublicKey,
     entry: Entry,
-    place: Place<Planned>,
+    request: &CertificateRequest,
+    place: Place<'_, Unplanned>,
 ) -> Result<bool, Error> {
-    let (store, entropy) = (context.store.clone(), context.entropy);
-    let lease = context.limits.load().issuance_lease;
-    let methods = order.authorizations.iter().filter_map(Authorization::concluding_challenge);
-    let methods = methods.map(|challenge| challenge.kind).collect();
-    let (not_before, not_after) = (order.not_before, order.not_after);
-    let (identifiers, profile_name) = (order.identifiers.clone(), order.profile.clone());
-    to_its_end(async move {
-        let planned = store.plan_and_lease_issuance(&plan, &entry, lease, entropy);
-        let Some(lease) = planned.await? else { return Ok(false) };
-        let plan = PlannedCertificate {
-            methods,
-            ca: plan.ca,
-            account_id: plan.account_id,
-            serial: plan.serial,
-            tbs: plan.tbs,
-            csr: plan.csr,
-            planned_at: plan.now,
-            account_deactivated: false,
-            identifiers,
-            // The plan was not kept if one was.
-            deactivated: Vec::new(),
-            not_before,
-            not_after,
-            profile: Some(plan.profile),
-            profile_name,
-        };
-        let (claim, planned_at) = (lease.claim(), plan.planned_at);
-        if let Err(planned) = place.hand_over(claim, Planned { lease, plan, public_key }) {
-            store.postpone(planned.lease, planned_at).await?;
-        }
-        Ok(true)
-    })
-    .await
+    let (store, entropy) = (&context.store, context.entropy);
+    let lease = store.new_lease(WorkKind::Issuance, &order.id, &plan.account_id, entropy)?;
+    let proofs = order.authorizations.iter().filter_map(Authorization::concluding_challenge);
+    let ordered = Ordered {
+        identifiers: order.identifiers.clone(),
+        methods: proofs.map(|challenge| challenge.kind).collect(),
+        not_before: order.not_before,
+        not_after: order.not_after,
+        profile_name: order.profile.clone(),
+    };
+    let public_key = request.public_key().clone();
+    let claim = lease.claim();
+    let unplanned = |told| Unplanned { plan, lease, entry, ordered, public_key, told };
+    match place.hand_over(claim, unplanned).await {
+        Ok(planned) => planned,
+        Err(Unplanned { plan, entry, .. }) => Ok(store.plan_issuance(plan, &entry).await?),
+    }
 }
 
 /// The profile that the order was placed for. Where the CA no longer issues by it, that is what the
@@ -284,14 +263,4 @@ fn check_attested_key(request: &CertificateRequest, order: &Order) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// Keeps work and hands it over, be it that the client goes away meanwhile: between the two
-/// nobody else would do it before the lease lapses. `false` where it was not kept.
-async fn to_its_end(
-    taking_on: impl Future<Output = Result<bool, Error>> + Send + 'static,
-) -> Result<bool, Error> {
-    tokio::spawn(taking_on.in_current_span())
-        .await
-        .map_err(|error| Error::Failed(error.to_string()))?
 }

@@ -2,18 +2,23 @@
 //!
 //! The only place that has anything signed for a client, so a restart goes on exactly here.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::at_once::{Told, to_its_end};
 use super::identifiers::judge_again;
 use super::new_order::requested_dates;
 use super::recheck::{Objection, recheck};
 use super::{Context, Error};
+use crate::acme::challenge::ChallengeType;
+use crate::acme::identifier::Identifier;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::{SignFailure, Wanted};
+use crate::clock::Timestamp;
 use crate::ledger::{self, Actor, Entry, Kind};
-use crate::store::{Lease, PlannedCertificate};
+use crate::store::{Lease, NewLease, Plan, PlannedCertificate};
 use crate::x509::algorithm::PublicKey;
 use crate::x509::csr;
 
@@ -31,21 +36,70 @@ pub(crate) async fn issue(context: &Context, lease: Lease) -> Result<(), Error> 
         return Ok(context.store.discard(lease).await?);
     };
     match csr::key_of_accepted(&plan.csr) {
-        Ok(public_key) => issue_planned(context, Planned { lease, plan, public_key }).await,
+        Ok(public_key) => issue_planned(context, lease, plan, public_key).await,
         Err(error) => give_up(context, lease, &plan, &error.to_string()).await,
     }
 }
 
-/// A plan under a lease, with the key of its CSR.
-pub(crate) struct Planned {
-    pub(super) lease: Lease,
-    pub(super) plan: PlannedCertificate,
+/// A certificate that is to be planned for an order, and issued.
+pub(crate) struct Unplanned {
+    pub(super) plan: Plan,
+    pub(super) lease: NewLease,
+    pub(super) entry: Entry,
+    pub(super) ordered: Ordered,
+    /// Of the plan's CSR.
     pub(super) public_key: PublicKey,
+    pub(super) told: Told,
 }
 
-/// As [`issue`], where the plan is known.
-pub(crate) async fn issue_planned(context: &Context, planned: Planned) -> Result<(), Error> {
-    let Planned { lease, plan, public_key } = planned;
+/// What a plan does not say of its order.
+pub(super) struct Ordered {
+    pub(super) identifiers: Vec<Identifier>,
+    /// By which the identifiers were proved, each.
+    pub(super) methods: Vec<ChallengeType>,
+    pub(super) not_before: Option<Timestamp>,
+    pub(super) not_after: Option<Timestamp>,
+    pub(super) profile_name: Option<String>,
+}
+
+/// Keeps the plan under a lease, and goes on as [`issue`] does with a plan that it finds.
+pub(crate) async fn issue_unplanned(context: &Context, unplanned: Unplanned) -> Result<(), Error> {
+    let Unplanned { plan, lease, entry, ordered, public_key, told } = unplanned;
+    let long = context.limits.load().issuance_lease;
+    let lease = match context.store.plan_and_lease_issuance(&plan, &entry, lease, long).await {
+        Ok(Some(lease)) => lease,
+        nothing => {
+            let _ = told.send(nothing.map(|_| false).map_err(Error::from));
+            return Ok(());
+        }
+    };
+    let Ordered { identifiers, methods, not_before, not_after, profile_name } = ordered;
+    let plan = PlannedCertificate {
+        ca: plan.ca,
+        account_id: plan.account_id,
+        serial: plan.serial,
+        tbs: plan.tbs,
+        csr: plan.csr,
+        planned_at: plan.now,
+        // The plan was not kept if the account was, or an authorization.
+        account_deactivated: false,
+        deactivated: Vec::new(),
+        identifiers,
+        methods,
+        not_before,
+        not_after,
+        profile: Some(plan.profile),
+        profile_name,
+    };
+    to_its_end(pin!(issue_planned(context, lease, plan, public_key)), told).await
+}
+
+async fn issue_planned(
+    context: &Context,
+    lease: Lease,
+    plan: PlannedCertificate,
+    public_key: PublicKey,
+) -> Result<(), Error> {
     let order_id = lease.subject().to_owned();
     let span = tracing::Span::current();
     span.record("ca.id", &plan.ca);

@@ -33,7 +33,7 @@ mod validate;
 
 pub(crate) use account::{check_terms, deactivate_account, update_account};
 pub(crate) use at_cap::AtCap;
-pub(crate) use at_once::{AtOnce, Handed};
+pub(crate) use at_once::{AtOnce, Handed, Handover};
 pub(crate) use audit::{
     Checkpoints, KeysSeen, check_checkpoint, checkpoint, checkpoint_when_due, note_keys, seal,
 };
@@ -42,7 +42,7 @@ pub(crate) use challenge::{begin_attestation, begin_challenge};
 pub(crate) use changes::Changes;
 pub(crate) use finalize::finalize;
 pub(crate) use identifiers::AskedIdentifier;
-pub(crate) use issue::{issue, issue_planned};
+pub(crate) use issue::{issue, issue_unplanned};
 pub(crate) use key_change::{NewKey, change_key};
 pub(crate) use new_account::{NewAccount, new_account};
 pub(crate) use new_authz::new_authz;

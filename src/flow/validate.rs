@@ -4,9 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::at_once::{SOON, Told};
 use super::attest::{self, Attestation};
 use super::caa::{self, Proved};
 use super::{Context, Error};
@@ -15,14 +15,10 @@ use crate::acme::challenge::{Challenge, ChallengeResult, ChallengeType};
 use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
-use crate::clock::Timestamp;
 use crate::ledger::{Actor, Entry, Kind};
 use crate::store::{Begin, Conclusion, Lease, NewLease, ToValidate};
 use crate::validation::{Attempt, Evidence, Outcome};
 
-/// A proof on the same network is looked at within a few milliseconds. Whoever asks meanwhile sees a
-/// challenge that is pending.
-const SOON: Duration = Duration::from_millis(50);
 /// Before the second attempt; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A client that waits is told of it, in `Retry-After`.
@@ -36,19 +32,7 @@ pub(crate) struct Unbegun {
     pub(super) lease: NewLease,
     /// With the challenge as it is once it has begun.
     pub(super) work: ToValidate,
-    /// Where the client's request waits to be told that something is written.
-    pub(super) told: oneshot::Sender<Result<Begun, Error>>,
-}
-
-/// What was written when a client said that a challenge is ready.
-#[derive(Debug)]
-pub(crate) enum Begun {
-    /// Nothing: another request began it, or it may no longer begin.
-    Not,
-    /// It has, and the validation goes on.
-    UnderWay,
-    /// It has and is decided; the time is that of the proof, if it was proved.
-    Decided(Option<Timestamp>),
+    pub(super) told: Told,
 }
 
 /// Validates a challenge before anything is written of it: what is there soon is written together with that
@@ -59,12 +43,13 @@ pub(crate) async fn validate_unbegun(context: &Context, unbegun: Unbegun) -> Res
     name_in_span(&work.authorization);
     let attempt = lease.attempt();
     let mut judging = pin!(judge(context, &work, attempt));
-    let soon = tokio::time::timeout(SOON, &mut judging).await;
-    let verdict = match soon {
+    let verdict = match tokio::time::timeout(SOON, &mut judging).await {
         Ok(Ok(Verdict::Decided(conclusion))) => {
-            let begun = begin_decided(context, begin, &work, conclusion).await;
+            let (key, entry) = (&work.account_thumbprint, entry_of(context, &work, &conclusion));
+            let begun =
+                context.store.begin_and_conclude_challenge(begin, key, conclusion, &entry).await;
             // The client may have gone.
-            let _ = told.send(begun);
+            let _ = told.send(begun.map_err(Error::from));
             return Ok(());
         }
         Ok(other) => Some(other),
@@ -74,34 +59,16 @@ pub(crate) async fn validate_unbegun(context: &Context, unbegun: Unbegun) -> Res
     let lease = match context.store.begin_and_lease_challenge(begin, key, lease, long).await {
         Ok(Some(lease)) => lease,
         nothing => {
-            let _ = told.send(nothing.map(|_| Begun::Not).map_err(Error::from));
+            let _ = told.send(nothing.map(|_| false).map_err(Error::from));
             return Ok(());
         }
     };
-    let _ = told.send(Ok(Begun::UnderWay));
+    let _ = told.send(Ok(true));
     let verdict = match verdict {
         Some(verdict) => verdict?,
         None => judging.await?,
     };
     conclude(context, lease, &work, verdict).await
-}
-
-async fn begin_decided(
-    context: &Context,
-    begin: Begin,
-    work: &ToValidate,
-    conclusion: Conclusion,
-) -> Result<Begun, Error> {
-    let entry = entry_of(context, work, &conclusion);
-    let proved_at = match &conclusion.result {
-        ChallengeResult::Proved { at } => Some(*at),
-        ChallengeResult::Failed { .. } => None,
-    };
-    let begun = context
-        .store
-        .begin_and_conclude_challenge(begin, &work.account_thumbprint, conclusion, &entry)
-        .await?;
-    Ok(if begun { Begun::Decided(proved_at) } else { Begun::Not })
 }
 
 pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Error> {

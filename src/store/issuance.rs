@@ -7,13 +7,12 @@
 use std::time::Duration;
 
 use super::db::{Done, Statement, values};
-use super::work::{self, Lease, WorkKind};
+use super::work::{self, Lease, NewLease, WorkKind};
 use super::{Store, StoreError};
 use crate::acme::challenge::ChallengeType;
 use crate::acme::identifier::Identifier;
 use crate::acme::problem::Problem;
 use crate::clock::Timestamp;
-use crate::entropy::Entropy;
 use crate::ledger::Entry;
 
 /// A certificate to be signed for an order.
@@ -75,17 +74,16 @@ impl Store {
         Ok(planned)
     }
 
-    /// As [`Self::plan_issuance`], and takes the issuance on at once.
+    /// As [`Self::plan_issuance`], and takes the issuance on for so long.
     pub(crate) async fn plan_and_lease_issuance(
         &self,
         plan: &Plan,
         entry: &Entry,
-        lease: Duration,
-        entropy: Entropy,
+        lease: NewLease,
+        long: Duration,
     ) -> Result<Option<Lease>, StoreError> {
-        let (kind, order_id) = (WorkKind::Issuance, &plan.order_id);
-        let new = self.new_lease(kind, order_id, &plan.account_id, entropy)?;
-        let (work, lease) = new.write(plan.now.plus(lease));
+        debug_assert_eq!(lease.subject(), plan.order_id);
+        let (work, lease) = lease.write(plan.now.plus(long));
         Ok(self.keep_plan(plan, entry, work).await?.then_some(lease))
     }
 

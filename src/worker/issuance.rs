@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::Stop;
 use super::each::{self, Terms};
-use super::{Stop, handed};
+use super::handed::Inbox;
 use crate::flow::{self, Context, SharedContext, Shares};
 use crate::signer::Health;
 use crate::store::WorkKind;
@@ -21,13 +22,14 @@ pub(super) async fn run(context: SharedContext, stop: Stop) {
         not_for: cas_that_cannot_sign,
     };
     let (places, shares) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Shares::default()));
-    let queue = context.at_once.issuances.open(Arc::clone(&places), Arc::clone(&shares));
-    let planned = |context: SharedContext, planned| async move {
-        flow::issue_planned(&context, planned).await
+    let unplanned = |context: SharedContext, unplanned| async move {
+        flow::issue_unplanned(&context, unplanned).await
     };
+    let handover = &context.at_once.issuances;
+    let inbox = Inbox::open(&context, terms.kind, handover, &places, &shares, unplanned);
     let issue = |context: SharedContext, lease| async move { flow::issue(&context, lease).await };
     tokio::join!(
-        handed::run(context.clone(), stop.clone(), terms.kind, queue, planned),
+        inbox.run(context.clone(), terms.kind, stop.clone()),
         each::run(context, stop, terms, places, shares, issue)
     );
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::Stop;
 use super::each::{self, Terms};
-use super::{Stop, handed};
+use super::handed::Inbox;
 use crate::flow::{self, SharedContext, Shares};
 use crate::store::WorkKind;
 
@@ -19,14 +20,15 @@ const TERMS: Terms = Terms {
 
 pub(super) async fn run(context: SharedContext, stop: Stop) {
     let (places, shares) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Shares::default()));
-    let queue = context.at_once.validations.open(Arc::clone(&places), Arc::clone(&shares));
     let unbegun = |context: SharedContext, unbegun| async move {
         flow::validate_unbegun(&context, unbegun).await
     };
+    let handover = &context.at_once.validations;
+    let inbox = Inbox::open(&context, TERMS.kind, handover, &places, &shares, unbegun);
     let validate =
         |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
     tokio::join!(
-        handed::run(context.clone(), stop.clone(), TERMS.kind, queue, unbegun),
+        inbox.run(context.clone(), TERMS.kind, stop.clone()),
         each::run(context, stop, TERMS, places, shares, validate)
     );
 }

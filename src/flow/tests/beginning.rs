@@ -5,13 +5,11 @@ use futures_util::future::join;
 use harness::Responder;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener as Listener;
-use tokio::sync::{Semaphore, mpsc};
 
 use super::super::validate::{Unbegun, validate_unbegun};
 use super::*;
 use crate::acme::challenge::Challenge;
 use crate::acme::key_authorization::key_authorization;
-use crate::flow::Shares;
 
 const WORK: &str = "SELECT (SELECT COUNT(*) FROM work) + (SELECT COUNT(*) FROM work_in_hand)";
 const LISTED: &str = "SELECT COUNT(*) FROM work";
@@ -23,20 +21,18 @@ struct Unproved {
     http01: Challenge,
 }
 
-/// What the site's flows hand over.
-type Handed = mpsc::UnboundedReceiver<super::super::Handed<Unbegun>>;
+type Queue = mpsc::UnboundedReceiver<Handed<Unbegun>>;
 
 impl Unproved {
     /// That looks for proofs at this port.
-    async fn at(http_port: u16) -> (Self, Handed) {
+    async fn at(http_port: u16) -> (Self, Queue) {
         let closed = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let options = Options { resolvers: vec![closed()], http_port, ..Options::default() };
         let site = Site::with(Validator::new(options).unwrap(), |_| {}).await;
         let authorization = site.place(&["a.localhost"]).await.authorizations.remove(0);
         let of_http = |one: &&Challenge| one.kind == ChallengeType::Http01;
         let http01 = authorization.challenges.iter().find(of_http).unwrap().clone();
-        let (places, shares) = (Arc::new(Semaphore::new(4)), Arc::new(Shares::default()));
-        let handed = site.context.at_once.validations.open(places, shares);
+        let handed = receive(&site.context.at_once.validations);
         (Self { site, authorization, http01 }, handed)
     }
 
@@ -50,12 +46,12 @@ impl Unproved {
     }
 
     /// Does what is handed over, as a worker does.
-    async fn work(&self, handed: &mut Handed) {
+    async fn work(&self, handed: &mut Queue) {
         let work = handed.recv().await.unwrap();
         validate_unbegun(&self.site.context, work.known).await.unwrap();
     }
 
-    async fn begin_and_work(&self, handed: &mut Handed) -> Authorization {
+    async fn begin_and_work(&self, handed: &mut Queue) -> Authorization {
         join(self.begin(), self.work(handed)).await.0.unwrap()
     }
 
@@ -82,6 +78,8 @@ async fn a_proof_that_is_there_soon_is_written_with_the_beginning() {
     let responder = Responder::start().await;
     let (unproved, mut handed) = Unproved::at(responder.http_port).await;
     responder.show_http01(&unproved.http01.token, &unproved.proof());
+    let limits = &unproved.site.context.limits;
+    limits.store(Arc::new(Limits { hold: DAY, ..(**limits.load()).clone() }));
     let before = unproved.site.commits();
     let told = unproved.begin_and_work(&mut handed).await;
     assert_eq!(unproved.site.commits(), before + 1);

@@ -1,11 +1,10 @@
 //! A CSR comes, or comes again.
 
 use futures_util::FutureExt as _;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use futures_util::future::join;
 
 use super::*;
-use crate::flow::Shares;
+use crate::flow::{issue_unplanned, validate_unbegun};
 
 #[tokio::test]
 async fn a_csr_that_is_sent_again_while_the_signer_is_away_plans_nothing_twice() {
@@ -110,26 +109,52 @@ async fn an_order_that_is_not_ready_or_not_ones_own_is_not_finalized() {
     assert_eq!(refusal(site.finalize(&order, &csr).await).kind, ProblemType::OrderNotReady);
 }
 
-/// Between the commit and the hand-over nobody else would do it before the lease lapses.
 #[tokio::test]
-async fn what_a_client_asked_for_that_hung_up_is_handed_over_all_the_same() {
+async fn what_a_client_asked_for_that_hung_up_is_done_all_the_same() {
     let site = Site::new().await;
     let order = site.ready(&["a.test"]).await;
-    let unproved = site.place(&["b.test"]).await.authorizations.remove(0);
-    let places = || (Arc::new(Semaphore::new(1)), Arc::new(Shares::default()));
-    let (issuances, validations) = (places(), places());
-    let mut issuances = site.context.at_once.issuances.open(issuances.0, issuances.1);
-    let mut validations = site.context.at_once.validations.open(validations.0, validations.1);
+    let unproved = site.place(&["b.localhost"]).await.authorizations.remove(0);
+    let mut issuances = receive(&site.context.at_once.issuances);
+    let mut validations = receive(&site.context.at_once.validations);
     let csr = Csr::new(&["a.test"]).der();
-    let (context, account) = (&site.context, &site.account);
-    let challenge = unproved.challenges[0].id.clone();
-    // Each is polled once, until its transaction is under way, and dropped.
+    // Each is polled once, until it waits for what it handed over, and dropped.
     assert!(site.finalize(&order, &csr).now_or_never().is_none());
-    let begun = begin_challenge(context, unproved, &challenge, account, ACCOUNT_URL);
-    assert!(begun.now_or_never().is_none());
-    let long = Duration::from_secs(10);
-    let handed = timeout(long, issuances.recv()).await.unwrap().unwrap();
-    assert_eq!(handed.claim.subject, order.id);
-    let handed = timeout(long, validations.recv()).await.unwrap().unwrap();
-    assert_eq!(handed.claim.subject, challenge);
+    let challenge = &unproved.challenges[0].id;
+    assert!(site.begin(&unproved, challenge).now_or_never().is_none());
+    issue_unplanned(&site.context, issuances.recv().await.unwrap().known).await.unwrap();
+    assert!(matches!(site.status(&order.id).await, OrderStatus::Valid { .. }));
+    validate_unbegun(&site.context, validations.recv().await.unwrap().known).await.unwrap();
+    let work = site.store().to_validate(challenge).await.unwrap().unwrap();
+    assert_eq!(work.challenge.begun_at, Some(START));
+}
+
+/// Once it is written that the certificate is to be.
+#[tokio::test]
+async fn a_client_is_answered_while_its_certificate_takes_its_time() {
+    let site = Site::new().await;
+    let order = site.ready(&["a.test"]).await;
+    let mut issuances = receive(&site.context.at_once.issuances);
+    let csr = Csr::new(&["a.test"]).der();
+    let held = site.signer.hold();
+    let works = async {
+        let handed = issuances.recv().await.unwrap();
+        issue_unplanned(&site.context, handed.known).await.unwrap();
+    };
+    let client = async {
+        assert_eq!(site.finalize(&order, &csr).await.unwrap(), OrderStatus::Processing);
+        drop(held);
+    };
+    join(works, client).await;
+    assert!(matches!(site.status(&order.id).await, OrderStatus::Valid { .. }));
+}
+
+#[tokio::test]
+async fn an_order_whose_workers_have_just_stopped_is_planned_on_the_list() {
+    let site = Site::new().await;
+    let order = site.ready(&["a.test"]).await;
+    drop(receive(&site.context.at_once.issuances));
+    let csr = Csr::new(&["a.test"]).der();
+    assert_eq!(site.finalize(&order, &csr).await.unwrap(), OrderStatus::Processing);
+    site.issue().await;
+    assert!(matches!(site.status(&order.id).await, OrderStatus::Valid { .. }));
 }

@@ -25,11 +25,13 @@ use arc_swap::ArcSwap;
 use harness::csr::Csr;
 use harness::{Algorithm, Database, Key};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    AskedIdentifier, AtOnce, Context, Error, Limits, NewAccount, NewKey, NewOrderRequest,
-    begin_challenge, change_key, deactivate_account, deactivate_authorization, finalize, issue,
-    new_account, new_authz, new_order, own_certificate, update_account, validate,
+    AskedIdentifier, AtOnce, Context, Error, Handed, Handover, Limits, NewAccount, NewKey,
+    NewOrderRequest, Shares, begin_challenge, change_key, deactivate_account,
+    deactivate_authorization, finalize, issue, new_account, new_authz, new_order, own_certificate,
+    update_account, validate,
 };
 use crate::acme::account::Account;
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
@@ -59,6 +61,8 @@ const LEASE: Duration = Duration::from_secs(20);
 /// A key that first goes through a list of ailments, then signs.
 struct Sick {
     key: KeyFile,
+    /// Whoever has it holds every signature up.
+    turn: tokio::sync::Mutex<()>,
     /// What it answers instead.
     ailments: Mutex<VecDeque<Result<VerifiedSignature, SignError>>>,
     asked: AtomicUsize,
@@ -74,6 +78,11 @@ impl Sick {
     async fn lies(&self) {
         let lie = self.key.sign(b"something else".to_vec()).await;
         self.ailments.lock().unwrap().push_back(lie);
+    }
+
+    /// Until what is returned is dropped, nothing is signed.
+    fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.try_lock().unwrap()
     }
 
     fn asked(&self) -> usize {
@@ -94,7 +103,10 @@ impl Signer for Sick {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match self.ailments.lock().unwrap().pop_front() {
             Some(answer) => Box::pin(async move { answer }),
-            None => self.key.sign(message),
+            None => Box::pin(async move {
+                let _turn = self.turn.lock().await;
+                self.key.sign(message).await
+            }),
         }
     }
 
@@ -315,7 +327,12 @@ async fn authority(store: &Store, now: Timestamp) -> (Authority, Arc<Sick>) {
     };
     let root = prepare_ca(&new, key.algorithm(), now, Entropy).unwrap();
     let chain = root.sign(&key).await.unwrap();
-    let signer = Arc::new(Sick { key, ailments: Mutex::default(), asked: AtomicUsize::default() });
+    let signer = Arc::new(Sick {
+        key,
+        turn: Default::default(),
+        ailments: Mutex::default(),
+        asked: AtomicUsize::default(),
+    });
     let authority = Authority {
         id: "web".to_owned(),
         name: "a CA".to_owned(),
@@ -345,6 +362,15 @@ fn validator() -> Validator {
         ..Options::default()
     })
     .unwrap()
+}
+
+/// What is handed over from now on, which nobody does.
+fn receive<K: Send + 'static>(handover: &Handover<K>) -> mpsc::UnboundedReceiver<Handed<K>> {
+    let (places, shares) = (Arc::new(Semaphore::new(4)), Arc::new(Shares::default()));
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let begin = move |handed| sender.send(handed).map_err(|refused| refused.0);
+    handover.open(places, shares, Box::new(begin));
+    receiver
 }
 
 #[track_caller]

@@ -127,9 +127,12 @@ pub(super) async fn a_plan_that_is_taken_on_at_once_is_there_until_it_is_complet
     let store = with_ready_order(database).await;
     let kind = WorkKind::Issuance;
     let made = plan(&store, ORDER).await;
-    let lease =
-        store.plan_and_lease_issuance(&made, &entry(), LEASE, Entropy).await.unwrap().unwrap();
-    let again = store.plan_and_lease_issuance(&made, &entry(), LEASE, Entropy).await.unwrap();
+    let plan_and_lease = async || {
+        let lease = store.new_lease(kind, ORDER, ACCOUNT, Entropy).unwrap();
+        store.plan_and_lease_issuance(&made, &entry(), lease, LEASE).await.unwrap()
+    };
+    let lease = plan_and_lease().await.unwrap();
+    let again = plan_and_lease().await;
     assert!(again.is_none(), "it was planned");
     let other = open(database).await;
     assert!(claim(&other, kind, after(19), 10).await.is_empty());
