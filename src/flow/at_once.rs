@@ -1,8 +1,8 @@
 //! Work that the instance which is asked for it does at once, without a claim.
 //!
-//! A worker gets it with what the request knows of it, before it is written that it is to be done, and
-//! writes that with a lease: where the process dies, the lease lapses and another claims it, or the next
-//! process does. The request waits until it is written; killed before, nobody was promised anything.
+//! A worker gets it with what the request knows of it, before anything is written, and writes that it is to be
+//! done, with a lease, or that it is done: where the process dies under a lease, that lapses and another
+//! claims the work, or the next process does. The request is told nothing before it is written.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -101,7 +101,7 @@ impl<K> Place<'_, K> {
         let (told, answer) = oneshot::channel();
         let handed = Handed { known: known(told), claim, place: self.place };
         (self.begin)(handed).map_err(|refused| refused.known)?;
-        // Without an answer it was cut off, and nothing was written.
+        // Without an answer it was cut off: what was written by then is handed back.
         Ok(answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into())))
     }
 }

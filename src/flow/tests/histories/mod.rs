@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tokio::runtime::Runtime;
 
 use self::act::{Act, Ailment, Answer, Fate, Step, history};
-use self::world::World;
+use self::world::{Instance, World};
 use super::*;
 use crate::acme::account::AccountStatus;
 use crate::acme::key_authorization::key_authorization;
@@ -220,7 +220,8 @@ impl<'w> Play<'w> {
         }
     }
 
-    async fn begin_one(&self, context: &Context, id: &str, answer: Answer) {
+    async fn begin_one(&self, instance: &Instance, id: &str, answer: Answer) {
+        let context: &Context = instance;
         let found = context.store.authorization("web", id).await.unwrap().unwrap();
         let account = context.store.account("web", &found.account_id).await.unwrap().unwrap();
         if account.status() != AccountStatus::Valid {
@@ -238,12 +239,12 @@ impl<'w> Play<'w> {
             Answer::Wrong | Answer::Nothing => "wrong".to_owned(),
         };
         self.world.responder.show_http01(&challenge.token, &shown);
-        may_be_refused(
-            begin_challenge(context, found, &challenge.id, &account, "https://ca.test/a").await,
-        );
+        let begun = begin_challenge(context, found, &challenge.id, &account, "https://ca.test/a");
+        may_be_refused(instance.answer(begun).await);
     }
 
-    async fn finalize(&self, context: &Context, client: usize, which: Index, right: bool) {
+    async fn finalize(&self, instance: &Instance, client: usize, which: Index, right: bool) {
+        let context: &Context = instance;
         let account = self.account(context, client).await;
         let id = one_of(&self.clients[client].lock().unwrap().orders, which);
         let Some(id) = id.filter(|_| account.status() == AccountStatus::Valid) else { return };
@@ -251,7 +252,9 @@ impl<'w> Play<'w> {
         let names: Vec<String> = order.identifiers.iter().map(ToString::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let csr = if right { Csr::new(&names) } else { Csr::new(&["d.localhost"]) };
-        may_be_refused(finalize(context, &self.world.authority, &account, &id, &csr.der()).await);
+        let csr = csr.der();
+        let finalized = finalize(context, &self.world.authority, &account, &id, &csr);
+        may_be_refused(instance.answer(finalized).await);
     }
 
     /// Lets the workers go on in peace: then nothing is still under way, and every order that is
