@@ -5,10 +5,11 @@
 //! claims the work, or the next process does. The request is told nothing before it is written.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use super::Error;
 use super::issue::Unplanned;
@@ -16,9 +17,11 @@ use super::shares::{Share, Shares};
 use super::validate::Unbegun;
 use crate::store::{Claim, StoreError};
 
-/// What is done within this time has one answer, which says what came of it. A proof on the same network is
-/// looked at in a few milliseconds, and few tokens take longer for a signature.
-pub(super) const SOON: Duration = Duration::from_millis(50);
+/// How long nothing is done at once after something could not be written: what goes by the list writes
+/// first, so that nobody has kipuka look for proofs of which nothing is kept.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at whether a subject is free again.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What flows hand to this instance's workers.
 #[derive(Default)]
@@ -39,33 +42,44 @@ pub(crate) struct Handed<K> {
 /// A place, one of an account's, and the only one of the work's subject.
 type Taken = (OwnedSemaphorePermit, Share, Share);
 
-/// Has a worker begin; what it does not take any more comes back.
-type Begin<K> = Box<dyn Fn(Handed<K>) -> Result<(), Handed<K>> + Send + Sync>;
+/// How a worker takes what is handed over; what it does not take any more comes back.
+type Take<K> = Box<dyn Fn(Handed<K>) -> Result<(), Handed<K>> + Send + Sync>;
 
 /// Where the request waits: for whether it is written that the work is to be done, or is done by then.
 pub(super) type Told = oneshot::Sender<Result<bool, Error>>;
 
 /// The way to the workers of one kind; there is none before they have started.
-pub(crate) struct Handover<K>(OnceLock<Way<K>>);
+pub(crate) struct Handover<K> {
+    way: OnceLock<Way<K>>,
+    paused_until: Mutex<Option<Instant>>,
+}
 
 struct Way<K> {
     places: Arc<Semaphore>,
     shares: Arc<Shares>,
     subjects: Arc<Shares>,
-    begin: Begin<K>,
+    take: Take<K>,
+}
+
+/// Why there is no place.
+pub(super) enum NoPlace {
+    /// This very work is being done.
+    Busy,
+    /// For this or that reason it goes on the list.
+    List,
 }
 
 impl<K> Default for Handover<K> {
     fn default() -> Self {
-        Self(OnceLock::new())
+        Self { way: OnceLock::new(), paused_until: Mutex::default() }
     }
 }
 
 impl<K> Handover<K> {
-    /// What is handed over from now on is begun in this way, as long as there are places for it.
-    pub(crate) fn open(&self, places: Arc<Semaphore>, shares: Arc<Shares>, begin: Begin<K>) {
+    /// What is handed over from now on is taken in this way, as long as there are places for it.
+    pub(crate) fn open(&self, places: Arc<Semaphore>, shares: Arc<Shares>, take: Take<K>) {
         // A second set of workers would claim its work from the list.
-        let _ = self.0.set(Way { places, shares, subjects: Arc::default(), begin });
+        let _ = self.way.set(Way { places, shares, subjects: Arc::default(), take });
     }
 
     /// A place where an account's work on `subject` can be done now, if one is free, the account has fewer
@@ -75,18 +89,42 @@ impl<K> Handover<K> {
         subject: &str,
         account_id: &str,
         most: usize,
-    ) -> Option<Place<'_, K>> {
-        let Way { places, shares, subjects, begin } = self.0.get()?;
-        let permit = Arc::clone(places).try_acquire_owned().ok()?;
-        let share = Share::take_below(shares, account_id, most)?;
-        let alone = Share::take_below(subjects, subject, 1)?;
-        Some(Place { begin, place: (permit, share, alone) })
+    ) -> Result<Place<'_, K>, NoPlace> {
+        let Way { places, shares, subjects, take } = self.way.get().ok_or(NoPlace::List)?;
+        if self.paused_until().is_some_and(|until| Instant::now() < until) {
+            return Err(NoPlace::List);
+        }
+        let alone = Share::take_below(subjects, subject, 1).ok_or(NoPlace::Busy)?;
+        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| NoPlace::List)?;
+        let share = Share::take_below(shares, account_id, most).ok_or(NoPlace::List)?;
+        Ok(Place { take, place: (permit, share, alone) })
+    }
+
+    /// Waits until `subject` is free again, but no longer than `most`.
+    pub(super) async fn until_free(&self, subject: &str, most: Duration) {
+        let end = Instant::now() + most;
+        while Instant::now() < end {
+            let busy = self.way.get().is_some_and(|way| way.subjects.holds(subject));
+            if !busy {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Something could not be written.
+    pub(super) fn pause(&self) {
+        *self.paused_until() = Some(Instant::now() + PAUSE);
+    }
+
+    fn paused_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A place that is kept for one piece of work.
 pub(super) struct Place<'a, K> {
-    begin: &'a Begin<K>,
+    take: &'a Take<K>,
     place: Taken,
 }
 
@@ -100,20 +138,42 @@ impl<K> Place<'_, K> {
     ) -> Result<Result<bool, Error>, K> {
         let (told, answer) = oneshot::channel();
         let handed = Handed { known: known(told), claim, place: self.place };
-        (self.begin)(handed).map_err(|refused| refused.known)?;
-        // Without an answer it was cut off: what was written by then is handed back.
-        Ok(answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into())))
+        (self.take)(handed).map_err(|refused| refused.known)?;
+        // Nothing is written.
+        Ok(answer.await.unwrap_or(Err(Error::CutOff)))
     }
 }
 
 /// Does to its end what has been written down, and tells the request: with what came of it, if that is there
 /// soon.
-pub(super) async fn to_its_end<T>(mut working: Pin<&mut impl Future<Output = T>>, told: Told) -> T {
-    let soon = tokio::time::timeout(SOON, &mut working).await;
-    // The client may have gone.
-    let _ = told.send(Ok(true));
-    match soon {
+pub(super) async fn to_its_end<T>(
+    mut working: Pin<&mut impl Future<Output = T>>,
+    soon: Duration,
+    told: Told,
+) -> T {
+    let written = Written(Some(told));
+    let early = tokio::time::timeout(soon, &mut working).await;
+    drop(written);
+    match early {
         Ok(done) => done,
         Err(_) => working.await,
     }
+}
+
+/// Whatever becomes of the work, it is written.
+struct Written(Option<Told>);
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        // The client may have gone.
+        let _ = self.0.take().map(|told| told.send(Ok(true)));
+    }
+}
+
+/// Tells the request why nothing was written. The work has failed all the same, which is counted; who asked
+/// may have gone.
+pub(super) fn nothing_written(told: Told, error: StoreError) -> Error {
+    let failed = Error::Failed(format!("nothing was written: {error}"));
+    let _ = told.send(Err(error.into()));
+    failed
 }

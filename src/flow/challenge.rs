@@ -1,5 +1,6 @@
 //! The client says that a challenge is ready (RFC 8555 §7.5.1).
 
+use super::at_once::NoPlace;
 use super::validate::Unbegun;
 use super::{Context, Error, not_found};
 use crate::acme::account::Account;
@@ -8,7 +9,7 @@ use crate::acme::challenge::{Challenge, ChallengeType};
 use crate::acme::problem::{Problem, ProblemType};
 use crate::store::{Begin, ToValidate, WorkKind};
 
-/// Queues the validation by an account that calls itself `account_url`, unless that was done before,
+/// Has the challenge validated for an account that calls itself `account_url`, unless that was done before,
 /// and returns the authorization as it stands when the result is there or has been waited for long
 /// enough.
 #[tracing::instrument(
@@ -114,8 +115,8 @@ async fn begin(
         .ok_or_else(|| not_found("challenge"))
 }
 
-/// Has the challenge begun and validated here and now. Returns whether it has begun; `None` where there is no
-/// place for it, or somebody was first: then the list has the last word.
+/// Has the challenge begun and validated here and now. Returns whether it has begun; `None` where the list has
+/// the last word, as there is no place, or another request is at it.
 async fn begin_at_once(
     context: &Context,
     authorization: &Authorization,
@@ -123,9 +124,19 @@ async fn begin_at_once(
     account: &Account,
     begin: &Begin,
 ) -> Result<Option<bool>, Error> {
-    let (id, most) = (&challenge.id, context.limits.load().at_once_per_account);
-    let Some(place) = context.at_once.validations.place(id, &account.id, most) else {
-        return Ok(None);
+    let (id, validations) = (&challenge.id, &context.at_once.validations);
+    let (most, soon) = {
+        let limits = context.limits.load();
+        (limits.at_once_per_account, limits.soon)
+    };
+    let place = match validations.place(id, &account.id, most) {
+        Ok(place) => place,
+        Err(NoPlace::Busy) => {
+            // A moment later it is written what came of it, so that no further attempt is made.
+            validations.until_free(id, soon * 4).await;
+            return Ok(None);
+        }
+        Err(NoPlace::List) => return Ok(None),
     };
     let lease = context.store.new_lease(WorkKind::Validation, id, &account.id, context.entropy)?;
     let (claim, begin) = (lease.claim(), begin.clone());
@@ -140,7 +151,7 @@ async fn begin_at_once(
         response: None,
     };
     match place.hand_over(claim, |told| Unbegun { begin, lease, work, told }).await {
-        Ok(begun) => Ok(begun?.then_some(true)),
+        Ok(begun) => begun.map(Some),
         Err(_) => Ok(None),
     }
 }

@@ -140,13 +140,12 @@ async fn plan(
     let certificate_id = plan.certificate_id.clone();
     let most = context.limits.load().at_once_per_account;
     let place = context.at_once.issuances.place(&order.id, &account.id, most);
-    let planned = match place.filter(|_| authority.signer.health() == Health::Up) {
-        Some(place) => plan_at_once(context, order, plan, entry, &request, place).await?,
-        None => context.store.plan_issuance(plan, &entry).await?,
+    let planned = match place {
+        Ok(place) if authority.signer.health() == Health::Up => {
+            plan_at_once(context, order, plan, entry, &request, place).await?
+        }
+        _ => plan_on_list(context, plan, entry).await?,
     };
-    if planned {
-        context.metrics.issuance.order(&authority.id, "finalized");
-    }
     if !planned && context.store.order_csr(&order.id).await?.as_deref() != Some(csr) {
         let detail = "the order changed meanwhile; read it again";
         return Err(Problem::new(ProblemType::OrderNotReady, detail).into());
@@ -178,8 +177,17 @@ async fn plan_at_once(
     let unplanned = |told| Unplanned { plan, lease, entry, ordered, public_key, told };
     match place.hand_over(claim, unplanned).await {
         Ok(planned) => planned,
-        Err(Unplanned { plan, entry, .. }) => Ok(store.plan_issuance(plan, &entry).await?),
+        Err(Unplanned { plan, entry, .. }) => plan_on_list(context, plan, entry).await,
     }
+}
+
+async fn plan_on_list(context: &Context, plan: Plan, entry: Entry) -> Result<bool, Error> {
+    let ca = plan.ca.clone();
+    let planned = context.store.plan_issuance(plan, &entry).await?;
+    if planned {
+        context.metrics.issuance.order(&ca, "finalized");
+    }
+    Ok(planned)
 }
 
 /// The profile that the order was placed for. Where the CA no longer issues by it, that is what the

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::at_once::{Told, to_its_end};
+use super::at_once::{Told, nothing_written, to_its_end};
 use super::identifiers::judge_again;
 use super::new_order::requested_dates;
 use super::recheck::{Objection, recheck};
@@ -65,14 +65,19 @@ pub(super) struct Ordered {
 /// Keeps the plan under a lease, and goes on as [`issue`] does with a plan that it finds.
 pub(crate) async fn issue_unplanned(context: &Context, unplanned: Unplanned) -> Result<(), Error> {
     let Unplanned { plan, lease, entry, ordered, public_key, told } = unplanned;
-    let long = context.limits.load().issuance_lease;
+    let (soon, long) = {
+        let limits = context.limits.load();
+        (limits.soon, limits.issuance_lease)
+    };
     let lease = match context.store.plan_and_lease_issuance(&plan, &entry, lease, long).await {
         Ok(Some(lease)) => lease,
-        nothing => {
-            let _ = told.send(nothing.map(|_| false).map_err(Error::from));
+        Ok(None) => {
+            let _ = told.send(Ok(false));
             return Ok(());
         }
+        Err(error) => return Err(nothing_written(told, error)),
     };
+    context.metrics.issuance.order(&plan.ca, "finalized");
     let Ordered { identifiers, methods, not_before, not_after, profile_name } = ordered;
     let plan = PlannedCertificate {
         ca: plan.ca,
@@ -91,7 +96,7 @@ pub(crate) async fn issue_unplanned(context: &Context, unplanned: Unplanned) -> 
         profile: Some(plan.profile),
         profile_name,
     };
-    to_its_end(pin!(issue_planned(context, lease, plan, public_key)), told).await
+    to_its_end(pin!(issue_planned(context, lease, plan, public_key)), soon, told).await
 }
 
 async fn issue_planned(

@@ -92,6 +92,9 @@ pub(crate) struct Context {
 pub(crate) struct Limits {
     /// How long an answer is held back while a result is about to come.
     pub(crate) hold: Duration,
+    /// What is done within this time has one transaction less, or one answer. A proof on the same network
+    /// is looked at in a few milliseconds, and few tokens take longer for a signature.
+    pub(crate) soon: Duration,
     /// How long an order and its authorizations live.
     pub(crate) order_lifetime: Duration,
     /// How long after it was proved an authorization is used for other orders; zero is never.
@@ -116,6 +119,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             hold: Duration::from_secs(5),
+            soon: Duration::from_millis(50),
             order_lifetime: Duration::from_secs(7 * 24 * 3600),
             reuse: Duration::from_secs(24 * 3600),
             validation_attempts: 3,
@@ -138,6 +142,9 @@ pub(crate) enum Error {
     /// Something needed is away and may come back; the client should try again.
     #[error(transparent)]
     Unavailable(StoreError),
+    /// kipuka stops, and nothing was written; the client should ask again.
+    #[error("the work was cut off before anything of it was written")]
+    CutOff,
     /// Something is broken; a person must look.
     #[error("{0}")]
     Failed(String),

@@ -38,6 +38,12 @@ impl Shares {
         (places.min(most - largest), full)
     }
 
+    /// Whether the holder has a place.
+    pub(super) fn holds(&self, holder: &str) -> bool {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.by_holder.contains_key(holder)
+    }
+
     /// Returns when a place was given back for the want of which work was left.
     pub(crate) async fn freed(&self) {
         self.freed.notified().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::at_once::{SOON, Told};
+use super::at_once::{Told, nothing_written};
 use super::attest::{self, Attestation};
 use super::caa::{self, Proved};
 use super::{Context, Error};
@@ -16,7 +16,7 @@ use crate::acme::key_authorization::key_authorization;
 use crate::acme::problem::{Problem, ProblemType};
 use crate::ca::Authority;
 use crate::ledger::{Actor, Entry, Kind};
-use crate::store::{Begin, Conclusion, Lease, NewLease, ToValidate};
+use crate::store::{Begin, Conclusion, Lease, NewLease, StoreError, ToValidate};
 use crate::validation::{Attempt, Evidence, Outcome};
 
 /// Before the second attempt; doubled for each further one.
@@ -35,33 +35,45 @@ pub(crate) struct Unbegun {
     pub(super) told: Told,
 }
 
-/// Validates a challenge before anything is written of it: what is there soon is written together with that
-/// it has begun, in one transaction. Killed before that, nothing was promised to anybody; the client asks
-/// again.
+/// Validates a challenge before it is written that it has begun: what is there soon is written together with
+/// that, in one transaction. Killed before, nothing was promised to anybody; the client asks again.
 pub(crate) async fn validate_unbegun(context: &Context, unbegun: Unbegun) -> Result<(), Error> {
     let Unbegun { begin, lease, work, told } = unbegun;
     name_in_span(&work.authorization);
-    let attempt = lease.attempt();
-    let mut judging = pin!(judge(context, &work, attempt));
-    let verdict = match tokio::time::timeout(SOON, &mut judging).await {
-        Ok(Ok(Verdict::Decided(conclusion))) => {
-            let (key, entry) = (&work.account_thumbprint, entry_of(context, &work, &conclusion));
-            let begun =
-                context.store.begin_and_conclude_challenge(begin, key, conclusion, &entry).await;
-            // The client may have gone.
-            let _ = told.send(begun.map_err(Error::from));
-            return Ok(());
-        }
-        Ok(other) => Some(other),
-        Err(_) => None,
+    let (soon, long) = {
+        let limits = context.limits.load();
+        (limits.soon, limits.validation_lease)
     };
-    let (key, long) = (&work.account_thumbprint, context.limits.load().validation_lease);
-    let lease = match context.store.begin_and_lease_challenge(begin, key, lease, long).await {
-        Ok(Some(lease)) => lease,
-        nothing => {
-            let _ = told.send(nothing.map(|_| false).map_err(Error::from));
-            return Ok(());
+    let (store, key) = (&context.store, &work.account_thumbprint);
+    let mut judging = pin!(judge(context, &work, lease.attempt()));
+    let mut verdict = tokio::time::timeout(soon, &mut judging).await.ok();
+    if let Some(Ok(Verdict::Decided(conclusion))) = &verdict {
+        let entry = entry_of(context, &work, conclusion);
+        let begun = store.begin_and_conclude_challenge(begin.clone(), key, conclusion, &entry);
+        return match begun.await {
+            Ok(true) => {
+                log(&work, conclusion);
+                let _ = told.send(Ok(true));
+                Ok(())
+            }
+            Ok(false) => begin_anew(context, begin, told).await,
+            Err(error) => Err(fail(context, told, error)),
+        };
+    }
+    let begun = {
+        let mut begun = pin!(store.begin_and_lease_challenge(begin.clone(), key, lease, long));
+        // The attempt has timers of its own, and goes on meanwhile.
+        loop {
+            tokio::select! {
+                begun = &mut begun => break begun,
+                judged = &mut judging, if verdict.is_none() => verdict = Some(judged),
+            }
         }
+    };
+    let lease = match begun {
+        Ok(Some(lease)) => lease,
+        Ok(None) => return begin_anew(context, begin, told).await,
+        Err(error) => return Err(fail(context, told, error)),
     };
     let _ = told.send(Ok(true));
     let verdict = match verdict {
@@ -69,6 +81,23 @@ pub(crate) async fn validate_unbegun(context: &Context, unbegun: Unbegun) -> Res
         None => judging.await?,
     };
     conclude(context, lease, &work, verdict).await
+}
+
+/// What was found does not count: the account has another key by now, or somebody was first. An attempt was
+/// made all the same, so the challenge has begun if it still may, and goes on the list.
+async fn begin_anew(context: &Context, begin: Begin, told: Told) -> Result<(), Error> {
+    match context.store.begin_challenge(begin).await {
+        Ok(begun) => {
+            let _ = told.send(Ok(begun));
+            Ok(())
+        }
+        Err(error) => Err(fail(context, told, error)),
+    }
+}
+
+fn fail(context: &Context, told: Told, error: StoreError) -> Error {
+    context.at_once.validations.pause();
+    nothing_written(told, error)
 }
 
 pub(crate) async fn validate(context: &Context, lease: Lease) -> Result<(), Error> {
@@ -154,11 +183,32 @@ async fn conclude(
         }
     };
     let entry = entry_of(context, work, &conclusion);
-    if !context.store.conclude_challenge(&lease, conclusion, &entry).await? {
+    if context.store.conclude_challenge(&lease, &conclusion, &entry).await? {
+        log(work, &conclusion);
+    } else {
         // Another challenge decided first, or this lease lapsed and another worker has it.
         context.store.discard(lease).await?;
     }
     Ok(())
+}
+
+fn log(work: &ToValidate, Conclusion { result, evidence, .. }: &Conclusion) {
+    let ToValidate { authorization, challenge, .. } = work;
+    let problem = match result {
+        ChallengeResult::Proved { .. } => None,
+        ChallengeResult::Failed { problem } => Some(problem.detail.as_str()),
+    };
+    tracing::info!(
+        ca.id = authorization.ca,
+        account.id = authorization.account_id,
+        authorization.id = authorization.id,
+        identifier = %authorization.identifier,
+        challenge = challenge.kind.as_str(),
+        proved = problem.is_none(),
+        evidence,
+        problem,
+        "challenge validated"
+    );
 }
 
 fn name_in_span(authorization: &Authorization) {
@@ -168,7 +218,6 @@ fn name_in_span(authorization: &Authorization) {
     span.record("authorization.id", &authorization.id);
 }
 
-/// The audit trail's entry of a conclusion, which is logged, too.
 fn entry_of(context: &Context, work: &ToValidate, conclusion: &Conclusion) -> Entry {
     let ToValidate { authorization, challenge, .. } = work;
     let (kind, at, problem) = match &conclusion.result {
@@ -177,19 +226,6 @@ fn entry_of(context: &Context, work: &ToValidate, conclusion: &Conclusion) -> En
             (Kind::AuthorizationInvalid, context.clock.now(), Some(problem))
         }
     };
-    let (evidence, detail) =
-        (conclusion.evidence.as_deref(), problem.map(|problem| problem.detail.as_str()));
-    tracing::info!(
-        ca.id = authorization.ca,
-        account.id = authorization.account_id,
-        authorization.id = authorization.id,
-        identifier = %authorization.identifier,
-        challenge = challenge.kind.as_str(),
-        proved = problem.is_none(),
-        evidence,
-        problem = detail,
-        "challenge validated"
-    );
     Entry::new(kind, Actor::Kipuka, authorization.id.as_str(), at)
         .ca(&authorization.ca)
         .with("account", authorization.account_id.as_str())
@@ -197,9 +233,9 @@ fn entry_of(context: &Context, work: &ToValidate, conclusion: &Conclusion) -> En
         .with("subdomains", authorization.subdomains)
         .with("method", challenge.kind.as_str())
         .with("token", challenge.token.as_str())
-        .with("evidence", evidence)
+        .with("evidence", conclusion.evidence.as_deref())
         .with("problem", problem.map(|problem| json!(problem.kind)))
-        .with("detail", detail)
+        .with("detail", problem.map(|problem| problem.detail.as_str()))
 }
 
 /// What became of a challenge that was begun before its type was taken out of what the CA offers.

@@ -221,7 +221,7 @@ impl Store {
         long: Duration,
     ) -> Result<Option<Lease>, StoreError> {
         debug_assert_eq!(lease.subject(), begin.challenge_id);
-        let (work, lease) = lease.write(begin.at.plus(long));
+        let (work, lease) = lease.into_statement(begin.at.plus(long));
         let done = self.db.transact(vec![begin.statement(key_thumbprint), work]);
         Ok((done.await? == Done::Committed).then_some(lease))
     }
@@ -232,7 +232,7 @@ impl Store {
         &self,
         begin: Begin,
         key_thumbprint: &str,
-        conclusion: Conclusion,
+        conclusion: &Conclusion,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
         // What was sent along would be dropped in the same moment.
@@ -243,7 +243,7 @@ impl Store {
         let mut values = conclusion.values(&challenge_id);
         values.extend(values![at, account_url, key_thumbprint]);
         let write = vec![Statement::required(write, values)];
-        self.conclude(write, &challenge_id, key_thumbprint, &conclusion, entry).await
+        self.conclude(write, &challenge_id, key_thumbprint, conclusion, entry).await
     }
 
     /// Gives a validation back that got no answer, to be claimed again from `due_at` on, and notes
@@ -271,7 +271,7 @@ impl Store {
     pub(crate) async fn conclude_challenge(
         &self,
         lease: &Lease,
-        conclusion: Conclusion,
+        conclusion: &Conclusion,
         entry: &Entry,
     ) -> Result<bool, StoreError> {
         let id = lease.subject.as_str();
@@ -280,12 +280,7 @@ impl Store {
                      attested_key = $5, response = NULL \
                      WHERE id = $1 AND validated_at IS NULL AND error IS NULL";
         let write = Statement::required(write, conclusion.values(id));
-        let concluded =
-            self.conclude(vec![lease.settle(), write], id, "", &conclusion, entry).await?;
-        if !concluded {
-            self.metrics.lease_lost(lease.kind.as_str());
-        }
-        Ok(concluded)
+        self.conclude(vec![lease.settle(), write], id, "", conclusion, entry).await
     }
 
     /// Writes how the validation ended, and has it decide the authorization of an account with this
@@ -320,8 +315,11 @@ impl Store {
         }
         statements.push(self.note(entry));
         let concluded = self.db.transact(statements).await? == Done::Committed;
+        let kind = WorkKind::Validation;
         if concluded {
-            self.wakeups.work_is_settled(WorkKind::Validation, challenge_id, proved_at);
+            self.wakeups.work_is_settled(kind, challenge_id, proved_at);
+        } else {
+            self.metrics.lease_lost(kind.as_str());
         }
         Ok(concluded)
     }

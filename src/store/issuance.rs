@@ -83,7 +83,7 @@ impl Store {
         long: Duration,
     ) -> Result<Option<Lease>, StoreError> {
         debug_assert_eq!(lease.subject(), plan.order_id);
-        let (work, lease) = lease.write(plan.now.plus(long));
+        let (work, lease) = lease.into_statement(plan.now.plus(long));
         Ok(self.keep_plan(plan, entry, work).await?.then_some(lease))
     }
 

@@ -158,8 +158,9 @@ impl NewLease {
         &self.0.subject
     }
 
-    /// Writes the lease down: whoever has it does the work at once, and nobody else claims it before then.
-    pub(super) fn write(self, until: Timestamp) -> (Statement, Lease) {
+    /// What writes the lease down, and the lease, which is worth nothing before: whoever has it does the work
+    /// at once, and nobody else claims it before `until`.
+    pub(super) fn into_statement(self, until: Timestamp) -> (Statement, Lease) {
         let lease = self.0;
         let (kind, subject) = (lease.kind, lease.subject.as_str());
         let (account_id, token) = (lease.account_id.as_str(), lease.token.as_str());

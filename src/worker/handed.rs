@@ -13,13 +13,13 @@ use crate::store::WorkKind;
 /// Nobody has tried what is handed over.
 const FIRST_ATTEMPT: u32 = 1;
 
-/// Where each piece of work is begun by the request that hands it over: to have it done by a task of its own
-/// takes another turn of the scheduler less than to tell a task of ours.
-pub(super) struct Inbox(Arc<Mutex<Option<Running>>>);
+/// What was handed over and is under way; nothing is taken once that is `None`. The request that hands a piece
+/// over starts its task by itself, which is quicker than to wake a task of ours for it.
+pub(super) struct HandedOver(Arc<Mutex<Option<Running>>>);
 
-impl Inbox {
+impl HandedOver {
     /// Runs `work` for each piece of work that comes from now on.
-    pub(super) fn open<K: Send + 'static, F>(
+    pub(super) fn take<K: Send + 'static, F>(
         context: &SharedContext,
         kind: WorkKind,
         handover: &Handover<K>,
@@ -32,20 +32,19 @@ impl Inbox {
     {
         let running = Arc::new(Mutex::new(Some(Running::default())));
         // The context holds on to what is given to it here.
-        let (begun, weak) = (Arc::clone(&running), Arc::downgrade(context));
-        let begin = move |handed: Handed<K>| {
-            let mut running = begun.lock().unwrap_or_else(PoisonError::into_inner);
-            let (Some(running), Some(context)) = (running.as_mut(), weak.upgrade()) else {
-                return Err(handed);
-            };
+        let (under_way, context) = (Arc::clone(&running), Arc::downgrade(context));
+        let take = move |handed: Handed<K>| {
+            let Some(context) = context.upgrade() else { return Err(handed) };
+            let span = span(&context, &handed.claim, FIRST_ATTEMPT);
+            let mut under_way = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(running) = under_way.as_mut() else { return Err(handed) };
             running.forget_ended();
             let Handed { known, claim, place } = handed;
-            let span = span(&context, &claim, FIRST_ATTEMPT);
             let done = work(Arc::clone(&context), known);
             running.begin(&context, kind, span, claim, place, done);
             Ok(())
         };
-        handover.open(Arc::clone(places), Arc::clone(shares), Box::new(begin));
+        handover.open(Arc::clone(places), Arc::clone(shares), Box::new(take));
         Self(running)
     }
 
@@ -56,9 +55,19 @@ impl Inbox {
                 break;
             }
         }
-        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(running) = running {
+        if let Some(running) = self.close() {
             running.end(&context, kind, stop).await;
         }
+    }
+
+    fn close(&self) -> Option<Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for HandedOver {
+    /// Where the worker itself dies, nothing goes on that nobody would see to its end.
+    fn drop(&mut self) {
+        drop(self.close());
     }
 }

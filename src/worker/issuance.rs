@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::Stop;
 use super::each::{self, Terms};
-use super::handed::Inbox;
+use super::handed::HandedOver;
 use crate::flow::{self, Context, SharedContext, Shares};
 use crate::signer::Health;
 use crate::store::WorkKind;
@@ -26,10 +26,10 @@ pub(super) async fn run(context: SharedContext, stop: Stop) {
         flow::issue_unplanned(&context, unplanned).await
     };
     let handover = &context.at_once.issuances;
-    let inbox = Inbox::open(&context, terms.kind, handover, &places, &shares, unplanned);
+    let handed_over = HandedOver::take(&context, terms.kind, handover, &places, &shares, unplanned);
     let issue = |context: SharedContext, lease| async move { flow::issue(&context, lease).await };
     tokio::join!(
-        inbox.run(context.clone(), terms.kind, stop.clone()),
+        handed_over.run(context.clone(), terms.kind, stop.clone()),
         each::run(context, stop, terms, places, shares, issue)
     );
 }

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::Stop;
 use super::each::{self, Terms};
-use super::handed::Inbox;
+use super::handed::HandedOver;
 use crate::flow::{self, SharedContext, Shares};
 use crate::store::WorkKind;
 
@@ -24,11 +24,11 @@ pub(super) async fn run(context: SharedContext, stop: Stop) {
         flow::validate_unbegun(&context, unbegun).await
     };
     let handover = &context.at_once.validations;
-    let inbox = Inbox::open(&context, TERMS.kind, handover, &places, &shares, unbegun);
+    let handed_over = HandedOver::take(&context, TERMS.kind, handover, &places, &shares, unbegun);
     let validate =
         |context: SharedContext, lease| async move { flow::validate(&context, lease).await };
     tokio::join!(
-        inbox.run(context.clone(), TERMS.kind, stop.clone()),
+        handed_over.run(context.clone(), TERMS.kind, stop.clone()),
         each::run(context, stop, TERMS, places, shares, validate)
     );
 }

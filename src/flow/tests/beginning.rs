@@ -24,11 +24,13 @@ struct Unproved {
 type Queue = mpsc::UnboundedReceiver<Handed<Unbegun>>;
 
 impl Unproved {
-    /// That looks for proofs at this port.
-    async fn at(http_port: u16) -> (Self, Queue) {
+    /// That looks for proofs at this port, for so long before anything is written.
+    async fn at(http_port: u16, soon: Duration) -> (Self, Queue) {
         let closed = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let options = Options { resolvers: vec![closed()], http_port, ..Options::default() };
         let site = Site::with(Validator::new(options).unwrap(), |_| {}).await;
+        let limits = &site.context.limits;
+        limits.store(Arc::new(Limits { soon, ..(**limits.load()).clone() }));
         let authorization = site.place(&["a.localhost"]).await.authorizations.remove(0);
         let of_http = |one: &&Challenge| one.kind == ChallengeType::Http01;
         let http01 = authorization.challenges.iter().find(of_http).unwrap().clone();
@@ -76,7 +78,7 @@ fn is_pending(future: impl Future + Unpin) -> bool {
 #[tokio::test]
 async fn a_proof_that_is_there_soon_is_written_with_the_beginning() {
     let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port).await;
+    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
     responder.show_http01(&unproved.http01.token, &unproved.proof());
     let limits = &unproved.site.context.limits;
     limits.store(Arc::new(Limits { hold: DAY, ..(**limits.load()).clone() }));
@@ -98,7 +100,7 @@ async fn a_proof_that_is_there_soon_is_written_with_the_beginning() {
 #[tokio::test]
 async fn a_wrong_proof_that_is_there_soon_fails_the_order_with_the_beginning() {
     let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port).await;
+    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
     responder.show_http01(&unproved.http01.token, "wrong");
     let before = unproved.site.commits();
     let told = unproved.begin_and_work(&mut handed).await;
@@ -112,7 +114,7 @@ async fn a_wrong_proof_that_is_there_soon_fails_the_order_with_the_beginning() {
 #[tokio::test]
 async fn a_challenge_without_an_answer_has_begun_and_is_tried_again() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (unproved, mut handed) = Unproved::at(closed.port()).await;
+    let (unproved, mut handed) = Unproved::at(closed.port(), DAY).await;
     unproved.begin_and_work(&mut handed).await;
     assert_eq!(unproved.status().await, "processing");
     assert_eq!(unproved.site.count(LISTED).await, 1);
@@ -127,7 +129,7 @@ async fn a_challenge_without_an_answer_has_begun_and_is_tried_again() {
 async fn of_a_proof_that_takes_its_time_the_beginning_is_written_first() {
     let listener = Listener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (unproved, mut handed) = Unproved::at(port).await;
+    let (unproved, mut handed) = Unproved::at(port, Duration::ZERO).await;
     let client = async {
         let told = unproved.begin().await.unwrap();
         assert_eq!(unproved.site.count("SELECT COUNT(*) FROM work_in_hand").await, 1);
@@ -144,33 +146,69 @@ async fn of_a_proof_that_takes_its_time_the_beginning_is_written_first() {
     assert_eq!(unproved.site.count(WORK).await, 0);
 }
 
-/// Whoever says so again does not have a further attempt made at once.
+/// Whoever says so again meanwhile waits for what the first attempt comes to.
 #[tokio::test]
-async fn of_one_challenge_one_attempt_at_a_time_is_made_without_a_lease() {
+async fn of_a_challenge_that_is_said_to_be_ready_twice_one_attempt_is_made() {
     let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port).await;
+    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
     responder.show_http01(&unproved.http01.token, &unproved.proof());
     let mut first = Box::pin(unproved.begin());
     assert!(is_pending(&mut first));
-    for _ in 0..2 {
-        unproved.begin().await.unwrap();
-    }
-    assert_eq!(unproved.site.count(LISTED).await, 1);
+    let mut again = Box::pin(unproved.begin());
+    assert!(is_pending(&mut again));
     unproved.work(&mut handed).await;
+    for told in [first.await.unwrap(), again.await.unwrap()] {
+        assert_eq!(told.status(START), AuthorizationStatus::Valid);
+    }
     assert!(handed.try_recv().is_err());
-    first.await.unwrap();
-    assert_eq!(unproved.status().await, "processing");
-    let lease = unproved.site.claim(WorkKind::Validation).await.unwrap();
-    validate(&unproved.site.context, lease).await.unwrap();
-    assert_eq!(unproved.status().await, "valid");
+    assert_eq!(unproved.site.count(WORK).await, 0);
     let proved = "SELECT COUNT(*) FROM audit_pending WHERE entry LIKE '%authorization.valid%'";
     assert_eq!(unproved.site.count(proved).await, 1);
+}
+
+/// Nobody waits for long for somebody else's attempt.
+#[tokio::test]
+async fn a_challenge_whose_first_attempt_hangs_goes_on_the_list_when_it_is_said_to_be_ready_again()
+{
+    let (unproved, mut handed) = Unproved::at(1, Duration::from_millis(1)).await;
+    let mut first = Box::pin(unproved.begin());
+    assert!(is_pending(&mut first));
+    let again = unproved.begin().await.unwrap();
+    assert_eq!(status_of(&again, &unproved.http01.id), "processing");
+    assert_eq!(unproved.site.count(LISTED).await, 1);
+    unproved.work(&mut handed).await;
+    assert_eq!(status_of(&first.await.unwrap(), &unproved.http01.id), "processing");
+    assert_eq!(unproved.site.count(LISTED).await, 1);
+}
+
+/// Else anybody could have kipuka look for proofs without end, of which nothing is kept.
+#[tokio::test]
+async fn while_nothing_can_be_written_no_proof_is_looked_for() {
+    let responder = Responder::start().await;
+    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
+    responder.show_http01(&unproved.http01.token, &unproved.proof());
+    let site = &unproved.site;
+    let full =
+        "CREATE TRIGGER full BEFORE UPDATE ON challenges BEGIN SELECT RAISE(ABORT, 'full'); END";
+    site.database.ask(full).unwrap();
+    let works = async {
+        let work = handed.recv().await.unwrap();
+        assert!(validate_unbegun(&site.context, work.known).await.is_err(), "it counts as failed");
+    };
+    let (told, ()) = join(unproved.begin(), works).await;
+    assert!(matches!(told, Err(Error::Unavailable(_) | Error::Failed(_))), "{told:?}");
+    assert!(unproved.begin().await.is_err());
+    assert!(handed.try_recv().is_err(), "the list comes first now");
+    assert_eq!(unproved.status().await, "pending");
+    site.database.ask("DROP TRIGGER full").unwrap();
+    unproved.begin().await.unwrap();
+    assert_eq!(site.count(LISTED).await, 1);
 }
 
 #[tokio::test]
 async fn nothing_is_written_of_a_proof_whose_account_is_gone_by_then() {
     let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port).await;
+    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
     responder.show_http01(&unproved.http01.token, &unproved.proof());
     let mut told = Box::pin(unproved.begin());
     assert!(is_pending(&mut told));
@@ -186,7 +224,7 @@ async fn nothing_is_written_of_a_proof_whose_account_is_gone_by_then() {
 #[tokio::test]
 async fn what_an_accounts_former_key_proves_does_not_count() {
     let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port).await;
+    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
     responder.show_http01(&unproved.http01.token, &unproved.proof());
     let mut told = Box::pin(unproved.begin());
     assert!(is_pending(&mut told));
@@ -194,8 +232,9 @@ async fn what_an_accounts_former_key_proves_does_not_count() {
     let old = Jwk::from_json(&site.account.jwk).unwrap();
     let new = Jwk::from_json(&Key::new(Algorithm::Es256).jwk().to_string()).unwrap();
     change_key(&site.context, site.account.clone(), &old, &new).await.unwrap();
+    // Nor is the attempt forgotten, though the client has gone.
+    drop(told);
     unproved.work(&mut handed).await;
-    told.await.unwrap();
     assert_eq!(unproved.status().await, "processing");
     let lease = site.claim(WorkKind::Validation).await.unwrap();
     validate(&site.context, lease).await.unwrap();
@@ -204,14 +243,14 @@ async fn what_an_accounts_former_key_proves_does_not_count() {
 
 #[tokio::test]
 async fn a_client_whose_validation_is_cut_off_is_told_to_ask_again() {
-    let (unproved, mut handed) = Unproved::at(1).await;
+    let (unproved, mut handed) = Unproved::at(1, DAY).await;
     let mut told = Box::pin(unproved.begin());
     assert!(is_pending(&mut told));
     let cut_off = handed.try_recv().unwrap();
     drop(cut_off.known);
     let site = &unproved.site;
     site.store().hand_back([cut_off.claim], site.context.clock.now()).await.unwrap();
-    assert!(matches!(told.await, Err(Error::Unavailable(_))));
+    assert!(matches!(told.await, Err(Error::CutOff)));
     assert_eq!(unproved.status().await, "pending");
     assert_eq!(site.count(WORK).await, 0);
 }

@@ -133,6 +133,8 @@ async fn what_a_client_asked_for_that_hung_up_is_done_all_the_same() {
 async fn a_client_is_answered_while_its_certificate_takes_its_time() {
     let site = Site::new().await;
     let order = site.ready(&["a.test"]).await;
+    let limits = &site.context.limits;
+    limits.store(Arc::new(Limits { soon: Duration::ZERO, ..(**limits.load()).clone() }));
     let mut issuances = receive(&site.context.at_once.issuances);
     let csr = Csr::new(&["a.test"]).der();
     let held = site.signer.hold();

@@ -244,7 +244,7 @@ impl Site {
             let proved = Conclusion { result, evidence: None, attested_key: None };
             let entry = Entry::new(Kind::AuthorizationValid, Actor::Kipuka, "by the test", now);
             let store = self.store();
-            assert!(store.conclude_challenge(&lease, proved, &entry).await.unwrap());
+            assert!(store.conclude_challenge(&lease, &proved, &entry).await.unwrap());
         }
         assert_eq!(self.status(&order.id).await, OrderStatus::Ready);
         order

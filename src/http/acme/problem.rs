@@ -41,7 +41,7 @@ impl IntoResponse for AcmeError {
     fn into_response(self) -> Response {
         let problem = match self.0 {
             Error::Refused(problem) => *problem,
-            Error::Unavailable(error) => {
+            error @ (Error::Unavailable(_) | Error::CutOff) => {
                 tracing::error!(%error, "a request could not be served for now");
                 let detail = "the server cannot do this just now; try again in a moment";
                 Problem::new(ProblemType::ServerInternal, detail).with_status(503)

@@ -230,7 +230,7 @@ pub(super) async fn a_deactivated_account_leaves_no_work_and_no_status_that_coul
         assert_eq!(found.status(after(1)).as_str(), status, "{id}");
         assert!(!store.begin_challenge(begin(&http01, after(1))).await.unwrap());
     }
-    assert!(!store.conclude_challenge(&validation, proved(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, &proved(), &entry()).await.unwrap());
     let plan = plan(&store, "ready").await;
     assert!(!store.plan_issuance(plan, &entry()).await.unwrap());
     assert!(store.planned_certificate(ORDER).await.unwrap().unwrap().account_deactivated);
@@ -248,7 +248,7 @@ pub(super) async fn work_that_a_deactivation_did_not_see_settles_nothing(databas
     let validation = lease_validation(&store, "other-0-dns-01").await;
     let issuance = claim_one(&store, WorkKind::Issuance, NOW).await;
     execute(&store, "UPDATE accounts SET deactivated_at = $1", values![after(1)]).await;
-    assert!(!store.conclude_challenge(&validation, proved(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&validation, &proved(), &entry()).await.unwrap());
     assert!(
         !store.complete_issuance(issuance, b"certificate".to_vec(), NOW, &entry()).await.unwrap()
     );

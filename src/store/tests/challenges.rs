@@ -7,7 +7,7 @@ use super::fixture::{
     failed, lease_validation, number, open, problem, proved, with_order,
 };
 use crate::acme::authorization::{Authorization, AuthorizationStatus};
-use crate::acme::challenge::{ChallengeStatus, ChallengeType, Retry};
+use crate::acme::challenge::{ChallengeResult, ChallengeStatus, ChallengeType, Retry};
 use crate::acme::order::OrderStatus;
 use crate::store::{Begin, Conclusion, Store, WorkKind};
 
@@ -70,7 +70,7 @@ pub(super) async fn a_response_is_kept_until_its_challenge_is_concluded(database
         assert_eq!(work.response.as_deref(), Some(&b"object"[..]));
         let lease = claim_one(&store, WorkKind::Validation, NOW).await;
         let conclusion = Conclusion { attested_key: Some("key".to_owned()), ..conclusion };
-        assert!(store.conclude_challenge(&lease, conclusion, &entry()).await.unwrap());
+        assert!(store.conclude_challenge(&lease, &conclusion, &entry()).await.unwrap());
         assert_eq!(number(&store, kept).await, 0);
         let found = store.authorization_of_challenge(CA, challenge).await.unwrap().unwrap();
         let attested = |found: &Authorization| {
@@ -142,7 +142,7 @@ pub(super) async fn of_concurrent_beginnings_that_are_concluded_one_wins(databas
 }
 
 pub(super) async fn what_cannot_begin_is_not_concluded(database: &Database) {
-    let store = with_order(database, &["a.test", "b.test", "c.test", "d.test"]).await;
+    let store = with_order(database, &["a.test", "b.test", "c.test", "d.test", "e.test"]).await;
     assert!(store.begin_challenge(begin("order-0-http-01", NOW)).await.unwrap());
     conclude(&store, "order-1-dns-01", failed()).await;
     store.deactivate_authorization("order-2", NOW, &entry()).await.unwrap();
@@ -154,16 +154,23 @@ pub(super) async fn what_cannot_begin_is_not_concluded(database: &Database) {
         }
     }
     let last = "order-3-http-01";
+    let before = number(&store, "SELECT COUNT(*) FROM audit_pending").await;
     assert!(!begin_and_conclude(&store, last, "of a key before", proved()).await);
     let ended =
         "SELECT COUNT(*) FROM challenges WHERE validated_at IS NOT NULL OR error IS NOT NULL";
     assert_eq!(number(&store, ended).await, 1, "the failure of order-1");
     assert!(begin_and_conclude(&store, last, THUMBPRINT, proved()).await);
-    let found = store.to_validate(last).await.unwrap().unwrap();
-    assert_eq!(found.challenge.begun_at, Some(NOW));
-    assert_eq!(found.challenge.account_url.as_deref(), Some(ACCOUNT_URL));
+    let as_begun = "SELECT COUNT(*) FROM challenges WHERE id = 'order-3-http-01' AND validated_at > 0 \
+                    AND begun_at > 0 AND account_url LIKE 'https:%' \
+                    AND key_thumbprint = 'thumbprint of account'";
+    assert_eq!(number(&store, as_begun).await, 1);
+    let entries = "SELECT COUNT(*) FROM audit_pending";
+    assert_eq!(number(&store, entries).await, before + 1, "of what was written, one");
+    // A proof that comes after the authorization has expired.
+    let late = Conclusion { result: ChallengeResult::Proved { at: after(3600) }, ..proved() };
+    assert!(!begin_and_conclude(&store, "order-4-http-01", THUMBPRINT, late).await);
     store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap();
-    assert!(!begin_and_conclude(&store, "order-0-dns-01", THUMBPRINT, proved()).await);
+    assert!(!begin_and_conclude(&store, "order-4-http-01", THUMBPRINT, proved()).await);
 }
 
 async fn begin_and_conclude(
@@ -173,7 +180,7 @@ async fn begin_and_conclude(
     conclusion: Conclusion,
 ) -> bool {
     let begin = begin(challenge, NOW);
-    store.begin_and_conclude_challenge(begin, key_thumbprint, conclusion, &entry()).await.unwrap()
+    store.begin_and_conclude_challenge(begin, key_thumbprint, &conclusion, &entry()).await.unwrap()
 }
 
 pub(super) async fn a_worker_finds_what_it_validates(database: &Database) {
@@ -216,11 +223,11 @@ pub(super) async fn of_two_challenges_that_end_together_exactly_one_decides(data
         let (first, second) = tokio::join!(
             tokio::spawn({
                 let store = store.clone();
-                async move { store.conclude_challenge(&http, proved(), &entry()).await.unwrap() }
+                async move { store.conclude_challenge(&http, &proved(), &entry()).await.unwrap() }
             }),
             tokio::spawn({
                 let other = other.clone();
-                async move { other.conclude_challenge(&dns, failed(), &entry()).await.unwrap() }
+                async move { other.conclude_challenge(&dns, &failed(), &entry()).await.unwrap() }
             }),
         );
         let (proved_first, failed_first) = (first.unwrap(), second.unwrap());
@@ -242,14 +249,14 @@ pub(super) async fn a_lost_lease_concludes_nothing(database: &Database) {
     let store = with_order(database, &["a.test"]).await;
     let lost = lease_validation(&store, HTTP).await;
     let held = claim_one(&store, WorkKind::Validation, after(20)).await;
-    assert!(!store.conclude_challenge(&lost, failed(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.concluded_by, None);
     assert!(authorization.challenges.iter().all(|challenge| challenge.result.is_none()));
     let seen = Conclusion { evidence: Some("seen".to_owned()), ..proved() };
-    assert!(store.conclude_challenge(&held, seen, &entry()).await.unwrap());
-    assert!(!store.conclude_challenge(&held, failed(), &entry()).await.unwrap());
-    assert!(!store.conclude_challenge(&lost, failed(), &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&held, &seen, &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&held, &failed(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lost, &failed(), &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Valid);
     let kept = "SELECT COUNT(*) FROM challenges WHERE evidence = 'seen'";
@@ -261,7 +268,7 @@ pub(super) async fn a_deactivated_authorization_is_not_concluded(database: &Data
     let store = with_order(database, &["a.test"]).await;
     let lease = lease_validation(&store, HTTP).await;
     store.deactivate_authorization("order-0", NOW, &entry()).await.unwrap();
-    assert!(!store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, &proved(), &entry()).await.unwrap());
     let authorization = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert_eq!(authorization.status(NOW), AuthorizationStatus::Deactivated);
     assert_eq!(authorization.concluded_by, None);
@@ -290,7 +297,7 @@ pub(super) async fn a_retry_is_noted_and_due_in_one_step(database: &Database) {
     assert!(claim(&store, WorkKind::Validation, after(4), 10).await.is_empty());
     let lease = claim_one(&store, WorkKind::Validation, after(5)).await;
     assert_eq!(lease.attempt(), 2);
-    assert!(store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&lease, &proved(), &entry()).await.unwrap());
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     let challenge = found.concluding_challenge().unwrap();
     assert_eq!(challenge.status(), ChallengeStatus::Valid { at: NOW });
@@ -304,5 +311,5 @@ pub(super) async fn a_lost_lease_notes_no_retry(database: &Database) {
     let found = store.authorization(CA, "order-0").await.unwrap().unwrap();
     assert!(found.challenges.iter().all(|challenge| challenge.retry.is_none()));
     assert!(claim(&store, WorkKind::Validation, after(21), 10).await.is_empty());
-    assert!(store.conclude_challenge(&held, proved(), &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&held, &proved(), &entry()).await.unwrap());
 }

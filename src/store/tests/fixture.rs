@@ -171,7 +171,7 @@ pub(super) async fn lease_validation(store: &Store, challenge: &str) -> Lease {
 
 pub(super) async fn conclude(store: &Store, challenge: &str, conclusion: Conclusion) {
     let lease = lease_validation(store, challenge).await;
-    assert!(store.conclude_challenge(&lease, conclusion, &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&lease, &conclusion, &entry()).await.unwrap());
 }
 
 /// Proves every authorization of the order.

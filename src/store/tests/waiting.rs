@@ -21,7 +21,7 @@ pub(super) async fn a_waiter_returns_when_the_work_is_settled(database: &Databas
     let waiting = tokio::spawn(waiter.wait(LONG));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiting.is_finished());
-    assert!(store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&lease, &proved(), &entry()).await.unwrap());
     waiting.await.unwrap().unwrap();
     assert!(start.elapsed() < LONG / 2);
 }

@@ -33,8 +33,8 @@ pub(super) async fn what_is_taken_on_at_once_is_claimed_once_its_lease_has_lapse
     assert!(claim(&other, KIND, after(19), 10).await.is_empty());
     let lapsed = claim_one(&other, KIND, after(20)).await;
     assert_eq!(lapsed.attempt(), 2);
-    assert!(!store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
-    assert!(other.conclude_challenge(&lapsed, proved(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, &proved(), &entry()).await.unwrap());
+    assert!(other.conclude_challenge(&lapsed, &proved(), &entry()).await.unwrap());
 }
 
 /// Begins the challenge for an account with this key, and takes its validation on at once.
@@ -80,7 +80,7 @@ pub(super) async fn what_is_taken_on_at_once_and_put_off_is_claimed_when_it_is_d
     assert!(claim(&store, KIND, after(2), 10).await.is_empty());
     let again = claim_one(&store, KIND, after(3)).await;
     assert_eq!((again.account_id(), again.attempt()), (ACCOUNT, 2));
-    assert!(store.conclude_challenge(&again, proved(), &entry()).await.unwrap());
+    assert!(store.conclude_challenge(&again, &proved(), &entry()).await.unwrap());
     assert_eq!(store.next_due(KIND).await.unwrap(), None);
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn what_is_taken_on_at_once_by_a_clock_put_far_ahead_is_fetched
     store.pull_work_back(earlier).await.unwrap();
     let again = claim_one(&store, KIND, earlier).await;
     assert_eq!(again.attempt(), 2);
-    assert!(!store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, &proved(), &entry()).await.unwrap());
 }
 
 pub(super) async fn what_a_process_before_had_taken_on_is_claimed_at_once_on_sqlite_alone(
@@ -110,7 +110,7 @@ pub(super) async fn what_a_process_before_had_taken_on_is_claimed_at_once_on_sql
     }
     let again = claim_one(&store, KIND, NOW).await;
     assert_eq!((again.subject(), again.account_id(), again.attempt()), (HTTP, ACCOUNT, 2));
-    assert!(!store.conclude_challenge(&left_behind, proved(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&left_behind, &proved(), &entry()).await.unwrap());
 }
 
 pub(super) async fn what_is_taken_on_at_once_ends_with_its_account(database: &Database) {
@@ -118,7 +118,7 @@ pub(super) async fn what_is_taken_on_at_once_ends_with_its_account(database: &Da
     let lease = take_on_validation(&store).await;
     assert!(store.deactivate_account(ACCOUNT, NOW, &entry()).await.unwrap());
     assert!(!store.work_exists(KIND, HTTP).await.unwrap());
-    assert!(!store.conclude_challenge(&lease, proved(), &entry()).await.unwrap());
+    assert!(!store.conclude_challenge(&lease, &proved(), &entry()).await.unwrap());
 }
 
 pub(super) async fn a_plan_that_is_taken_on_at_once_is_there_until_it_is_complete(
