@@ -43,7 +43,7 @@ pub(crate) struct Handed<K> {
 type Taken = (OwnedSemaphorePermit, Share, Share);
 
 /// How a worker takes what is handed over; what it does not take any more comes back.
-type Take<K> = Box<dyn Fn(Handed<K>) -> Result<(), Handed<K>> + Send + Sync>;
+type Take<K> = Box<dyn Fn(Handed<K>) -> Option<Handed<K>> + Send + Sync>;
 
 /// Where the request waits: for whether it is written that the work is to be done, or is done by then.
 pub(super) type Told = oneshot::Sender<Result<bool, Error>>;
@@ -138,7 +138,9 @@ impl<K> Place<'_, K> {
     ) -> Result<Result<bool, Error>, K> {
         let (told, answer) = oneshot::channel();
         let handed = Handed { known: known(told), claim, place: self.place };
-        (self.take)(handed).map_err(|refused| refused.known)?;
+        if let Some(refused) = (self.take)(handed) {
+            return Err(refused.known);
+        }
         // Nothing is written.
         Ok(answer.await.unwrap_or(Err(Error::CutOff)))
     }
@@ -176,4 +178,49 @@ pub(super) fn nothing_written(told: Told, error: StoreError) -> Error {
     let failed = Error::Failed(format!("nothing was written: {error}"));
     let _ = told.send(Err(error.into()));
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: usize = 2;
+
+    fn open() -> Handover<()> {
+        let handover = Handover::default();
+        let places = Arc::new(Semaphore::new(ALL));
+        handover.open(places, Arc::default(), Box::new(|_| None));
+        handover
+    }
+
+    #[test]
+    fn nothing_is_done_at_once_for_a_while_after_something_could_not_be_written() {
+        let handover = open();
+        assert!(handover.place("subject", "account", ALL).is_ok());
+        handover.pause();
+        assert!(matches!(handover.place("subject", "account", ALL), Err(NoPlace::List)));
+        assert!(handover.paused_until().is_some_and(|until| until > Instant::now() + PAUSE / 2));
+        *handover.paused_until() = Some(Instant::now());
+        assert!(handover.place("subject", "account", ALL).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_subject_has_one_place_at_a_time_and_an_account_so_many() {
+        let handover = open();
+        let first = handover.place("one", "account", 1);
+        assert!(matches!(handover.place("one", "another", 1), Err(NoPlace::Busy)));
+        assert!(matches!(handover.place("two", "account", 1), Err(NoPlace::List)));
+        let second = handover.place("two", "another", 1);
+        assert!(
+            matches!(handover.place("three", "a third", 1), Err(NoPlace::List)),
+            "no more places"
+        );
+        // It is not free, and nobody waits for ever.
+        handover.until_free("one", LOOK).await;
+        let free = handover.until_free("one", Duration::from_secs(3600));
+        tokio::join!(free, async { drop((first, second)) });
+        for subject in ["one", "two", "three"] {
+            assert!(handover.place(subject, "account", 1).is_ok(), "{subject}");
+        }
+    }
 }

@@ -34,15 +34,15 @@ impl HandedOver {
         // The context holds on to what is given to it here.
         let (under_way, context) = (Arc::clone(&running), Arc::downgrade(context));
         let take = move |handed: Handed<K>| {
-            let Some(context) = context.upgrade() else { return Err(handed) };
+            let Some(context) = context.upgrade() else { return Some(handed) };
             let span = span(&context, &handed.claim, FIRST_ATTEMPT);
             let mut under_way = under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(running) = under_way.as_mut() else { return Err(handed) };
+            let Some(running) = under_way.as_mut() else { return Some(handed) };
             running.forget_ended();
             let Handed { known, claim, place } = handed;
             let done = work(Arc::clone(&context), known);
             running.begin(&context, kind, span, claim, place, done);
-            Ok(())
+            None
         };
         handover.open(Arc::clone(places), Arc::clone(shares), Box::new(take));
         Self(running)

@@ -38,6 +38,14 @@ impl Unproved {
         (Self { site, authorization, http01 }, handed)
     }
 
+    /// With its proof shown.
+    async fn with_proof() -> (Self, Queue, Responder) {
+        let responder = Responder::start().await;
+        let (unproved, handed) = Self::at(responder.http_port, DAY).await;
+        responder.show_http01(&unproved.http01.token, &unproved.proof());
+        (unproved, handed, responder)
+    }
+
     fn proof(&self) -> String {
         key_authorization(&self.http01.token, &self.site.account.thumbprint)
     }
@@ -77,9 +85,7 @@ fn is_pending(future: impl Future + Unpin) -> bool {
 
 #[tokio::test]
 async fn a_proof_that_is_there_soon_is_written_with_the_beginning() {
-    let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
-    responder.show_http01(&unproved.http01.token, &unproved.proof());
+    let (unproved, mut handed, _responder) = Unproved::with_proof().await;
     let limits = &unproved.site.context.limits;
     limits.store(Arc::new(Limits { hold: DAY, ..(**limits.load()).clone() }));
     let before = unproved.site.commits();
@@ -149,9 +155,7 @@ async fn of_a_proof_that_takes_its_time_the_beginning_is_written_first() {
 /// Whoever says so again meanwhile waits for what the first attempt comes to.
 #[tokio::test]
 async fn of_a_challenge_that_is_said_to_be_ready_twice_one_attempt_is_made() {
-    let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
-    responder.show_http01(&unproved.http01.token, &unproved.proof());
+    let (unproved, mut handed, _responder) = Unproved::with_proof().await;
     let mut first = Box::pin(unproved.begin());
     assert!(is_pending(&mut first));
     let mut again = Box::pin(unproved.begin());
@@ -184,9 +188,7 @@ async fn a_challenge_whose_first_attempt_hangs_goes_on_the_list_when_it_is_said_
 /// Else anybody could have kipuka look for proofs without end, of which nothing is kept.
 #[tokio::test]
 async fn while_nothing_can_be_written_no_proof_is_looked_for() {
-    let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
-    responder.show_http01(&unproved.http01.token, &unproved.proof());
+    let (unproved, mut handed, _responder) = Unproved::with_proof().await;
     let site = &unproved.site;
     let full =
         "CREATE TRIGGER full BEFORE UPDATE ON challenges BEGIN SELECT RAISE(ABORT, 'full'); END";
@@ -207,9 +209,7 @@ async fn while_nothing_can_be_written_no_proof_is_looked_for() {
 
 #[tokio::test]
 async fn nothing_is_written_of_a_proof_whose_account_is_gone_by_then() {
-    let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
-    responder.show_http01(&unproved.http01.token, &unproved.proof());
+    let (unproved, mut handed, _responder) = Unproved::with_proof().await;
     let mut told = Box::pin(unproved.begin());
     assert!(is_pending(&mut told));
     let site = &unproved.site;
@@ -223,9 +223,7 @@ async fn nothing_is_written_of_a_proof_whose_account_is_gone_by_then() {
 /// The key authorization is that of the key that the account has now (RFC 8555 §8.1).
 #[tokio::test]
 async fn what_an_accounts_former_key_proves_does_not_count() {
-    let responder = Responder::start().await;
-    let (unproved, mut handed) = Unproved::at(responder.http_port, DAY).await;
-    responder.show_http01(&unproved.http01.token, &unproved.proof());
+    let (unproved, mut handed, _responder) = Unproved::with_proof().await;
     let mut told = Box::pin(unproved.begin());
     assert!(is_pending(&mut told));
     let site = &unproved.site;

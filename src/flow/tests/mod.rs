@@ -368,8 +368,8 @@ fn validator() -> Validator {
 fn receive<K: Send + 'static>(handover: &Handover<K>) -> mpsc::UnboundedReceiver<Handed<K>> {
     let (places, shares) = (Arc::new(Semaphore::new(4)), Arc::new(Shares::default()));
     let (sender, receiver) = mpsc::unbounded_channel();
-    let begin = move |handed| sender.send(handed).map_err(|refused| refused.0);
-    handover.open(places, shares, Box::new(begin));
+    let take = move |handed| sender.send(handed).err().map(|refused| refused.0);
+    handover.open(places, shares, Box::new(take));
     receiver
 }
 
