@@ -141,7 +141,7 @@ impl<K> Place<'_, K> {
         if let Some(refused) = (self.take)(handed) {
             return Err(refused.known);
         }
-        // Nothing is written.
+        // Cut off: what was written of it is handed back, and done by whoever claims it.
         Ok(answer.await.unwrap_or(Err(Error::CutOff)))
     }
 }

@@ -142,8 +142,8 @@ pub(crate) enum Error {
     /// Something needed is away and may come back; the client should try again.
     #[error(transparent)]
     Unavailable(StoreError),
-    /// kipuka stops, and nothing was written; the client should ask again.
-    #[error("the work was cut off before anything of it was written")]
+    /// kipuka stops, and nobody knows whether anything was written; the client should ask again.
+    #[error("the work was cut off before it was known to be written")]
     CutOff,
     /// Something is broken; a person must look.
     #[error("{0}")]
